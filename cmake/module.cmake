@@ -1,0 +1,31 @@
+# ferry_module(NAME SOURCES a.cc ... TESTS a_test.cc ... USES base os ... LIBS fmt::fmt ...)
+#
+# One folder of src/ as the static library ferry_NAME. USES names the modules it may include
+# (tools/layers.txt is the authority, tools/check_layers.py compares). TESTS become one gtest
+# program NAME_test; each TEST is its own ctest entry with the label given by LABEL (default: unit).
+function(ferry_module NAME)
+  cmake_parse_arguments(M "" "LABEL" "SOURCES;TESTS;USES;LIBS;TEST_LIBS" ${ARGN})
+  if(M_SOURCES)
+    add_library(ferry_${NAME} STATIC ${M_SOURCES})
+    set(scope PUBLIC)
+  else()
+    add_library(ferry_${NAME} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(ferry_${NAME} ${scope} ${CMAKE_SOURCE_DIR}/src)
+  list(TRANSFORM M_USES PREPEND ferry_)
+  target_link_libraries(ferry_${NAME} ${scope} ${M_USES} ${M_LIBS})
+  if(M_SOURCES)
+    target_link_libraries(ferry_${NAME} PRIVATE ferry_warnings)
+  endif()
+  if(M_TESTS)
+    add_executable(${NAME}_test ${M_TESTS})
+    target_link_libraries(${NAME}_test PRIVATE ferry_${NAME} ferry_warnings ${M_TEST_LIBS}
+                          GTest::gtest_main GTest::gmock)
+    if(NOT M_LABEL)
+      set(M_LABEL unit)
+    endif()
+    gtest_discover_tests(${NAME}_test PROPERTIES LABELS ${M_LABEL} DISCOVERY_TIMEOUT 30)
+  endif()
+endfunction()
+include(GoogleTest)

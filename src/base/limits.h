@@ -1,0 +1,24 @@
+// Every bound that foreign bytes (images, peers, procfs of hostile tasks) are checked against (I3).
+// A limit stands here with its reason; exceeding it is Error::Kind::Limit.
+#pragma once
+
+#include <cstdint>
+
+namespace ferry::limits {
+
+// kernel.pid_max cannot exceed 2^22 on 64-bit (proc_sys_kernel(5)).
+inline constexpr std::uint32_t kTasksMax = 1u << 22;
+// vm.max_map_count defaults to 65,530; some databases raise it to 262,144.
+inline constexpr std::uint32_t kVmasMax = 1u << 20;
+// fs.nr_open defaults to 2^20.
+inline constexpr std::uint32_t kFilesMax = 1u << 20;
+// One protobuf record of an image. The largest real one is a task core with its XSAVE area.
+inline constexpr std::uint32_t kImageRecordBytesMax = 64u << 20;
+// One frame of the migration wire: a batch of pages or one metadata file.
+inline constexpr std::uint32_t kWireFrameBytesMax = 64u << 20;
+// Received but unread data of one socket or pipe that is carried (net.core.rmem_max is far below).
+inline constexpr std::uint32_t kQueueBytesMax = 64u << 20;
+// XSAVE area of one thread: AMX needs 11 KiB, leave room for what follows it.
+inline constexpr std::uint32_t kXsaveBytesMax = 64u << 10;
+
+}  // namespace ferry::limits

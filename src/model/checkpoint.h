@@ -1,0 +1,45 @@
+// A frozen tree as one value: everything but the content of its pages. Dump makes it, image/ stores
+// it, restore consumes it. A Checkpoint that came out of image/ has been validated: every id resolves,
+// ranges are ordered, the first process is the root.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+#include "model/files.h"
+#include "model/process.h"
+
+namespace ferry::model {
+
+struct Checkpoint {
+    std::vector<Process> processes;  // parents before their children; the first is the root
+    std::vector<OpenFile> files;     // ascending by id; ids from 1
+    std::vector<Pipe> pipes;
+    // XXH3 of the vdso's text: a destination whose vdso differs cannot take the tree.
+    std::uint64_t vdso_hash = 0;
+    // The source's clocks when it was frozen, in nanoseconds, and its boot id: on the same boot
+    // monotonic clocks continue by themselves.
+    std::uint64_t monotonic_ns = 0, boottime_ns = 0;
+    std::string boot_id;
+    // From which kernel, for messages.
+    std::string kernel_release;
+    bool operator==(const Checkpoint&) const = default;
+
+    [[nodiscard]] const Process& root() const { return processes.front(); }
+    [[nodiscard]] const OpenFile* find_file(FileId id) const {
+        for (const OpenFile& file : files) {
+            if (file.id == id) return &file;
+        }
+        return nullptr;
+    }
+    [[nodiscard]] const Process* find_process(Pid pid) const {
+        for (const Process& process : processes) {
+            if (process.pid == pid) return &process;
+        }
+        return nullptr;
+    }
+};
+
+}  // namespace ferry::model

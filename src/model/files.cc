@@ -1,0 +1,18 @@
+#include "model/files.h"
+
+#include <cstring>
+
+namespace ferry::model {
+
+bool InetSocket::operator==(const InetSocket& o) const {
+    return family == o.family && type == o.type && protocol == o.protocol && state == o.state &&
+           inode == o.inode && std::memcmp(&source, &o.source, sizeof(source)) == 0 &&
+           std::memcmp(&destination, &o.destination, sizeof(destination)) == 0 &&
+           source_port == o.source_port && destination_port == o.destination_port &&
+           backlog == o.backlog && interface_index == o.interface_index &&
+           ipv6_only == o.ipv6_only && free_bind == o.free_bind && transparent == o.transparent &&
+           shutdown == o.shutdown && options == o.options && tcp == o.tcp &&
+           receive_queue_udp == o.receive_queue_udp;
+}
+
+}  // namespace ferry::model

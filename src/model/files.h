@@ -1,0 +1,163 @@
+// Open files, as values. One OpenFile is one open file description: descriptors that share it (dup,
+// fork, SCM_RIGHTS) refer to the same id.
+#pragma once
+
+#include <netinet/in.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/types.h"
+#include "model/memory.h"
+
+namespace ferry::model {
+
+using Bytes = std::vector<std::byte>;
+
+// fcntl(F_GETOWN_EX), F_GETSIG and the credentials that setown recorded.
+struct FileOwner {
+    int signal = 0;
+    int pid_type = 0;  // F_OWNER_TID=0, F_OWNER_PID=1, F_OWNER_PGRP=2
+    pid_t pid = 0;     // 0: no owner
+    std::uint32_t uid = 0, euid = 0;
+    bool operator==(const FileOwner&) const = default;
+};
+
+// A file, directory or device opened by path.
+struct RegularFile {
+    std::string path;                   // absolute, in the tree's mount namespace
+    std::uint32_t mode = 0;             // st_mode
+    std::optional<std::uint64_t> size;  // regular files: checked at restore
+    std::int64_t position = 0;
+    std::int32_t mount_id = -1;
+    // What a restoring host compares for files that it maps: ELF .note.gnu.build-id, if any.
+    Bytes build_id;
+    bool operator==(const RegularFile&) const = default;
+};
+
+// One end of a pipe or FIFO. Ends of the same pipe share pipe_id; the content is in Checkpoint::pipes.
+struct PipeEnd {
+    std::uint32_t pipe_id = 0;
+    bool operator==(const PipeEnd&) const = default;
+};
+
+struct EventFd {
+    std::uint64_t counter = 0;
+    bool semaphore = false;  // EFD_SEMAPHORE, shown in fdinfo since Linux 6.5
+    bool operator==(const EventFd&) const = default;
+};
+
+struct EpollTarget {
+    int fd = -1;               // in the process that added it
+    std::uint32_t events = 0;
+    std::uint64_t data = 0;
+    std::uint64_t inode = 0;   // of the watched file, as fdinfo shows it (ino:, pos:, sdev:)
+    std::uint64_t device = 0;
+    std::uint64_t position = 0;
+    bool operator==(const EpollTarget&) const = default;
+};
+struct EventPoll {
+    std::vector<EpollTarget> targets;
+    bool operator==(const EventPoll&) const = default;
+};
+
+struct SocketOptions {
+    std::uint32_t send_buffer = 0, receive_buffer = 0;  // the kernel's doubled values
+    bool buffers_locked_send = false, buffers_locked_receive = false;  // SO_BUF_LOCK
+    std::int64_t send_timeout_us = 0, receive_timeout_us = 0;
+    std::uint32_t priority = 0, mark = 0, receive_low_water = 1;
+    bool reuse_address = false, reuse_port = false, keep_alive = false, broadcast = false,
+         pass_credentials = false, pass_security = false, dont_route = false, no_check = false,
+         oob_inline = false, timestamp = false;
+    std::optional<std::pair<bool, std::uint32_t>> linger;
+    std::string bound_device;
+    // TCP only, seconds.
+    std::optional<std::uint32_t> keep_idle, keep_interval, keep_count;
+    bool no_delay = false, cork = false;
+    std::optional<std::uint32_t> defer_accept, user_timeout_ms;
+    std::string congestion_control;
+    bool operator==(const SocketOptions&) const = default;
+};
+
+// Everything TCP_REPAIR gives of one connection (tcp(7), kernel net/ipv4/tcp.c).
+struct TcpConnection {
+    std::uint32_t send_sequence = 0;     // TCP_QUEUE_SEQ of the send queue minus its length: first byte of it
+    std::uint32_t receive_sequence = 0;  // likewise of the receive queue
+    Bytes send_queue;                    // sent but unacknowledged, then unsent
+    std::uint32_t unsent_bytes = 0;      // how much of send_queue's end was never sent (SIOCOUTQNSD)
+    Bytes receive_queue;                 // acknowledged but unread
+    std::uint32_t mss_clamp = 0;
+    std::uint8_t send_window_scale = 0, receive_window_scale = 0;
+    bool window_scaling = false, sack = false, timestamps = false, ecn = false;
+    std::uint32_t timestamp = 0;
+    bool has_window = false;  // TCP_REPAIR_WINDOW (Linux 4.8)
+    std::uint32_t send_wl1 = 0, send_window = 0, max_window = 0, receive_window = 0, receive_wup = 0;
+    bool operator==(const TcpConnection&) const = default;
+};
+
+struct InetSocket {
+    int family = AF_INET;    // AF_INET or AF_INET6
+    int type = SOCK_STREAM;  // SOCK_STREAM or SOCK_DGRAM
+    int protocol = IPPROTO_TCP;
+    int state = 7;  // TCP_* of netinet/tcp.h; TCP_CLOSE for unconnected
+    std::uint32_t inode = 0;
+    in6_addr source = {}, destination = {};  // IPv4 in the first four bytes
+    std::uint16_t source_port = 0, destination_port = 0;  // host byte order
+    std::uint32_t backlog = 0;
+    std::uint32_t interface_index = 0;
+    bool ipv6_only = false, free_bind = false, transparent = false;
+    // shutdown(2) done: 1 read, 2 write, 3 both.
+    int shutdown = 0;
+    SocketOptions options;
+    std::optional<TcpConnection> tcp;  // present for every state that has a peer
+    Bytes receive_queue_udp;           // reserved for datagrams: refused when not empty
+
+    bool operator==(const InetSocket& o) const;
+};
+
+struct UnixSocket {
+    std::uint32_t inode = 0;
+    int type = SOCK_STREAM;
+    int state = 7;                 // TCP_ESTABLISHED, TCP_LISTEN or TCP_CLOSE, as sock_diag reports
+    std::string name;              // sun_path; abstract names begin with NUL; empty: unnamed
+    std::uint32_t peer_inode = 0;  // 0: none
+    std::uint32_t backlog = 0;
+    std::uint32_t file_mode = 0, file_uid = 0, file_gid = 0;  // of the bound path
+    int shutdown = 0;
+    SocketOptions options;
+    // Received and unread: one element per datagram or skb. Refused if it carries descriptors.
+    std::vector<Bytes> receive_queue;
+    bool operator==(const UnixSocket&) const = default;
+};
+
+using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, InetSocket, UnixSocket>;
+
+struct OpenFile {
+    FileId id = 0;
+    std::uint32_t flags = 0;  // F_GETFL: access mode and status flags, with O_CLOEXEC masked out
+    FileOwner owner;
+    FileBody body;
+    bool operator==(const OpenFile&) const = default;
+};
+
+struct Pipe {
+    std::uint32_t id = 0;     // its inode number on the source
+    std::uint32_t bytes = 0;  // F_GETPIPE_SZ
+    Bytes content;
+    bool operator==(const Pipe&) const = default;
+};
+
+// One slot of a descriptor table.
+struct Descriptor {
+    int fd = -1;
+    FileId file = 0;
+    bool close_on_exec = false;
+    bool operator==(const Descriptor&) const = default;
+};
+
+}  // namespace ferry::model

@@ -1,0 +1,66 @@
+// The address space of a process, as a value: what is mapped where, not the pages' content.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace ferry::model {
+
+// Identifies one open file description within a Checkpoint (Checkpoint::files, OpenFile::id). 0: none.
+using FileId = std::uint32_t;
+
+enum class VmaKind : std::uint8_t {
+    Anonymous,    // private, no file: heap, stacks, malloc arenas
+    FilePrivate,  // MAP_PRIVATE of a file; pages written to are anonymous and carried
+    FileShared,   // MAP_SHARED of a regular file; content lives in the file
+    AnonShared,   // MAP_SHARED|MAP_ANONYMOUS, memfd or SysV; content is carried once per object
+    Vdso,         // the kernel's vdso text: moved, not carried
+    Vvar,         // [vvar], and from Linux 6.13 on [vvar_vclock] as a second one: moved, not carried
+    Vsyscall,     // the fixed vsyscall page: exists in every process
+};
+
+struct Vma {
+    AddrRange range;
+    VmaKind kind = VmaKind::Anonymous;
+    std::uint32_t protection = 0;  // PROT_READ | PROT_WRITE | PROT_EXEC
+    bool grows_down = false;       // MAP_GROWSDOWN: the main stack
+    bool no_reserve = false;       // MAP_NORESERVE
+    bool locked = false;           // mlock(2) (VmFlags lo)
+    bool is_heap = false;          // between start_brk and brk, shown as [heap]
+    bool is_stack = false;         // shown as [stack]
+    std::vector<int> advice;       // MADV_* that hold: DONTFORK, DONTDUMP, HUGEPAGE, NOHUGEPAGE, ...
+    FileId file = 0;               // FilePrivate, FileShared: the file, opened with `file_flags`
+    std::uint64_t file_offset = 0; // bytes
+    std::uint64_t shared_id = 0;   // AnonShared: the same number wherever the same object is mapped
+    std::string name;              // PR_SET_VMA_ANON_NAME, without "[anon:" and "]"
+
+    bool operator==(const Vma&) const = default;
+    // May hold pages that only this process has, so that they must be carried.
+    [[nodiscard]] bool carries_private_pages() const {
+        return kind == VmaKind::Anonymous || kind == VmaKind::FilePrivate;
+    }
+};
+
+// prctl(PR_SET_MM_MAP)'s fields; addresses are not page-aligned.
+struct MmLayout {
+    std::uint64_t start_code = 0, end_code = 0, start_data = 0, end_data = 0;
+    std::uint64_t start_brk = 0, brk = 0, start_stack = 0;
+    std::uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+    std::vector<std::uint64_t> auxv;  // pairs, with the closing AT_NULL pair
+    bool operator==(const MmLayout&) const = default;
+};
+
+struct AddressSpace {
+    std::vector<Vma> vmas;  // ascending, not overlapping
+    MmLayout layout;
+    FileId exe_file = 0;
+    int dumpable = 1;      // prctl(PR_GET_DUMPABLE)
+    bool thp_disabled = false;
+    bool operator==(const AddressSpace&) const = default;
+};
+
+}  // namespace ferry::model
