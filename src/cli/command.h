@@ -1,0 +1,35 @@
+// What a verb of the program `ferry` is. One file per verb; main.cc lists them. Verbs print the only
+// text that users see; everything below returns errors.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/error.h"
+
+namespace CLI {
+class App;
+}
+
+namespace ferry::cli {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailure = 1;
+inline constexpr int kExitUsage = 2;
+
+// What CLI11 callbacks leave for main: the one verb that was chosen.
+struct Invocation {
+    // Runs the verb and gives its exit code. An Error is printed as one line by main, exit code 1
+    // (2 where its kind is Invalid).
+    std::function<Result<int>()> run;
+};
+
+// A verb adds its subcommand with its options to app and, in the subcommand's callback, sets
+// invocation.run. To add a verb: declare its function here and name it in kVerbs (main.cc).
+using AddVerb = void (*)(CLI::App& app, Invocation& invocation);
+
+void add_dump(CLI::App& app, Invocation& invocation);
+void add_restore(CLI::App& app, Invocation& invocation);
+void add_check(CLI::App& app, Invocation& invocation);
+
+}  // namespace ferry::cli
