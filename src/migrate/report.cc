@@ -1,0 +1,29 @@
+#include "migrate/report.h"
+
+#include <nlohmann/json.hpp>
+
+namespace ferry::migrate {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Round, number, pages, bytes, zero_pages, dirty_bytes,
+                                                milliseconds, in_freeze)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ObjectCounts, processes, threads, files, sockets,
+                                                mappings)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    Report, session, service, source, destination, succeeded, error, stop_rule, rounds, wire_bytes,
+    total_ms, precopy_ms, frozen_ms, checkpoint_ms, restore_ms, commit_ms, predicted_downtime_ms,
+    memory_before, memory_after, objects_before, objects_after, held_packets,
+    worker_memory_peak_source, worker_memory_peak_destination)
+
+std::string to_json(const Report& report) {
+    return nlohmann::json(report).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Result<Report> report_from_json(const std::string& text) {
+    try {
+        return nlohmann::json::parse(text).get<Report>();
+    } catch (const nlohmann::json::exception& error) {
+        return fail(Error::corrupt(std::string("migration report: ") + error.what()));
+    }
+}
+
+}  // namespace ferry::migrate

@@ -1,0 +1,59 @@
+// What a migration did, as figures: filled in by the source session, printed by the CLI, kept in the
+// history, read by scripts. Times are milliseconds, sizes bytes, unless the name says otherwise.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace ferry::migrate {
+
+// One round of pre-copy; the last one (in_freeze) is the stop-and-copy.
+struct Round {
+    int number = 0;  // from 1
+    std::uint64_t pages = 0;
+    std::uint64_t bytes = 0;        // of page content that crossed
+    std::uint64_t zero_pages = 0;   // found to be zero, not sent
+    std::uint64_t dirty_bytes = 0;  // written again by the end of the round
+    double milliseconds = 0;
+    bool in_freeze = false;
+};
+
+// Open files, sockets and mappings of all processes of the tree.
+struct ObjectCounts {
+    std::uint64_t processes = 0, threads = 0, files = 0, sockets = 0, mappings = 0;
+};
+
+struct Report {
+    std::string session;
+    std::string service;      // name or pid as the user gave it
+    std::string source, destination;
+    bool succeeded = false;
+    std::string error;        // one line; empty on success
+    std::string stop_rule;    // which rule ended the pre-copy, in words
+    std::vector<Round> rounds;
+    std::uint64_t wire_bytes = 0;
+    double total_ms = 0;
+    double precopy_ms = 0;
+    double frozen_ms = 0;      // the source's first task stopped -> the destination's tasks run
+    double checkpoint_ms = 0;  // in the freeze: stop, last pages, kernel state read and sent
+    double restore_ms = 0;     // at the destination: final state received -> everything ready
+    double commit_ms = 0;      // the decision, and the destination's tasks running
+    double predicted_downtime_ms = 0;
+    std::uint64_t memory_before = 0, memory_after = 0;  // resident bytes of the tree, source and destination
+    ObjectCounts objects_before, objects_after;
+    std::uint64_t held_packets = 0;  // arrived in the freeze, delivered at the destination
+    std::uint64_t worker_memory_peak_source = 0, worker_memory_peak_destination = 0;
+
+    [[nodiscard]] double bytes_per_second() const {
+        return total_ms > 0 ? static_cast<double>(wire_bytes) * 1000.0 / total_ms : 0;
+    }
+};
+
+// One JSON object, keys as the fields are named.
+[[nodiscard]] std::string to_json(const Report& report);
+[[nodiscard]] Result<Report> report_from_json(const std::string& text);
+
+}  // namespace ferry::migrate

@@ -1,0 +1,117 @@
+// One migration session, both halves. Each half is a blocking function that runs in a process of its
+// own (a worker of ferryd), single-threaded because one thread traces (I5). The agent that started the
+// worker is reached through SessionHost.
+//
+//   source                                     destination
+//   Precopy   Hello, Layout, Pages, RoundEnd -> Staged      any failure: both sides roll back
+//   Frozen    last Pages, Final ------------->              any failure: thaw; stubs are killed
+//             <------------------------------- Ready        everything restored, ptrace-stopped
+//   Committed (recorded first) Commit ------->              the source never resumes from here on
+//             <------------------------------- Running      (recorded first)
+//   Done      tree killed
+//
+// A link cut between Commit and Running leaves the outcome unknown to the source: it keeps the tree
+// frozen and asks the destination's agent through SessionHost::peer_state() until it gets an answer.
+// A link cut between Ready and Commit is the same question the other way round.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "migrate/report.h"
+
+namespace ferry::migrate {
+
+// The states that an agent records and answers its peer with, in order.
+enum class SessionState {
+    Unknown,    // this agent has no such session
+    Precopy,    // nothing decided; the service runs at the source
+    Ready,      // destination only: could run, waits for the decision
+    Committed,  // source only: the decision is taken, the source will never resume
+    Running,    // destination only: the service runs here
+    Done,       // finished, the service is at the destination
+    Aborted,    // given up; this side holds nothing of it and will never run or commit it
+};
+[[nodiscard]] const char* name_of(SessionState state);
+[[nodiscard]] std::optional<SessionState> session_state_from(const std::string& name);
+
+// Progress, for people and for `--json=lines`.
+struct Progress {
+    std::string phase;          // "connect", "stage", "precopy", "freeze", "commit", "done", "rollback"
+    int round = 0;
+    std::uint64_t sent_bytes = 0;   // page content so far
+    std::uint64_t round_bytes = 0;  // expected in this round
+    double bytes_per_second = 0;
+    std::string message;        // one line, may be empty
+};
+
+// What a session needs of the agent that runs it. Implemented by agent/; all calls come from the
+// session's thread.
+class SessionHost {
+  public:
+    SessionHost() = default;
+    SessionHost(const SessionHost&) = delete;
+    SessionHost& operator=(const SessionHost&) = delete;
+    virtual ~SessionHost() = default;
+
+    virtual void progress(const Progress& progress) = 0;
+    // True once somebody wants the session to end, or the agent itself is gone. Checked often.
+    virtual bool abort_requested() = 0;
+    // Readable when abort_requested() may have changed: to be polled beside the data channel.
+    [[nodiscard]] virtual int control_fd() const = 0;
+    // Records the state before it is acted upon; when this fails the session does not go on.
+    virtual Result<> record(SessionState state) = 0;
+    // Asks the peer's agent what became of the session there. Fails if it cannot be reached now.
+    virtual Result<SessionState> peer_state() = 0;
+};
+
+struct TlsFiles {
+    std::string ca, certificate, key;  // PEM
+};
+
+struct SourceRequest {
+    std::string session;
+    std::string service;  // as the user named it
+    Pid root;
+    std::string source_name, destination_name;  // names in the certificates
+    std::string address;                        // of the destination's data listener
+    std::uint16_t port = 0;
+    TlsFiles tls;
+    std::chrono::milliseconds max_downtime{50};
+    int max_rounds = 30;
+    std::chrono::seconds timeout{0};  // of the whole pre-copy; 0: none
+    bool shell_job = false;
+};
+
+struct DestinationRequest {
+    std::string session;
+    std::string source_name, destination_name;
+    std::string listen_address;  // the data listener takes any free port of it
+    TlsFiles tls;
+    std::chrono::seconds accept_timeout{30};
+    // Where a service's macvlan device is put at this host; empty: a device of the same name as at the source.
+    std::string uplink;
+};
+
+// Moves the tree. On success the service runs at the destination and is gone here; on failure it runs
+// here as before (Report::error says why), except Error::Kind::Peer with "outcome unknown".
+// Returns the report in both cases; Report::succeeded tells.
+[[nodiscard]] Report run_source(const SourceRequest& request, SessionHost& host);
+
+// `announce_port` is called once the data listener is open, before anything is accepted.
+class PortSink {
+  public:
+    PortSink() = default;
+    PortSink(const PortSink&) = delete;
+    PortSink& operator=(const PortSink&) = delete;
+    virtual ~PortSink() = default;
+    virtual void listening(std::uint16_t port) = 0;
+};
+[[nodiscard]] Result<> run_destination(const DestinationRequest& request, SessionHost& host,
+                                       PortSink& port);
+
+}  // namespace ferry::migrate
