@@ -43,6 +43,8 @@ struct RegularFile {
 // One end of a pipe or FIFO. Ends of the same pipe share pipe_id; the content is in Checkpoint::pipes.
 struct PipeEnd {
     std::uint32_t pipe_id = 0;
+    std::string path;         // FIFOs: absolute, as RegularFile::path; empty for pipe(2)
+    std::uint32_t mode = 0;   // FIFOs: st_mode
     bool operator==(const PipeEnd&) const = default;
 };
 

@@ -1,0 +1,102 @@
+// Collects the open files of a process tree into the model, from outside: /proc/PID/fd, fdinfo,
+// kcmp(2) and short-lived duplicates made by pidfd_getfd(2). No code runs in the tasks.
+//
+// Two phases. `prepare` runs while the tree runs: it looks at everything, refuses by name what is not
+// carried (Error::Kind::Unsupported; the message says pid, fd, what it is and what to do) and fills the
+// tables of paths. `collect` runs while every thread of the tree is stopped: it re-checks the
+// identities and reads what changes (positions, queues, counters, sequence numbers).
+//
+// No duplicate of a task's socket outlives prepare(): a connection that the service closes meanwhile
+// must really close. collect() keeps the duplicates of the sockets it put into repair mode.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "model/files.h"
+#include "model/memory.h"
+
+namespace ferry::resources {
+
+struct FileOptions {
+    // Carry TCP connections that have a peer. Without it they are refused by name.
+    bool tcp_established = false;
+    // Terminals are carried: opened again as the terminal of whoever restores.
+    bool shell_job = false;
+    // A unix datagram or stream socket may be connected to a bound path outside the tree.
+    bool external_unix = false;
+};
+
+// Told of each socket before it enters TCP_REPAIR and after it left it, so that a guardian that shares
+// our descriptor table can end repair when we die (I1). `fd` is ours. Ending it means
+// setsockopt(TCP_REPAIR, 0) and then SO_REUSEADDR set to `reuse_address`, which TCP_REPAIR overwrites.
+// Called on the collecting thread, inside the freeze: implementations must not block.
+class RepairRegistry {
+  public:
+    virtual ~RepairRegistry() = default;
+    virtual void add(int fd, bool reuse_address) = 0;
+    virtual void remove(int fd) = 0;
+};
+
+struct ProcessFiles {
+    Pid pid;
+    std::vector<model::Descriptor> descriptors;  // ascending by fd
+};
+
+struct CollectedFiles {
+    std::vector<model::OpenFile> files;  // ascending by id: descriptors' and registered paths
+    std::vector<model::Pipe> pipes;
+    std::vector<ProcessFiles> processes;  // in the order of the pids given
+    // Not empty: something transient is in the way (a connection that was not accepted yet, a handshake
+    // under way). Nothing else is filled in and nothing is in repair: let the tree run a few
+    // milliseconds and freeze it again.
+    std::string busy;
+};
+
+// Owned by the dumping session, used on one thread. The destructor rolls back.
+class FileCollector {
+  public:
+    FileCollector(FileOptions options, RepairRegistry* registry);
+    FileCollector(FileCollector&&) noexcept;
+    FileCollector& operator=(FileCollector&&) noexcept;
+    ~FileCollector();
+
+    // Outside the freeze; may be repeated (each pre-copy round), which keeps what is learned fresh.
+    // Tasks and descriptors that vanish meanwhile are no error.
+    Result<> prepare(std::span<const Pid> pids);
+
+    // What VMAs, exe, cwd and root refer to. The final skeleton starts with begin_paths(): files that
+    // are not added again after it are left out of collect(). Ids are stable across rounds: the same
+    // path, inode and flags give the same id.
+    void begin_paths();
+    // `link` is a procfs link ("/proc/12/exe", "/proc/12/cwd", "/proc/12/map_files/a-b"). `flags` are
+    // what the file is opened with (O_RDONLY, O_RDWR, O_RDONLY|O_DIRECTORY). Deleted files and
+    // paths that now lead to another file are refused by name.
+    Result<model::FileId> add_path(const std::string& link, std::uint32_t flags);
+
+    // The registered files as they are now, for a skeleton that is sent ahead of the freeze.
+    [[nodiscard]] std::vector<model::OpenFile> path_files() const;
+
+    // Inside the freeze. On error, and when busy, no socket is left in repair.
+    Result<CollectedFiles> collect(std::span<const Pid> pids);
+
+    // Takes every socket out of repair (the tree goes on here) and closes the duplicates.
+    void rollback();
+    // The tree is about to be killed here: its sockets stay in repair, so that their end sends
+    // neither FIN nor RST. Our duplicates are closed by the destructor, which now leaves repair on;
+    // it may run before or after the tree is killed.
+    void keep_repair();
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ferry::resources

@@ -1,0 +1,61 @@
+// Opens the files of a Checkpoint again, in the host process; the caller hands the descriptors to the
+// tasks (SCM_RIGHTS). The counterpart of files.h.
+//
+//   prepare(skeleton)   before the freeze: what does not depend on the final state (regular files of
+//                       mappings, exe, cwd). May be repeated.
+//   finish(final)       every file, with positions, contents, queues. TCP connections are complete but
+//                       in repair mode: silent. Needs a route to each peer (any device will do); the
+//                       source address need not be up, unless a connection is half-closed (below).
+//   leave_repair()      after commit, when the address is up and before the tasks run: connections go
+//                       live; what was never sent is sent now.
+//
+// Half-closed connections (CLOSE_WAIT, FIN_WAIT2, CLOSING, LAST_ACK) need one TCP segment from
+// their peer to get into their state. leave_repair() makes it and gives it to our own stack through
+// loopback, marked with OpenOptions::inject_mark; a packet filter that holds traffic must let it pass.
+//
+// An epoll descriptor is opened empty: its targets are descriptors of the task and are added there.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+
+namespace ferry::resources {
+
+// SO_MARK of segments injected into our own stack ("FERR").
+inline constexpr std::uint32_t kInjectMark = 0x46455252;
+
+struct OpenOptions {
+    // Terminals become our own terminal (standard input).
+    bool shell_job = false;
+    bool external_unix = false;
+    std::uint32_t inject_mark = kInjectMark;
+};
+
+// Owns every opened descriptor. The destructor closes them; connections still in repair vanish
+// silently, so dropping it before leave_repair() leaves no trace at the peers.
+class OpenedFiles {
+  public:
+    explicit OpenedFiles(OpenOptions options);
+    OpenedFiles(OpenedFiles&&) noexcept;
+    OpenedFiles& operator=(OpenedFiles&&) noexcept;
+    ~OpenedFiles();
+
+    Result<> prepare(const model::Checkpoint& skeleton);
+    // The tree's pids must exist (stubs) when a file has an owner (F_SETOWN_EX).
+    Result<> finish(const model::Checkpoint& checkpoint);
+    Result<> leave_repair();
+
+    // The descriptor in our process, still owned here; -1 if there is none with this id.
+    [[nodiscard]] int fd(model::FileId id) const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ferry::resources
