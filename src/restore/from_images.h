@@ -1,0 +1,36 @@
+// `ferry restore`: a process tree out of image files.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "restore/staged_tree.h"
+
+namespace ferry::restore {
+
+struct RestoreOptions {
+    std::string images_directory;
+    bool leave_stopped = false;
+    // Terminals become our own terminal.
+    bool shell_job = false;
+    bool external_unix = false;
+    // TCP connections with a peer are restored; without it images that hold some are refused.
+    bool tcp_established = false;
+    StageOptions stage;
+};
+
+struct RestoreReport {
+    Pid root;
+    std::uint64_t pages = 0;
+    std::chrono::microseconds stage{0}, fill{0}, files{0}, total{0};
+    ActivationReport activation;
+};
+
+// Restores and releases the tree. The root is a child of the caller (or of its parent, see
+// StageOptions). After an error nothing is left behind.
+Result<RestoreReport> restore_from_images(const RestoreOptions& options);
+
+}  // namespace ferry::restore

@@ -1,0 +1,121 @@
+// The destination half of a process tree: stage, fill, activate, run (ARCHITECTURE.md).
+//
+//   create(skeleton)                 every task exists as a stub: an almost empty address space
+//   that
+//                                    holds our blob and the target's mappings, still without
+//                                    content
+//   write_pages() / read_pages()     pages land once, at their final addresses
+//   update(skeleton)                 the source went on: tasks and mappings follow it
+//   activate(final, files)           files, descriptors, timers, credentials, registers; afterwards
+//                                    every thread is ptrace-stopped and complete
+//   run()                            commit: they run, and are no longer ours
+//
+// Until run() the tree dies with us: every thread is traced with PTRACE_O_EXITKILL, and a stub that
+// loses its socket ends itself (I2). The destructor kills and reaps everything that was made.
+//
+// Only the thread that called create() may call the other functions (I5), except write_pages(),
+// which any thread may call as long as no other function runs.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "model/checkpoint.h"
+
+namespace ferry::restore {
+
+struct StageOptions {
+    // The root becomes a child of our parent instead of ours (--restore-sibling).
+    bool sibling = false;
+    // Put tasks into the control groups that the model names, where those exist here. Otherwise
+    // they stay in ours.
+    bool join_control_groups = false;
+};
+
+// Pages that lie together in memory and in a file.
+struct FileRun {
+    RemoteAddr address;
+    std::uint64_t bytes = 0;   // a multiple of the page size
+    std::uint64_t offset = 0;  // in the file
+};
+
+// How long the last activation took, and what it did.
+struct ActivationReport {
+    std::chrono::microseconds update{0};  // mappings and tasks that changed since the last update
+    std::chrono::microseconds descriptors{0};  // sent, moved into place, epoll targets added
+    std::chrono::microseconds processes{0};    // per-process programs
+    std::chrono::microseconds threads{0};      // per-thread programs
+    std::chrono::microseconds registers{0};    // stopped, blob removed, registers set
+    std::chrono::microseconds total{0};
+    std::uint32_t system_calls = 0;  // run inside the tasks
+};
+
+// Gives the descriptor in our process of an open file of the checkpoint; -1 where there is none.
+// resources::OpenedFiles::fd, for example.
+using FileLookup = std::function<int(model::FileId)>;
+
+enum class RunMode : std::uint8_t {
+    Running,
+    Stopped,  // SIGSTOP: --leave-stopped
+};
+
+class StagedTree {
+  public:
+    // Makes the processes and threads of the skeleton with their pids, sessions and process groups,
+    // and their mappings. Needs of the skeleton: processes (pid, parent, group, session, threads'
+    // tids, address_space, limits) and the files that mappings refer to. Errors: a pid that is in
+    // use (Invalid, named); another vdso than the source's, a mapped file that is missing or
+    // differs (Invalid, named); hard limits above ours without CAP_SYS_RESOURCE (Unsupported).
+    // After an error nothing is left behind.
+    static Result<StagedTree> create(const model::Checkpoint& skeleton,
+                                     const StageOptions& options);
+
+    StagedTree(StagedTree&&) noexcept;
+    StagedTree& operator=(StagedTree&&) noexcept;
+    ~StagedTree();
+
+    // Follows the source: tasks that appeared or went, mappings that appeared, vanished or changed.
+    // Pages of mappings that are in both stay. A process that appears is forked from its parent's
+    // stub, so that it shares what has been filled there; what it must not have is dropped by
+    // keep_pages() or drop_pages(). After an error the tree is only good for destruction.
+    Result<> update(const model::Checkpoint& skeleton);
+
+    // Writes whole pages at a page-aligned address; the range may span mappings. For a process that
+    // was forked from a filled stub, pages that are equal already stay shared.
+    Result<> write_pages(Pid pid, RemoteAddr address, std::span<const std::byte> pages);
+    // These pages are absent on the source (zero, or the file's own content). Ranges that are no
+    // longer mapped are ignored.
+    Result<> drop_pages(Pid pid, std::span<const AddrRange> ranges);
+    // Drops what lies outside of the ranges (ascending) in mappings that carry private pages. For a
+    // process that was forked from a filled stub: `present` is what it has at the source.
+    Result<> keep_pages(Pid pid, std::span<const AddrRange> present);
+    // The task itself reads the pages from the file (one copy). pages_fd is ours and stays ours.
+    Result<> read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs);
+
+    // Everything else. Calls update(final) first, so that what the last update() brought may be
+    // skipped by the caller. Every file that a descriptor, cwd, root, exe or epoll target needs
+    // must be in `files`. TCP connections may still be in repair mode. Does not grow with memory.
+    Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files);
+
+    // Commit: every thread is released. The tree is no longer ours, even if an error is returned.
+    Result<> run(RunMode mode = RunMode::Running) &&;
+
+    [[nodiscard]] Pid root() const;
+
+  private:
+    struct Impl;
+    explicit StagedTree(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ferry::restore
