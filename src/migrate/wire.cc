@@ -1,0 +1,139 @@
+#include "migrate/wire.h"
+
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/limits.h"
+
+namespace ferry::migrate {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HelloBody, version, session, kernel_release, vdso_hash, boot_id,
+                                   network)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReadyBody, restore_ms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunningBody, commit_ms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, files, sockets, mappings,
+                                   worker_memory_peak)
+
+namespace {
+
+constexpr std::array<const char*, 16> kFrameNames = {
+    "Invalid",   "Hello", "Welcome", "Layout",  "Staged", "Pages",   "RoundEnd", "RoundDone",
+    "Final",     "Ready", "Packets", "Commit",  "Running", "Finish", "Finished", "Failed"};
+
+template <class Body>
+Result<Body> decode_json(std::span<const std::byte> payload, const char* what) {
+    try {
+        const auto* text = reinterpret_cast<const char*>(payload.data());
+        return nlohmann::json::parse(text, text + payload.size()).get<Body>();
+    } catch (const nlohmann::json::exception& error) {
+        return fail(Error::corrupt(fmt::format("{} frame: {}", what, error.what())));
+    }
+}
+
+template <class Body>
+std::string encode_json(const Body& body) {
+    return nlohmann::json(body).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void append(model::Bytes& into, const void* data, std::size_t size) {
+    const auto* bytes = static_cast<const std::byte*>(data);
+    into.insert(into.end(), bytes, bytes + size);
+}
+
+// Takes fixed-size values and byte ranges off the front; every access is checked.
+class Cursor {
+  public:
+    explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+    template <class T>
+    Result<T> take() {
+        const std::span<const std::byte> raw = TRY(take_bytes(sizeof(T)));
+        T value{};
+        std::memcpy(&value, raw.data(), sizeof(T));
+        return value;
+    }
+    Result<std::span<const std::byte>> take_bytes(std::uint64_t size) {
+        if (size > bytes_.size()) return fail(Error::corrupt("packed images end too early"));
+        const std::span<const std::byte> taken = bytes_.first(size);
+        bytes_ = bytes_.subspan(size);
+        return taken;
+    }
+    [[nodiscard]] bool at_end() const { return bytes_.empty(); }
+
+  private:
+    std::span<const std::byte> bytes_;
+};
+
+}  // namespace
+
+const char* name_of(FrameType type) {
+    const auto number = static_cast<std::size_t>(type);
+    return number < kFrameNames.size() ? kFrameNames.at(number) : "Invalid";
+}
+
+Result<FrameType> check(const FrameHeader& header) {
+    if (header.magic != kFrameMagic) {
+        return fail(Error::corrupt("the peer does not speak Ferry's migration protocol"));
+    }
+    if (header.type == 0 || header.type >= kFrameNames.size()) {
+        return fail(Error::corrupt(fmt::format("frame of unknown type {}", header.type)));
+    }
+    if (header.length > limits::kWireFrameBytesMax) {
+        return fail(Error::limit(fmt::format("frame of {} bytes", header.length)));
+    }
+    return static_cast<FrameType>(header.type);
+}
+
+std::string encode(const HelloBody& body) { return encode_json(body); }
+std::string encode(const ReadyBody& body) { return encode_json(body); }
+std::string encode(const RunningBody& body) { return encode_json(body); }
+std::string encode(const FinishedBody& body) { return encode_json(body); }
+
+Result<HelloBody> decode_hello(std::span<const std::byte> payload) {
+    return decode_json<HelloBody>(payload, "Hello");
+}
+Result<ReadyBody> decode_ready(std::span<const std::byte> payload) {
+    return decode_json<ReadyBody>(payload, "Ready");
+}
+Result<RunningBody> decode_running(std::span<const std::byte> payload) {
+    return decode_json<RunningBody>(payload, "Running");
+}
+Result<FinishedBody> decode_finished(std::span<const std::byte> payload) {
+    return decode_json<FinishedBody>(payload, "Finished");
+}
+
+model::Bytes pack(const image::MemoryStore& store) {
+    model::Bytes packed;
+    const auto count = static_cast<std::uint32_t>(store.files().size());
+    append(packed, &count, sizeof(count));
+    for (const auto& [name, content] : store.files()) {
+        const auto name_size = static_cast<std::uint32_t>(name.size());
+        const std::uint64_t size = content.size();
+        append(packed, &name_size, sizeof(name_size));
+        append(packed, name.data(), name.size());
+        append(packed, &size, sizeof(size));
+        append(packed, content.data(), content.size());
+    }
+    return packed;
+}
+
+Result<image::MemoryStore> unpack(std::span<const std::byte> payload) {
+    Cursor cursor(payload);
+    image::MemoryStore store;
+    const auto count = TRY(cursor.take<std::uint32_t>());
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const auto name_size = TRY(cursor.take<std::uint32_t>());
+        const std::span<const std::byte> name = TRY(cursor.take_bytes(name_size));
+        const auto size = TRY(cursor.take<std::uint64_t>());
+        const std::span<const std::byte> content = TRY(cursor.take_bytes(size));
+        TRY(store.put(std::string(reinterpret_cast<const char*>(name.data()), name.size()), content));
+    }
+    if (!cursor.at_end()) return fail(Error::corrupt("packed images have trailing bytes"));
+    return store;
+}
+
+}  // namespace ferry::migrate

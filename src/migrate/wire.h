@@ -1,0 +1,82 @@
+// The frames of a migration stream (docs/format/wire.md): what they are called, how they look, and the
+// encoding of those that migrate/ itself fills. All integers are little-endian. The stream is one TLS
+// connection and ordered, so a frame's meaning never depends on anything but the frames before it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "image/store.h"
+#include "model/files.h"
+
+namespace ferry::migrate {
+
+// Both sides must speak the same version; there is no negotiation yet.
+inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
+
+// Wire numbers: fixed for ever, 0 is never valid.
+enum class FrameType : std::uint32_t {
+    Hello = 1,     // source: JSON of HelloBody
+    Welcome = 2,   // destination: accepts the Hello; empty
+    Layout = 3,    // source: a skeleton checkpoint as a packed image store
+    Staged = 4,    // destination: the layout is in place; empty
+    Pages = 5,     // source: pages/page_wire.h
+    RoundEnd = 6,  // source: everything of this round was sent; u64 round number
+    RoundDone = 7, // destination: everything of this round is in place; u64 round number
+    Final = 8,     // source: the whole checkpoint as a packed image store
+    Ready = 9,     // destination: restored and stopped; JSON of ReadyBody
+    Packets = 10,  // source: packets that were held, to be delivered once the service runs
+    Commit = 11,   // source: run; empty
+    Running = 12,  // destination: it runs; JSON of RunningBody
+    Finish = 13,   // source: nothing more follows; empty
+    Finished = 14, // destination: JSON of FinishedBody
+    Failed = 15,   // either: one line of text, the side that sends it has rolled back
+};
+[[nodiscard]] const char* name_of(FrameType type);
+
+struct FrameHeader {
+    std::uint32_t magic = kFrameMagic;
+    std::uint32_t type = 0;
+    std::uint64_t length = 0;  // of the payload that follows
+};
+static_assert(sizeof(FrameHeader) == 16);
+
+// Checks magic, type and length against base/limits.h.
+[[nodiscard]] Result<FrameType> check(const FrameHeader& header);
+
+struct HelloBody {
+    std::uint32_t version = kWireVersion;
+    std::string session;
+    std::string kernel_release;
+    std::uint64_t vdso_hash = 0;
+    std::string boot_id;
+    std::string network;  // handover's identity of the service, as handover encodes it; empty: none
+};
+struct ReadyBody {
+    double restore_ms = 0;
+};
+struct RunningBody {
+    double commit_ms = 0;
+};
+struct FinishedBody {
+    std::uint64_t memory = 0;  // resident bytes of the tree
+    std::uint64_t processes = 0, threads = 0, files = 0, sockets = 0, mappings = 0;
+    std::uint64_t worker_memory_peak = 0;
+};
+[[nodiscard]] std::string encode(const HelloBody& body);
+[[nodiscard]] std::string encode(const ReadyBody& body);
+[[nodiscard]] std::string encode(const RunningBody& body);
+[[nodiscard]] std::string encode(const FinishedBody& body);
+[[nodiscard]] Result<HelloBody> decode_hello(std::span<const std::byte> payload);
+[[nodiscard]] Result<ReadyBody> decode_ready(std::span<const std::byte> payload);
+[[nodiscard]] Result<RunningBody> decode_running(std::span<const std::byte> payload);
+[[nodiscard]] Result<FinishedBody> decode_finished(std::span<const std::byte> payload);
+
+// A named list of byte blobs: u32 count, then per blob u32 name length, name, u64 size, content.
+[[nodiscard]] model::Bytes pack(const image::MemoryStore& store);
+[[nodiscard]] Result<image::MemoryStore> unpack(std::span<const std::byte> payload);
+
+}  // namespace ferry::migrate
