@@ -1,0 +1,212 @@
+#include "migrate/memory_sender.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "pages/shared_with_parent.h"
+
+namespace ferry::migrate {
+namespace {
+
+// How much is protected at once. Pages written between protection and sending cross twice, so the
+// first rounds protect piece by piece, shortly before they send.
+constexpr std::uint64_t kProtectBytes = 64u << 20;
+
+std::vector<AddrRange> private_ranges(const model::Process& process, bool files_only) {
+    std::vector<AddrRange> ranges;
+    for (const model::Vma& vma : process.address_space.vmas) {
+        if (!vma.carries_private_pages()) continue;
+        if (files_only && vma.kind != model::VmaKind::FilePrivate) continue;
+        if (!ranges.empty() && ranges.back().end == vma.range.start) {
+            ranges.back().end = vma.range.end;
+        } else {
+            ranges.push_back(vma.range);
+        }
+    }
+    return ranges;
+}
+
+pages::PageSet to_set(std::span<const AddrRange> ranges) {
+    pages::PageSet set;
+    for (const AddrRange& range : ranges) set.add(range);
+    return set;
+}
+
+}  // namespace
+
+MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, Watcher watcher)
+    : link_(link),
+      make_userfault_(std::move(make_userfault)),
+      watcher_(std::move(watcher)),
+      buffer_(pages::Reader::kBatchBytes) {}
+
+Result<> MemorySender::add(const model::Process& process, std::optional<Pid> forked_from) {
+    if (process.is_zombie) return {};
+    os::UniqueFd userfault = TRY(make_userfault_(process.pid));
+    pages::Tracker tracker = TRY(pages::Tracker::start(process.pid, std::move(userfault)));
+    pages::Reader reader = TRY(pages::Reader::open(process.pid));
+    Task task{.pid = process.pid,
+              .tracker = std::move(tracker),
+              .reader = std::move(reader),
+              .ranges = {},
+              .file_ranges = {},
+              .sent = {}};
+    const auto [place, is_new] = tasks_.insert_or_assign(process.pid, std::move(task));
+    CHECK(is_new);
+    TRY(follow(process));
+    if (!forked_from) return {};
+    const auto parent = tasks_.find(*forked_from);
+    CHECK(parent != tasks_.end());
+    return inherit(place->second, parent->second);
+}
+
+void MemorySender::remove(Pid pid) { tasks_.erase(pid); }
+
+Result<> MemorySender::follow(const model::Process& process) {
+    const auto found = tasks_.find(process.pid);
+    if (found == tasks_.end()) return {};
+    Task& task = found->second;
+    if (task.lost) {
+        return fail(Error::unsupported(fmt::format(
+            "process {} has executed another program during the migration; try again",
+            process.pid)));
+    }
+    task.ranges = private_ranges(process, false);
+    task.file_ranges = private_ranges(process, true);
+    const pages::PageSet mapped = to_set(task.ranges);
+    task.sent = pages::intersect(task.sent, mapped);
+    for (const model::Vma& vma : process.address_space.vmas) {
+        if (!vma.carries_private_pages()) continue;
+        // A range that has vanished again is found by the next skeleton.
+        static_cast<void>(TRY(task.tracker.register_range(vma.range)));
+    }
+    return {};
+}
+
+// The child's stub was forked from its parent's, and so has all that `parent.sent` names. Both are
+// protected before they are compared, so that what either writes later is reported later.
+Result<> MemorySender::inherit(Task& child, Task& parent) {
+    child.sent = pages::intersect(parent.sent, to_set(child.ranges));
+    const pages::Scan scan = TRY(child.tracker.scan(child.ranges, pages::Protect::Yes));
+    const pages::PageSet same =
+        TRY(pages::shared_with_parent(child.pid, parent.pid, scan.present));
+    const pages::PageSet shared = pages::intersect(same, child.sent);
+    log_debug("process {} shares {} of {} pages with its parent {}", child.pid, shared.pages(),
+              scan.present.pages(), parent.pid);
+    TRY(send_drops(child, pages::subtract(child.sent, scan.present)));
+    TRY(send_pages(child, pages::subtract(scan.present, shared)));
+    return {};
+}
+
+Result<Moved> MemorySender::send_written(Pid pid) {
+    const auto found = tasks_.find(pid);
+    if (found == tasks_.end()) return Moved{};
+    return send_task(found->second, pages::Protect::Yes);
+}
+
+Result<Moved> MemorySender::send_all_written() {
+    Moved moved;
+    round_bytes_ = 0;
+    for (auto& [pid, task] : tasks_) moved += TRY(send_task(task, pages::Protect::Yes));
+    return moved;
+}
+
+Result<Moved> MemorySender::send_last() {
+    Moved moved;
+    round_bytes_ = 0;
+    for (auto& [pid, task] : tasks_) moved += TRY(send_task(task, pages::Protect::No));
+    return moved;
+}
+
+Result<std::uint64_t> MemorySender::written_bytes() {
+    std::uint64_t bytes = 0;
+    for (auto& [pid, task] : tasks_) {
+        const Result<pages::Scan> scan = task.tracker.scan(task.ranges, pages::Protect::No);
+        if (scan) {
+            bytes += scan->written.bytes();
+        } else if (scan.error().kind() != Error::Kind::Gone) {
+            return fail(scan.error());
+        }
+    }
+    return bytes;
+}
+
+Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect) {
+    const auto tolerate_gone = [&task](Result<Moved> result) -> Result<Moved> {
+        if (result || result.error().kind() != Error::Kind::Gone) return result;
+        task.lost = true;
+        return Moved{};
+    };
+    if (task.lost) return Moved{};
+    if (protect == pages::Protect::No) {
+        return tolerate_gone(send_scanned(task, task.ranges, protect));
+    }
+    Moved moved;
+    for (const AddrRange& range : task.ranges) {
+        for (RemoteAddr at = range.start; at < range.end;) {
+            const AddrRange piece = {at, std::min(at + kProtectBytes, range.end)};
+            moved += TRY(tolerate_gone(send_scanned(task, std::span(&piece, 1), protect)));
+            at = piece.end;
+        }
+    }
+    return moved;
+}
+
+Result<Moved> MemorySender::send_scanned(Task& task, std::span<const AddrRange> ranges,
+                                         pages::Protect protect) {
+    const pages::Scan scan = TRY(task.tracker.scan(ranges, protect));
+    if (!scan.guards.empty()) {
+        return fail(Error::unsupported(fmt::format(
+            "process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet", task.pid,
+            scan.guards.runs().front())));
+    }
+    const pages::PageSet scanned = to_set(ranges);
+    TRY(send_drops(task, pages::subtract(pages::intersect(task.sent, scanned), scan.present)));
+    return send_pages(task, scan.written);
+}
+
+Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written) {
+    Moved moved;
+    const pages::PageSet file_backed = to_set(task.file_ranges);
+    pages::PageSet sent_now;
+    pages::PageSet zeroed;
+    pages::Batches batches(written, {.bytes = buffer_.size(), .runs = pages::Reader::kBatchRuns});
+    for (auto runs = batches.next(); !runs.empty(); runs = batches.next()) {
+        TRY(task.reader.read(runs, buffer_, batch_));
+        moved.zero_pages += batch_.zeros.pages();
+        // Anonymous zeros need no page at the destination; those that replace one are dropped there.
+        const pages::PageSet kept_zeros = pages::intersect(batch_.zeros, file_backed);
+        zeroed.add(pages::subtract(batch_.zeros, kept_zeros));
+        batch_.zeros = kept_zeros;
+        if (batch_.data.empty() && batch_.zeros.empty()) continue;
+        frame_.encode(task.pid, batch_);
+        TRY(link_.send_parts(FrameType::Pages, frame_.parts()));
+        for (const pages::PagePiece& piece : batch_.data) sent_now.add(piece.run);
+        sent_now.add(kept_zeros);
+        moved.pages += batch_.data_bytes / kPageSize;
+        moved.bytes += batch_.data_bytes;
+        round_bytes_ += batch_.data_bytes;
+        TRY(watcher_(round_bytes_));
+    }
+    TRY(send_drops(task, pages::intersect(zeroed, task.sent)));
+    task.sent = pages::unite(task.sent, sent_now);
+    return moved;
+}
+
+Result<> MemorySender::send_drops(Task& task, const pages::PageSet& gone) {
+    std::span<const pages::PageRun> rest = gone.runs();
+    while (!rest.empty()) {
+        const std::size_t encoded = frame_.encode_drops(task.pid, rest);
+        CHECK(encoded > 0);
+        TRY(link_.send_parts(FrameType::Pages, frame_.parts()));
+        rest = rest.subspan(encoded);
+    }
+    task.sent = pages::subtract(task.sent, gone);
+    return {};
+}
+
+}  // namespace ferry::migrate

@@ -1,0 +1,97 @@
+// The source's half of the memory: what each process has, what the destination has, and the rounds
+// that bring the second up to the first. Rules that keep it right:
+//
+//   * Protect, then read (pages/tracker.h): no write is lost.
+//   * The destination's pages of a process are `sent`. A page in it that the source no longer has is
+//     dropped there.
+//   * A page of zeros is not sent, unless the destination has something else there or the page hides
+//     a file's content.
+//   * A child that appears is forked at the destination from its parent's stub. Before that, its
+//     parent is sent once more; afterwards only pages that the child does not share go across
+//     (pages/shared_with_parent.h).
+//
+// Used by one thread. Destroying it ends all tracking (I1).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "migrate/link.h"
+#include "model/checkpoint.h"
+#include "os/fd.h"
+#include "pages/page_wire.h"
+#include "pages/reader.h"
+#include "pages/run.h"
+#include "pages/tracker.h"
+
+namespace ferry::migrate {
+
+// What a round moved.
+struct Moved {
+    std::uint64_t pages = 0, bytes = 0, zero_pages = 0;
+    Moved& operator+=(const Moved& o) {
+        pages += o.pages;
+        bytes += o.bytes;
+        zero_pages += o.zero_pages;
+        return *this;
+    }
+};
+
+class MemorySender {
+  public:
+    // Makes a userfaultfd inside a process and takes it out (dump::SourceTree).
+    using UserfaultMaker = std::function<Result<os::UniqueFd>(Pid)>;
+    // Called between batches with the bytes sent so far in this round; an error ends the round.
+    using Watcher = std::function<Result<>(std::uint64_t bytes)>;
+
+    MemorySender(Link& link, UserfaultMaker make_userfault, Watcher watcher);
+
+    // A process that the destination has just staged. `forked_from`: its stub was forked from that
+    // process's stub, whose memory had been sent; nullopt: its stub is empty. Tracking starts here.
+    Result<> add(const model::Process& process, std::optional<Pid> forked_from);
+    void remove(Pid pid);
+    // The mappings as the destination has them now. Pages outside of them are gone there.
+    Result<> follow(const model::Process& process);
+
+    // Sends what was written since the last round. A process that ends meanwhile is no error: the next
+    // skeleton does not have it.
+    Result<Moved> send_written(Pid pid);
+    Result<Moved> send_all_written();
+    // In the freeze, every thread stopped: the same, without protecting anew.
+    Result<Moved> send_last();
+    // What a round would have to send now. Changes nothing.
+    Result<std::uint64_t> written_bytes();
+
+  private:
+    struct Task {
+        Pid pid;
+        pages::Tracker tracker;
+        pages::Reader reader;
+        std::vector<AddrRange> ranges;       // of private mappings, ascending
+        std::vector<AddrRange> file_ranges;  // those of private file mappings among them
+        pages::PageSet sent;                 // pages that the destination has
+        bool lost = false;                   // it has exited, or replaced its address space
+    };
+
+    Result<Moved> send_task(Task& task, pages::Protect protect);
+    Result<Moved> send_scanned(Task& task, std::span<const AddrRange> ranges, pages::Protect protect);
+    Result<Moved> send_pages(Task& task, const pages::PageSet& written);
+    Result<> send_drops(Task& task, const pages::PageSet& gone);
+    Result<> inherit(Task& child, Task& parent);
+
+    Link& link_;
+    UserfaultMaker make_userfault_;
+    Watcher watcher_;
+    std::map<Pid, Task> tasks_;
+    std::vector<std::byte> buffer_;
+    pages::PageBatch batch_;
+    pages::PageFrame frame_;
+    std::uint64_t round_bytes_ = 0;
+};
+
+}  // namespace ferry::migrate
