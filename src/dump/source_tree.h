@@ -1,0 +1,99 @@
+// The source half: one process tree that is to be dumped or moved.
+//
+//   open()               preflight; what cannot be carried is refused by name, nothing is stopped
+//   skeleton()           tasks and mappings as they are now; repeated each round of pre-copy
+//   make_userfaultfd()   a stop of one thread for some microseconds
+//   freeze()             every thread of every process stands still
+//   collect()            the whole Checkpoint
+//   Frozen::thaw() or Frozen::kill()
+//
+// All calls come from one thread (I5). Whatever happens to this process, its SIGKILL included, the tree
+// runs on as before, until kill() (I1).
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "model/checkpoint.h"
+#include "os/fd.h"
+#include "resources/files.h"
+
+namespace ferry::dump {
+
+struct SourceOptions {
+    resources::FileOptions files;
+};
+
+// What of the freeze took how long, from the first thread's stop.
+struct FreezeTimes {
+    std::chrono::microseconds stop{0};     // until every thread stood still
+    std::chrono::microseconds tasks{0};    // registers, signals, timers, credentials
+    std::chrono::microseconds mappings{0}; // address spaces compared or read again
+    std::chrono::microseconds files{0};    // descriptors, sockets, pipes
+};
+
+// A frozen tree. The destructor thaws.
+class Frozen {
+  public:
+    Frozen(Frozen&&) noexcept;
+    Frozen& operator=(Frozen&&) noexcept;
+    ~Frozen();
+
+    // The processes that stand still, parents before children.
+    [[nodiscard]] const std::vector<Pid>& pids() const;
+    // When the first thread was asked to stop.
+    [[nodiscard]] std::chrono::steady_clock::time_point since() const;
+    // Sockets leave repair mode, every thread goes on.
+    Result<> thaw() &&;
+    // Every thread is left in SIGSTOP (--leave-stopped); sockets leave repair mode.
+    Result<> leave_stopped() &&;
+    // After commit: the tree ends here. Sockets stay in repair mode, so that peers see neither FIN nor
+    // RST. Returns when the processes are dead, or have been told to die where their parent must reap.
+    Result<> kill() &&;
+
+  private:
+    friend class SourceTree;
+    struct Impl;
+    explicit Frozen(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+// Either a whole checkpoint, or the transient reason why there is none (see resources::CollectedFiles).
+struct Collected {
+    model::Checkpoint checkpoint;
+    std::string busy;
+    FreezeTimes times;
+};
+
+class SourceTree {
+  public:
+    // Gone: no such process. Invalid: ourselves, our ancestor, a kernel thread, or traced by another.
+    // Unsupported: something in it is not carried; the message names it and says what to do.
+    static Result<SourceTree> open(Pid root, const SourceOptions& options);
+    SourceTree(SourceTree&&) noexcept;
+    SourceTree& operator=(SourceTree&&) noexcept;
+    ~SourceTree();
+
+    [[nodiscard]] Pid root() const;
+    // Outside the freeze: processes, threads' ids, address spaces, and the files that mappings, exe, cwd
+    // and root refer to. Processes that vanish while it looks are left out. Also repeats the
+    // preflight of files for what is new.
+    Result<model::Checkpoint> skeleton();
+    // Flags O_CLOEXEC | O_NONBLOCK; nothing of it stays in the process.
+    Result<os::UniqueFd> make_userfaultfd(Pid pid);
+    Result<Frozen> freeze();
+    // In the freeze. Its processes may differ from the last skeleton's: the caller compares. The ids of
+    // files that mappings refer to are those of the last skeleton.
+    Result<Collected> collect(Frozen& frozen);
+
+  private:
+    struct Impl;
+    explicit SourceTree(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ferry::dump
