@@ -21,4 +21,10 @@ inline constexpr std::uint32_t kQueueBytesMax = 64u << 20;
 // XSAVE area of one thread: AMX needs 11 KiB, leave room for what follows it.
 inline constexpr std::uint32_t kXsaveBytesMax = 64u << 10;
 
+// RLIMIT_SIGPENDING is a few ten thousand on ordinary machines.
+inline constexpr std::uint32_t kPendingSignalsMax = 1u << 17;
+
+// NGROUPS_MAX (setgroups(2)).
+inline constexpr std::uint32_t kGroupsMax = 1u << 16;
+
 }  // namespace ferry::limits
