@@ -31,7 +31,7 @@ struct MapsEntry {
 struct SmapsEntry {
     MapsEntry maps;
     std::uint64_t resident_kib = 0, swap_kib = 0;
-    std::vector<std::string> flags;  // VmFlags: "rd", "wr", "mr", "gd", "lo", ...
+    std::vector<std::string> flags = {};  // VmFlags: "rd", "wr", "mr", "gd", "lo", ...
     bool operator==(const SmapsEntry&) const = default;
 
     [[nodiscard]] bool has_flag(std::string_view flag) const {
