@@ -1,12 +1,12 @@
 // One TLS 1.3 connection between two agents, with certificates on both sides.
 //
-// The cipher is AES-256-GCM. Ciphertext is gathered into large socket writes and read in large socket
-// reads, so that the rate is that of the cipher. Single-threaded; one thread owns a channel.
+// The cipher is AES-256-GCM. Ciphertext is gathered into large socket writes and read in large
+// socket reads, so that the rate is that of the cipher. Single-threaded; one thread owns a channel.
 //
-// Trouble has names. Error::Kind::Peer: the peer has no certificate, one of a foreign CA, one for another
-// name, refuses ours, or speaks something else; Gone: it has closed; System with ECONNREFUSED or
-// ETIMEDOUT: nobody listens, or nothing moved in time; Aborted: the interrupt descriptor has fired;
-// Invalid: our own keys cannot be used.
+// Trouble has names. Error::Kind::Peer: the peer has no certificate, one of a foreign CA, one for
+// another name, refuses ours, or speaks something else; Gone: it has closed; System with
+// ECONNREFUSED or ETIMEDOUT: nobody listens, or nothing moved in time; Aborted: the interrupt
+// descriptor has fired; Invalid: our own keys cannot be used.
 //
 // Sources: RFC 8446; SSL_CTX_set_verify(3), SSL_set1_host(3), BIO_meth_new(3).
 #pragma once
@@ -41,7 +41,8 @@ struct TlsIdentity {
 // Loaded keys, used by any number of channels, which keep what they need of it alive. Move-only.
 class TlsContext {
   public:
-    // Invalid if a file is missing, unreadable, expired nonsense, or the key is not the certificate's.
+    // Invalid if a file is missing, unreadable, expired nonsense, or the key is not the
+    // certificate's.
     static Result<TlsContext> load(const TlsIdentity& identity);
     TlsContext(TlsContext&&) noexcept;
     TlsContext& operator=(TlsContext&&) noexcept;
@@ -57,14 +58,14 @@ class TlsContext {
 
 class TlsChannel {
   public:
-    // Connects, shakes hands and waits until the peer has accepted our certificate. `expected_peer` is a
-    // host name or an IP address that the peer's certificate must carry as subjectAltName.
+    // Connects, shakes hands and waits until the peer has accepted our certificate. `expected_peer`
+    // is a host name or an IP address that the peer's certificate must carry as subjectAltName.
     // `interrupt` as in interrupt_on().
     static Result<TlsChannel> connect(const TlsContext& context, const Endpoint& to,
                                       const std::string& expected_peer, Deadline deadline,
                                       int interrupt = -1);
-    // The other end, on a socket that Listener::accept gave. An empty `expected_peer` takes any name
-    // that our CA has signed; ask peer_name().
+    // The other end, on a socket that Listener::accept gave. An empty `expected_peer` takes any
+    // name that our CA has signed; ask peer_name().
     static Result<TlsChannel> accept(const TlsContext& context, os::UniqueFd socket,
                                      const std::string& expected_peer, Deadline deadline,
                                      int interrupt = -1);
@@ -75,8 +76,9 @@ class TlsChannel {
 
     // An operation that moves no byte for this long fails with ETIMEDOUT. Default: 30 s.
     void set_idle_timeout(std::chrono::milliseconds timeout);
-    // While an operation waits, this descriptor is watched as well: once it is readable (or closed at its
-    // other end) the operation fails with Aborted, and the channel is of no more use. -1: none. Not owned.
+    // While an operation waits, this descriptor is watched as well: once it is readable (or closed
+    // at its other end) the operation fails with Aborted, and the channel is of no more use. -1:
+    // none. Not owned.
     void interrupt_on(int fd);
 
     // All parts, in order, handed to the kernel when this returns. Small parts share records.
