@@ -56,6 +56,7 @@ std::int64_t execute(const abi::Op& op, const abi::Op* program) noexcept {
 }
 
 bool as_expected(const abi::Op& op) noexcept {
+    if (op.kind != abi::OpKind::Call && op.kind != abi::OpKind::Spawn) return false;
     switch (op.expect) {
         case abi::Expect::Any: return true;
         case abi::Expect::NonNegative: return op.result >= 0;
