@@ -49,6 +49,7 @@ Result<Frame> Link::receive() {
     const std::span<std::byte> payload = std::span(buffer_).first(header.length);
     TRY(with_context(name_lost_peer(channel_.read_all(payload)), fmt::format("receiving {}", name_of(type))));
     if (type == FrameType::Failed) {
+        peer_failed_ = true;
         constexpr std::size_t kFailureTextMax = 4096;
         const auto* text = reinterpret_cast<const char*>(payload.data());
         return fail(Error::peer(std::string(text, std::min(payload.size(), kFailureTextMax))));

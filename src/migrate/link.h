@@ -34,6 +34,8 @@ class Link {
     Result<Frame> expect(FrameType type);
     // Waits for a frame at most this long: false if none has begun to arrive.
     Result<bool> wait(std::chrono::milliseconds timeout);
+    // The peer has sent Failed: it has rolled back and holds nothing any more.
+    [[nodiscard]] bool peer_failed() const { return peer_failed_; }
     // Tells the peer why we gave up; best effort.
     void send_failure(const Error& error);
 
@@ -45,6 +47,7 @@ class Link {
   private:
     net::TlsChannel channel_;
     std::vector<std::byte> buffer_;
+    bool peer_failed_ = false;
 };
 
 }  // namespace ferry::migrate

@@ -1,13 +1,14 @@
 #include "migrate/wire.h"
 
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/limits.h"
+#include "migrate/byte_cursor.h"
+#include "migrate/packets.h"
 
 namespace ferry::migrate {
 
@@ -38,35 +39,6 @@ template <class Body>
 std::string encode_json(const Body& body) {
     return nlohmann::json(body).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
-
-void append(model::Bytes& into, const void* data, std::size_t size) {
-    const auto* bytes = static_cast<const std::byte*>(data);
-    into.insert(into.end(), bytes, bytes + size);
-}
-
-// Takes fixed-size values and byte ranges off the front; every access is checked.
-class Cursor {
-  public:
-    explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
-
-    template <class T>
-    Result<T> take() {
-        const std::span<const std::byte> raw = TRY(take_bytes(sizeof(T)));
-        T value{};
-        std::memcpy(&value, raw.data(), sizeof(T));
-        return value;
-    }
-    Result<std::span<const std::byte>> take_bytes(std::uint64_t size) {
-        if (size > bytes_.size()) return fail(Error::corrupt("packed images end too early"));
-        const std::span<const std::byte> taken = bytes_.first(size);
-        bytes_ = bytes_.subspan(size);
-        return taken;
-    }
-    [[nodiscard]] bool at_end() const { return bytes_.empty(); }
-
-  private:
-    std::span<const std::byte> bytes_;
-};
 
 }  // namespace
 
@@ -134,6 +106,31 @@ Result<image::MemoryStore> unpack(std::span<const std::byte> payload) {
     }
     if (!cursor.at_end()) return fail(Error::corrupt("packed images have trailing bytes"));
     return store;
+}
+
+model::Bytes pack_packets(std::span<const handover::HeldPacket> packets) {
+    model::Bytes packed;
+    const auto count = static_cast<std::uint32_t>(packets.size());
+    append(packed, &count, sizeof(count));
+    for (const handover::HeldPacket& packet : packets) {
+        const auto size = static_cast<std::uint32_t>(packet.size());
+        append(packed, &size, sizeof(size));
+        append(packed, packet.data(), packet.size());
+    }
+    return packed;
+}
+
+Result<std::vector<handover::HeldPacket>> unpack_packets(std::span<const std::byte> payload) {
+    Cursor cursor(payload);
+    std::vector<handover::HeldPacket> packets;
+    const auto count = TRY(cursor.take<std::uint32_t>());
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const auto size = TRY(cursor.take<std::uint32_t>());
+        const std::span<const std::byte> bytes = TRY(cursor.take_bytes(size));
+        packets.emplace_back(bytes.begin(), bytes.end());
+    }
+    if (!cursor.at_end()) return fail(Error::corrupt("packets have trailing bytes"));
+    return packets;
 }
 
 }  // namespace ferry::migrate

@@ -49,11 +49,11 @@ static_assert(sizeof(FrameHeader) == 16);
 
 struct HelloBody {
     std::uint32_t version = kWireVersion;
-    std::string session;
-    std::string kernel_release;
+    std::string session = {};
+    std::string kernel_release = {};
     std::uint64_t vdso_hash = 0;
-    std::string boot_id;
-    std::string network;  // handover's identity of the service, as handover encodes it; empty: none
+    std::string boot_id = {};
+    std::string network = {};  // handover's identity of the service, as handover encodes it; empty: none
 };
 struct ReadyBody {
     double restore_ms = 0;

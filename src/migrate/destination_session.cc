@@ -1,0 +1,294 @@
+#include "migrate/destination_session.h"
+
+#include <array>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "image/codec.h"
+#include "migrate/packets.h"
+#include "migrate/tree_figures.h"
+#include "net/listener.h"
+
+namespace ferry::migrate {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::chrono::seconds kHandshakeTimeout{10};
+// Between rounds the source may scan for long, and an operator may let it wait.
+constexpr std::chrono::minutes kIdleTimeout{5};
+constexpr milliseconds kAskAgain{200};
+// When the address is announced again: a lost frame otherwise costs a neighbour timeout.
+constexpr std::array<milliseconds, 3> kAnnounceAgain = {milliseconds(10), milliseconds(50),
+                                                        milliseconds(200)};
+constexpr std::size_t kZeroBytes = 64 << 10;
+
+double elapsed_ms(std::chrono::steady_clock::time_point since) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
+}
+
+Result<model::Checkpoint> decode_checkpoint(std::span<const std::byte> payload) {
+    const image::MemoryStore store = TRY(unpack(payload));
+    return image::decode(store);
+}
+
+}  // namespace
+
+Result<> DestinationSession::run(PortSink& port) {
+    TRY(host_.record(SessionState::Precopy));
+    const Result<> restored = [&]() -> Result<> {
+        TRY(accept(port));
+        TRY(welcome());
+        TRY(fill());
+        return await_commit();
+    }();
+    const Result<> running = restored ? commit() : restored;
+    if (running) {
+        finish();
+        return {};
+    }
+    // Recorded only when nothing is left that could run.
+    tree_.reset();
+    network_.reset();
+    if (const Result<> recorded = host_.record(SessionState::Aborted); !recorded) {
+        log_warn("recording the end: {}, ignoring", recorded.error().message());
+    }
+    if (link_ != nullptr) link_->send_failure(running.error());
+    return running;
+}
+
+Result<> DestinationSession::accept(PortSink& port) {
+    const net::TlsContext context = TRY(net::TlsContext::load({.ca = request_.tls.ca,
+                                                               .certificate = request_.tls.certificate,
+                                                               .key = request_.tls.key}));
+    const net::Listener listener =
+        TRY(net::Listener::bind({.host = request_.listen_address, .port = 0}));
+    port.listening(listener.port());
+    os::UniqueFd socket = TRY(with_context(
+        listener.accept(net::Deadline::after(request_.accept_timeout), host_.control_fd()),
+        "waiting for the source"));
+    net::TlsChannel channel =
+        TRY(net::TlsChannel::accept(context, std::move(socket), request_.source_name,
+                                    net::Deadline::after(kHandshakeTimeout), host_.control_fd()));
+    channel.interrupt_on(host_.control_fd());
+    channel.set_idle_timeout(kIdleTimeout);
+    link_ = std::make_unique<Link>(std::move(channel));
+    return {};
+}
+
+Result<> DestinationSession::welcome() {
+    const HelloBody hello = TRY(decode_hello(TRY(link_->expect(FrameType::Hello)).payload));
+    if (hello.version != kWireVersion) {
+        return fail(Error::unsupported(
+            fmt::format("the source speaks version {} of the migration protocol, this host {}: run "
+                        "the same version of Ferry on both",
+                        hello.version, kWireVersion)));
+    }
+    if (hello.session != request_.session) {
+        return fail(Error::peer(fmt::format("session \"{}\" was announced, \"{}\" has connected",
+                                            request_.session, hello.session)));
+    }
+    const auto identities = TRY(handover::decode_identities(hello.network));
+    network_ = TRY(handover::ArrivingNetwork::prepare(identities, request_.uplink));
+    replay_ = TRY(handover::PacketReplay::create());
+    return link_->send(FrameType::Welcome, std::span<const std::byte>{});
+}
+
+Result<> DestinationSession::fill() {
+    for (;;) {
+        const Frame frame = TRY(link_->receive());
+        switch (frame.type) {
+            case FrameType::Layout:
+                TRY(apply_layout(frame.payload));
+                TRY(link_->send(FrameType::Staged, std::span<const std::byte>{}));
+                break;
+            case FrameType::Pages:
+                TRY(apply_pages(frame.payload));
+                break;
+            case FrameType::RoundEnd:
+                TRY(link_->send(FrameType::RoundDone, frame.payload));
+                break;
+            case FrameType::Final:
+                return restore(frame.payload);
+            default:
+                return fail(Error::corrupt(
+                    fmt::format("the source sent {} before the end", name_of(frame.type))));
+        }
+        if (host_.abort_requested()) return fail(Error::aborted("aborted on request"));
+    }
+}
+
+Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
+    const model::Checkpoint skeleton = TRY(with_context(decode_checkpoint(payload), "layout"));
+    TRY(files_.prepare(skeleton));
+    if (!tree_) {
+        tree_ = TRY(restore::StagedTree::create(skeleton, restore::StageOptions{}));
+        return {};
+    }
+    return tree_->update(skeleton);
+}
+
+Result<> DestinationSession::apply_pages(std::span<const std::byte> payload) {
+    if (!tree_) return fail(Error::corrupt("pages arrived before any layout"));
+    TRY(pages::decode_pages(payload, decoded_));
+    std::vector<AddrRange> drops;
+    for (const pages::DecodedPages::Run& run : decoded_.runs) {
+        if (run.kind == pages::RunKind::Drop) {
+            drops.push_back(run.run);
+        } else {
+            TRY(apply_run(run));
+        }
+    }
+    if (drops.empty()) return {};
+    return tree_->drop_pages(decoded_.pid, drops);
+}
+
+Result<> DestinationSession::apply_run(const pages::DecodedPages::Run& run) {
+    if (run.kind == pages::RunKind::Data) {
+        return tree_->write_pages(decoded_.pid, run.run.start, run.bytes);
+    }
+    static constexpr std::array<std::byte, kZeroBytes> kZeros{};
+    for (RemoteAddr at = run.run.start; at < run.run.end;) {
+        const std::uint64_t size = std::min<std::uint64_t>(kZeros.size(), run.run.end - at);
+        TRY(tree_->write_pages(decoded_.pid, at, std::span(kZeros).first(size)));
+        at = at + size;
+    }
+    return {};
+}
+
+Result<> DestinationSession::restore(std::span<const std::byte> payload) {
+    const Clock::time_point begun = Clock::now();
+    if (!tree_) return fail(Error::corrupt("the final state arrived before any layout"));
+    const model::Checkpoint checkpoint = TRY(with_context(decode_checkpoint(payload), "final state"));
+    const double decode_ms = elapsed_ms(begun);
+    pids_.clear();
+    for (const model::Process& process : checkpoint.processes) pids_.push_back(process.pid);
+    TRY(files_.finish(checkpoint));
+    const double files_ms = elapsed_ms(begun) - decode_ms;
+    const restore::ActivationReport activation =
+        TRY(tree_->activate(checkpoint, [this](model::FileId id) { return files_.fd(id); }));
+    const double restore_ms = elapsed_ms(begun);
+    log_info(
+        "restored: decode {:.1f} ms, files {:.1f} ms, activate {} us (update {}, descriptors {}, "
+        "processes {}, threads {}, registers {}), all {:.1f} ms",
+        decode_ms, files_ms, activation.total.count(), activation.update.count(),
+        activation.descriptors.count(), activation.processes.count(), activation.threads.count(),
+        activation.registers.count(), restore_ms);
+    TRY(host_.record(SessionState::Ready));
+    return link_->send(FrameType::Ready, encode(ReadyBody{.restore_ms = restore_ms}));
+}
+
+Result<> DestinationSession::await_commit() {
+    // From here on only the source decides: an abort on this side goes through its agent.
+    for (;;) {
+        const Result<Frame> frame = link_->receive();
+        if (!frame && link_->peer_failed()) return fail(frame.error());
+        if (!frame) return ask_for_decision(frame.error());
+        if (frame->type == FrameType::Commit) return {};
+        if (frame->type != FrameType::Packets) {
+            return fail(Error::corrupt(
+                fmt::format("the source sent {} instead of its decision", name_of(frame->type))));
+        }
+        packets_ = TRY(unpack_packets(frame->payload));
+    }
+}
+
+Result<> DestinationSession::ask_for_decision(const Error& error) {
+    for (;;) {
+        const Result<SessionState> state = host_.peer_state();
+        if (state && (*state == SessionState::Committed || *state == SessionState::Done)) return {};
+        if (state && (*state == SessionState::Aborted || *state == SessionState::Unknown)) {
+            return fail(error);
+        }
+        if (host_.abort_requested()) return fail(error);
+        std::this_thread::sleep_for(kAskAgain);
+    }
+}
+
+Result<> DestinationSession::commit() {
+    const Clock::time_point begun = Clock::now();
+    TRY(host_.record(SessionState::Running));
+    TRY(network_->activate());
+    TRY(network_->announce());
+    TRY(files_.leave_repair());
+    if (const auto replayed = replay_->replay(packets_); !replayed) {
+        log_warn("held packets: {}, ignoring: their senders repeat them", replayed.error().message());
+    }
+    const Result<> released = std::move(*tree_).run();
+    tree_.reset();
+    running_since_ = Clock::now();
+    if (!released) log_error("releasing the tree: {}", released.error().message());
+    if (const Result<> kept = network_->keep(); !kept) {
+        log_error("keeping the network: {}", kept.error().message());
+    }
+    const RunningBody body = {.commit_ms = elapsed_ms(begun)};
+    log_info("committed: running after {:.1f} ms, {} packets delivered", body.commit_ms,
+             packets_.size());
+    if (const Result<> sent = link_->send(FrameType::Running, encode(body)); !sent) {
+        log_warn("telling the source: {}, ignoring: it asks the agent", sent.error().message());
+    }
+    return {};
+}
+
+void DestinationSession::finish() {
+    link_->channel().interrupt_on(-1);
+    if (const Result<> served = serve_after_commit(); !served) {
+        log_warn("after the commit: {}, ignoring", served.error().message());
+    }
+    while (announced_ < kAnnounceAgain.size()) {
+        announce_when_due();
+        std::this_thread::sleep_for(milliseconds(5));
+    }
+    if (const Result<> recorded = host_.record(SessionState::Done); !recorded) {
+        log_warn("recording the end: {}, ignoring", recorded.error().message());
+    }
+}
+
+Result<> DestinationSession::serve_after_commit() {
+    for (;;) {
+        announce_when_due();
+        if (!TRY(link_->wait(milliseconds(5)))) {
+            if (Clock::now() - *running_since_ > kIdleTimeout) {
+                return fail(Error::peer("the source has not finished the session"));
+            }
+            continue;
+        }
+        const Frame frame = TRY(link_->receive());
+        if (frame.type == FrameType::Finish) {
+            return link_->send(FrameType::Finished, encode(figures()));
+        }
+        if (frame.type != FrameType::Packets) {
+            return fail(Error::corrupt(fmt::format("late {}", name_of(frame.type))));
+        }
+        TRY(replay_->replay(TRY(unpack_packets(frame.payload))));
+    }
+}
+
+void DestinationSession::announce_when_due() {
+    if (announced_ >= kAnnounceAgain.size()) return;
+    if (Clock::now() - *running_since_ < kAnnounceAgain.at(announced_)) return;
+    ++announced_;
+    if (const Result<> announced = network_->announce(); !announced) {
+        log_warn("announcing the address: {}, ignoring", announced.error().message());
+    }
+}
+
+FinishedBody DestinationSession::figures() const {
+    const TreeFigures measured = measure_tree(pids_);
+    return {.memory = measured.resident_bytes,
+            .processes = measured.objects.processes,
+            .threads = measured.objects.threads,
+            .files = measured.objects.files,
+            .sockets = measured.objects.sockets,
+            .mappings = measured.objects.mappings,
+            .worker_memory_peak = own_memory_peak()};
+}
+
+Result<> run_destination(const DestinationRequest& request, SessionHost& host, PortSink& port) {
+    DestinationSession session(request, host);
+    return session.run(port);
+}
+
+}  // namespace ferry::migrate

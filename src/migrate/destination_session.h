@@ -1,0 +1,65 @@
+// The destination half of one session (migrate/session.h). Internal to migrate/.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/error.h"
+#include "handover/network_hold.h"
+#include "handover/network_move.h"
+#include "migrate/link.h"
+#include "migrate/session.h"
+#include "model/checkpoint.h"
+#include "pages/page_wire.h"
+#include "resources/opened_files.h"
+#include "restore/staged_tree.h"
+
+namespace ferry::migrate {
+
+class DestinationSession {
+  public:
+    DestinationSession(const DestinationRequest& request, SessionHost& host)
+        : request_(request), host_(host), files_(resources::OpenOptions{}) {}
+
+    Result<> run(PortSink& port);
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    Result<> accept(PortSink& port);
+    Result<> welcome();
+    // Until everything is restored and Ready was sent.
+    Result<> fill();
+    Result<> apply_layout(std::span<const std::byte> payload);
+    Result<> apply_pages(std::span<const std::byte> payload);
+    Result<> apply_run(const pages::DecodedPages::Run& run);
+    Result<> restore(std::span<const std::byte> payload);
+    Result<> await_commit();
+    // After Ready the link broke: the source's agent knows what was decided.
+    Result<> ask_for_decision(const Error& error);
+    Result<> commit();
+    // The service runs here; nothing that fails from here on ends it.
+    void finish();
+    Result<> serve_after_commit();
+    void announce_when_due();
+    [[nodiscard]] FinishedBody figures() const;
+
+    const DestinationRequest& request_;
+    SessionHost& host_;
+    std::vector<handover::HeldPacket> packets_;
+    pages::DecodedPages decoded_;
+    std::vector<Pid> pids_;
+    std::optional<Clock::time_point> running_since_;
+    std::size_t announced_ = 0;
+
+    // Destroyed in reverse: the stubs die first, then the files they shared, then the network.
+    std::unique_ptr<Link> link_;
+    std::optional<handover::PacketReplay> replay_;
+    std::optional<handover::ArrivingNetwork> network_;
+    resources::OpenedFiles files_;
+    std::optional<restore::StagedTree> tree_;
+};
+
+}  // namespace ferry::migrate

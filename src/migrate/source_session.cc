@@ -1,0 +1,453 @@
+#include "migrate/source_session.h"
+
+#include <algorithm>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "image/codec.h"
+#include "migrate/endpoints.h"
+#include "migrate/packets.h"
+#include "migrate/tree_figures.h"
+
+namespace ferry::migrate {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A tree that forks or accepts all the time must not keep us for ever between rounds and freezes.
+constexpr int kFreezeAttemptsMax = 20;
+// How long new connections are held before the freeze, so that accept queues drain.
+constexpr milliseconds kAcceptDrain{2};
+constexpr milliseconds kProgressInterval{100};
+// The destination answers within milliseconds, or the link is gone.
+constexpr std::chrono::seconds kAnswerTimeout{10};
+// How long late frames are forwarded after the destination runs; bridges learn within the first.
+constexpr milliseconds kLatePacketsTime{250};
+constexpr milliseconds kLatePacketsStep{10};
+// An unknown outcome is asked for this long before the tree is left stopped for the operator.
+constexpr std::chrono::seconds kOutcomeTimeout{60};
+
+double elapsed_ms(std::chrono::steady_clock::time_point since) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
+}
+
+std::vector<Pid> pids_of(const model::Checkpoint& checkpoint) {
+    std::vector<Pid> pids;
+    for (const model::Process& process : checkpoint.processes) pids.push_back(process.pid);
+    return pids;
+}
+
+bool same_layout(const model::Process& a, const model::Process& b) {
+    const auto same_tid = [](const model::Thread& x, const model::Thread& y) { return x.tid == y.tid; };
+    return a.pid == b.pid && a.parent == b.parent && a.is_zombie == b.is_zombie &&
+           a.address_space == b.address_space &&
+           std::equal(a.threads.begin(), a.threads.end(), b.threads.begin(), b.threads.end(), same_tid);
+}
+
+bool same_layout(const model::Checkpoint& a, const model::Checkpoint& b) {
+    return std::equal(a.processes.begin(), a.processes.end(), b.processes.begin(), b.processes.end(),
+                      [](const model::Process& x, const model::Process& y) { return same_layout(x, y); });
+}
+
+}  // namespace
+
+SourceSession::SourceSession(const SourceRequest& request, SessionHost& host)
+    : request_(request),
+      host_(host),
+      convergence_(pages::ConvergenceLimits{
+          .max_downtime = request.max_downtime,
+          .max_rounds = static_cast<unsigned>(std::max(1, request.max_rounds))}) {
+    report_.session = request.session;
+    report_.service = request.service;
+    report_.source = request.source_name;
+    report_.destination = request.destination_name;
+}
+
+void SourceSession::run() {
+    const Result<> result = [&]() -> Result<> {
+        TRY(prepare());
+        TRY(connect());
+        bool moved = false;
+        for (int attempt = 0; !moved; ++attempt) {
+            if (attempt == kFreezeAttemptsMax) {
+                return fail(Error::limit(fmt::format(
+                    "the service forked or had unaccepted connections at each of {} attempts to freeze it",
+                    kFreezeAttemptsMax)));
+            }
+            TRY(precopy());
+            moved = TRY(try_cut_over());
+        }
+        return {};
+    }();
+    if (result) {
+        report_.succeeded = true;
+        finish();
+    } else {
+        roll_back(result.error());
+    }
+    report_.total_ms = elapsed_ms(begun_);
+    if (link_ != nullptr) report_.wire_bytes = link_->wire_bytes();
+    report_.worker_memory_peak_source = own_memory_peak();
+    progress(report_.succeeded ? "done" : "rollback", report_.error);
+}
+
+Result<> SourceSession::prepare() {
+    progress("prepare");
+    TRY(host_.record(SessionState::Precopy));
+    tree_ = TRY(dump::SourceTree::open(
+        request_.root,
+        {.files = {.tcp_established = true, .shell_job = request_.shell_job, .external_unix = false}}));
+    const model::Checkpoint skeleton = TRY(tree_->skeleton());
+    const std::vector<Pid> pids = pids_of(skeleton);
+    const TreeFigures figures = measure_tree(pids);
+    report_.memory_before = figures.resident_bytes;
+    report_.objects_before = figures.objects;
+
+    const std::vector<handover::IpAddress> addresses = TRY(local_addresses(pids));
+    const auto identities = TRY(handover::find_identities(addresses));
+    for (const handover::IpAddress& address : addresses) targets_.push_back({.address = address});
+    network_ = TRY(handover::DepartingNetwork::arm(identities));
+
+    const HelloBody hello = {.session = request_.session,
+                             .kernel_release = skeleton.kernel_release,
+                             .vdso_hash = skeleton.vdso_hash,
+                             .boot_id = skeleton.boot_id,
+                             .network = handover::encode_identities(identities)};
+    const net::TlsContext context = TRY(net::TlsContext::load({.ca = request_.tls.ca,
+                                                               .certificate = request_.tls.certificate,
+                                                               .key = request_.tls.key}));
+    progress("connect");
+    net::TlsChannel channel = TRY(net::TlsChannel::connect(
+        context, {.host = request_.address, .port = request_.port}, request_.destination_name,
+        net::Deadline::after(kAnswerTimeout), host_.control_fd()));
+    channel.interrupt_on(host_.control_fd());
+    link_ = std::make_unique<Link>(std::move(channel));
+    return link_->send(FrameType::Hello, encode(hello));
+}
+
+Result<> SourceSession::connect() {
+    TRY(link_->expect(FrameType::Welcome));
+    memory_.emplace(
+        *link_, [this](Pid pid) { return tree_->make_userfaultfd(pid); },
+        [this](std::uint64_t bytes) -> Result<> {
+            sent_before_round_ = bytes;
+            TRY(check_going_on());
+            if (Clock::now() - last_progress_ >= kProgressInterval) progress("precopy");
+            return {};
+        });
+    return {};
+}
+
+Result<> SourceSession::precopy() {
+    for (;;) {
+        TRY(check_going_on());
+        const Clock::time_point begun = Clock::now();
+        ++round_;
+        sent_before_round_ = 0;
+        TRY(follow(TRY(tree_->skeleton())));
+        const Moved moved = TRY(memory_->send_all_written());
+        const pages::Decision decision = TRY(end_round(moved, begun, round_));
+        progress("precopy");
+        if (!decision.stop) continue;
+        report_.stop_rule = pages::describe(decision.rule);
+        report_.predicted_downtime_ms = decision.expected_downtime.count() * 1000.0;
+        report_.precopy_ms = elapsed_ms(begun_);
+        return {};
+    }
+}
+
+// Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged by
+// forking its parent's stub, after its parent's memory has been sent.
+Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
+    for (;;) {
+        model::Checkpoint next = skeleton;
+        next.processes.clear();
+        std::vector<Pid> added;
+        for (const model::Process& process : skeleton.processes) {
+            const bool known = layout_.find_process(process.pid) != nullptr;
+            const bool can_be_forked = layout_.find_process(process.parent) != nullptr;
+            const bool is_root = process.pid == skeleton.root().pid;
+            if (!known && !can_be_forked && !is_root) continue;
+            if (!known) added.push_back(process.pid);
+            next.processes.push_back(process);
+        }
+        for (const Pid pid : added) {
+            const Pid parent = next.find_process(pid)->parent;
+            if (layout_.find_process(parent) != nullptr) TRY(memory_->send_written(parent));
+        }
+        const model::Checkpoint before = std::exchange(layout_, next);
+        if (!same_layout(before, next)) TRY(send_layout(next));
+        for (const model::Process& process : before.processes) {
+            if (next.find_process(process.pid) == nullptr) memory_->remove(process.pid);
+        }
+        for (const model::Process& process : next.processes) {
+            if (before.find_process(process.pid) != nullptr) {
+                TRY(memory_->follow(process));
+                continue;
+            }
+            const bool forked = before.find_process(process.parent) != nullptr;
+            const Result<> started =
+                memory_->add(process, forked ? std::optional(process.parent) : std::nullopt);
+            // It has ended since the skeleton was taken; the next one will not have it.
+            if (!started && started.error().kind() != Error::Kind::Gone) return started;
+        }
+        if (next.processes.size() == skeleton.processes.size()) return {};
+    }
+}
+
+Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
+    image::MemoryStore store;
+    TRY(image::encode(layout, store));
+    TRY(link_->send(FrameType::Layout, pack(store)));
+    return with_context([&]() -> Result<> {
+        TRY(link_->expect(FrameType::Staged));
+        return {};
+    }(), "staging at the destination");
+}
+
+Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time_point begun,
+                                                 int number) {
+    const std::uint64_t wire_number = static_cast<std::uint64_t>(number);
+    TRY(link_->send(FrameType::RoundEnd, std::as_bytes(std::span(&wire_number, 1))));
+    TRY(link_->expect(FrameType::RoundDone));
+    const Clock::duration took = Clock::now() - begun;
+    const std::uint64_t dirty = TRY(memory_->written_bytes());
+    round_expected_ = dirty;
+    report_.rounds.push_back({.number = number,
+                              .pages = moved.pages,
+                              .bytes = moved.bytes,
+                              .zero_pages = moved.zero_pages,
+                              .dirty_bytes = dirty,
+                              .milliseconds = std::chrono::duration<double, std::milli>(took).count()});
+    return convergence_.after_round({.bytes_sent = moved.bytes,
+                                     .duration = took,
+                                     .bytes_dirty = dirty,
+                                     .fixed_cost = fixed_cost()});
+}
+
+// Stopping, collecting, sending, restoring without any memory: what was measured on the machines that
+// `make bench` names, per task and per open file.
+pages::Seconds SourceSession::fixed_cost() const {
+    const ObjectCounts& counts = report_.objects_before;
+    return pages::Seconds(0.008 + 0.0005 * static_cast<double>(counts.processes) +
+                          0.0001 * static_cast<double>(counts.threads + counts.files));
+}
+
+Result<bool> SourceSession::try_cut_over() {
+    progress("freeze");
+    hold_ = TRY(handover::NetworkHold::install(targets_, handover::NetworkHold::Scope::NewConnections));
+    std::this_thread::sleep_for(kAcceptDrain);
+    const Clock::time_point begun = Clock::now();
+    frozen_ = TRY(tree_->freeze());
+    TRY(hold_->hold_everything());
+    const dump::Collected collected = TRY(tree_->collect(*frozen_));
+    const bool same_processes = pids_of(collected.checkpoint) == pids_of(layout_);
+    if (!collected.busy.empty() || !same_processes) {
+        log_info("thawed for another round: {}",
+                 collected.busy.empty() ? "the processes of the tree have changed" : collected.busy);
+        thaw();
+        return false;
+    }
+    if (!same_layout(collected.checkpoint, layout_)) {
+        layout_ = collected.checkpoint;
+        TRY(send_layout(layout_));
+        for (const model::Process& process : layout_.processes) TRY(memory_->follow(process));
+    }
+    const Clock::time_point pages_begun = Clock::now();
+    const Moved moved = TRY(memory_->send_last());
+    report_.rounds.push_back({.number = ++round_,
+                              .pages = moved.pages,
+                              .bytes = moved.bytes,
+                              .zero_pages = moved.zero_pages,
+                              .milliseconds = elapsed_ms(pages_begun),
+                              .in_freeze = true});
+    TRY(send_final(collected));
+    report_.checkpoint_ms = elapsed_ms(begun);
+    log_info("frozen: stop {} us, tasks {} us, mappings {} us, files {} us, pages {:.1f} ms, all {:.1f} ms",
+             collected.times.stop.count(), collected.times.tasks.count(),
+             collected.times.mappings.count(), collected.times.files.count(),
+             report_.rounds.back().milliseconds, report_.checkpoint_ms);
+    link_->channel().set_idle_timeout(kAnswerTimeout);
+    const Frame ready = TRY(link_->expect(FrameType::Ready));
+    report_.restore_ms = TRY(decode_ready(ready.payload)).restore_ms;
+    TRY(commit());
+    report_.frozen_ms = elapsed_ms(begun);
+    return true;
+}
+
+Result<> SourceSession::send_final(const dump::Collected& collected) {
+    image::MemoryStore store;
+    TRY(image::encode(collected.checkpoint, store));
+    return link_->send(FrameType::Final, pack(store));
+}
+
+// The point of no return. Recorded first: from then on this side asks, and never guesses.
+Result<> SourceSession::commit() {
+    const Clock::time_point begun = Clock::now();
+    TRY(check_going_on());
+    TRY(network_->silence());
+    TRY(host_.record(SessionState::Committed));
+    committed_ = true;
+    link_->channel().interrupt_on(-1);
+    const Result<> sent = [&]() -> Result<> {
+        taken_ = TRY(hold_->take_packets());
+        TRY(link_->send(FrameType::Packets, pack_packets(taken_)));
+        return link_->send(FrameType::Commit, std::span<const std::byte>{});
+    }();
+    Result<> running = sent ? await_running() : sent;
+    if (!running && link_->peer_failed()) {
+        committed_ = false;  // the destination has said that it will never run
+        return running;
+    }
+    if (!running) {
+        const std::optional<SessionState> outcome = ask_for_outcome();
+        if (outcome == SessionState::Aborted || outcome == SessionState::Unknown) {
+            committed_ = false;
+            return running;
+        }
+        if (!outcome) return running;
+    }
+    report_.commit_ms = elapsed_ms(begun);
+    report_.held_packets = taken_.size();
+    return {};
+}
+
+Result<> SourceSession::await_running() {
+    const Frame running = TRY(link_->expect(FrameType::Running));
+    TRY(decode_running(running.payload));
+    return {};
+}
+
+std::optional<SessionState> SourceSession::ask_for_outcome() {
+    const Clock::time_point deadline = Clock::now() + kOutcomeTimeout;
+    progress("commit", "the link broke after the decision; asking the destination for the outcome");
+    while (Clock::now() < deadline) {
+        const Result<SessionState> state = host_.peer_state();
+        if (state && (*state == SessionState::Running || *state == SessionState::Done ||
+                      *state == SessionState::Aborted || *state == SessionState::Unknown)) {
+            return *state;
+        }
+        std::this_thread::sleep_for(milliseconds(100));
+    }
+    return std::nullopt;
+}
+
+// The service runs at the destination. What goes wrong from here on is logged and finished forward.
+void SourceSession::finish() {
+    progress("finish");
+    const auto tolerate = [](const Result<>& result, const char* what) {
+        if (!result) log_warn("{}: {}, ignoring", what, result.error().message());
+    };
+    tolerate(network_->commit(), "committing the network");
+    const Clock::time_point until = Clock::now() + kLatePacketsTime;
+    Result<> forwarding;
+    while (forwarding && Clock::now() < until) {
+        std::this_thread::sleep_for(kLatePacketsStep);
+        forwarding = [&]() -> Result<> {
+            const auto late = TRY(hold_->take_packets());
+            if (late.empty()) return {};
+            report_.held_packets += late.size();
+            return link_->send(FrameType::Packets, pack_packets(late));
+        }();
+    }
+    tolerate(forwarding, "forwarding late packets");
+    tolerate(std::move(*frozen_).kill(), "ending the tree at the source");
+    frozen_.reset();
+    memory_.reset();
+    tolerate(network_->remove(), "removing the network device at the source");
+    tolerate(hold_->release(), "releasing the network");
+    const Result<> finished = [&]() -> Result<> {
+        TRY(link_->send(FrameType::Finish, std::span<const std::byte>{}));
+        const FinishedBody body =
+            TRY(decode_finished(TRY(link_->expect(FrameType::Finished)).payload));
+        report_.memory_after = body.memory;
+        report_.objects_after = {.processes = body.processes,
+                                 .threads = body.threads,
+                                 .files = body.files,
+                                 .sockets = body.sockets,
+                                 .mappings = body.mappings};
+        report_.worker_memory_peak_destination = body.worker_memory_peak;
+        return {};
+    }();
+    tolerate(finished, "closing the session");
+    tolerate(host_.record(SessionState::Done), "recording the end");
+}
+
+// The tree goes on here. Trackers are closed afterwards: removing protection takes time.
+void SourceSession::thaw() {
+    if (frozen_) {
+        if (const Result<> thawed = std::move(*frozen_).thaw(); !thawed) {
+            log_error("thawing: {}", thawed.error().message());
+        }
+        frozen_.reset();
+    }
+    if (network_) {
+        if (const Result<> spoken = network_->speak(); !spoken) {
+            log_error("unmuting the network: {}", spoken.error().message());
+        }
+    }
+    if (hold_) {
+        if (const Result<> released = hold_->release_and_replay(taken_); !released) {
+            log_error("releasing the network: {}", released.error().message());
+        }
+        hold_.reset();
+    }
+    taken_.clear();
+}
+
+void SourceSession::roll_back(const Error& error) {
+    report_.error = error.message();
+    log_debug("rolled back: {}", error.describe());
+    if (committed_) {
+        // Nobody knows whether the destination runs. Running here as well could be the second copy.
+        report_.error = fmt::format(
+            "outcome unknown: {}; the service is left stopped here: if it does not run at {}, "
+            "continue it with SIGCONT to process {}",
+            error.message(), request_.destination_name, request_.root);
+        if (frozen_) {
+            const Result<> stopped = std::move(*frozen_).leave_stopped();
+            if (!stopped) log_error("stopping: {}", stopped.error().message());
+        }
+        return;
+    }
+    thaw();
+    if (link_ != nullptr) link_->send_failure(error);
+    memory_.reset();
+    network_.reset();
+    if (const Result<> recorded = host_.record(SessionState::Aborted); !recorded) {
+        log_warn("recording the end: {}, ignoring", recorded.error().message());
+    }
+}
+
+Result<> SourceSession::check_going_on() {
+    if (host_.abort_requested()) return fail(Error::aborted("aborted on request"));
+    if (request_.timeout.count() > 0 && Clock::now() - begun_ > request_.timeout) {
+        return fail(Error::limit(
+            fmt::format("not done within --timeout {} s", request_.timeout.count())));
+    }
+    return {};
+}
+
+void SourceSession::progress(const char* phase, std::string message) {
+    last_progress_ = Clock::now();
+    std::uint64_t sent = sent_before_round_;
+    for (const Round& round : report_.rounds) sent += round.bytes;
+    const double seconds = elapsed_ms(begun_) / 1000.0;
+    host_.progress({.phase = phase,
+                    .round = round_,
+                    .sent_bytes = sent,
+                    .round_bytes = round_expected_,
+                    .bytes_per_second = seconds > 0 ? static_cast<double>(sent) / seconds : 0,
+                    .message = std::move(message)});
+}
+
+Report run_source(const SourceRequest& request, SessionHost& host) {
+    SourceSession session(request, host);
+    session.run();
+    return session.report();
+}
+
+}  // namespace ferry::migrate

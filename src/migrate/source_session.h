@@ -1,0 +1,78 @@
+// The source half of one session (migrate/session.h). Internal to migrate/.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "dump/source_tree.h"
+#include "handover/network_hold.h"
+#include "handover/network_move.h"
+#include "migrate/link.h"
+#include "migrate/memory_sender.h"
+#include "migrate/session.h"
+#include "pages/convergence.h"
+
+namespace ferry::migrate {
+
+class SourceSession {
+  public:
+    SourceSession(const SourceRequest& request, SessionHost& host);
+
+    // The whole life of the session; afterwards report() is complete.
+    void run();
+    [[nodiscard]] const Report& report() const { return report_; }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    Result<> prepare();
+    Result<> connect();
+    Result<> precopy();
+    Result<> follow(const model::Checkpoint& skeleton);
+    Result<> send_layout(const model::Checkpoint& layout);
+    Result<pages::Decision> end_round(const Moved& moved, Clock::time_point begun, int number);
+
+    // False: the tree runs again and another round is due (a process appeared, a connection was
+    // about to be accepted).
+    Result<bool> try_cut_over();
+    Result<> send_final(const dump::Collected& collected);
+    Result<> commit();
+    Result<> await_running();
+    // After Commit was sent and the link broke. Nullopt: nobody can say within the time.
+    std::optional<SessionState> ask_for_outcome();
+    void finish();
+    void thaw();
+    void roll_back(const Error& error);
+
+    [[nodiscard]] Result<> check_going_on();
+    void progress(const char* phase, std::string message = {});
+    [[nodiscard]] pages::Seconds fixed_cost() const;
+
+    const SourceRequest& request_;
+    SessionHost& host_;
+    Report report_;
+    Clock::time_point begun_ = Clock::now();
+    Clock::time_point last_progress_;
+    int round_ = 0;
+    std::uint64_t round_expected_ = 0;
+    std::uint64_t sent_before_round_ = 0;
+    bool committed_ = false;
+
+    // Destroyed in reverse: a frozen tree is thawed first, the network is let go after it.
+    std::unique_ptr<Link> link_;
+    std::optional<dump::SourceTree> tree_;
+    std::optional<MemorySender> memory_;
+    std::vector<handover::HoldTarget> targets_;
+    std::optional<handover::DepartingNetwork> network_;
+    std::optional<handover::NetworkHold> hold_;
+    std::vector<handover::HeldPacket> taken_;
+    std::optional<dump::Frozen> frozen_;
+    model::Checkpoint layout_;  // as the destination has it
+    pages::Convergence convergence_;
+};
+
+}  // namespace ferry::migrate
