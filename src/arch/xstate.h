@@ -1,6 +1,6 @@
-// Where the parts of an XSAVE area lie, in the standard (non-compacted) layout that NT_X86_XSTATE and
-// signal frames use. Offsets differ between CPU makers (AMD has no MPX, so what follows it moves).
-// Source: Intel SDM volume 1, 13.4 and CPUID leaf 0DH.
+// Where the parts of an XSAVE area lie, in the standard (non-compacted) layout that NT_X86_XSTATE
+// and signal frames use. Offsets differ between CPU makers (AMD has no MPX, so what follows it
+// moves). Source: Intel SDM volume 1, 13.4 and CPUID leaf 0DH.
 #pragma once
 
 #include <cstddef>

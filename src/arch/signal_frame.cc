@@ -1,0 +1,212 @@
+#include "arch/signal_frame.h"
+
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace ferry::arch {
+namespace {
+
+// From the kernel's include/linux/errno.h: codes that never reach userspace.
+constexpr long kRestartSys = -512, kRestartNoIntr = -513, kRestartNoHand = -514,
+               kRestartBlock = -516;
+constexpr std::uint64_t kSyscallBytes = 2;  // of the instruction `syscall`
+constexpr std::uint64_t kNoCall = ~std::uint64_t{0};
+// The System V ABI lets a function use this much below its stack pointer.
+constexpr std::uint64_t kRedZoneBytes = 128;
+constexpr std::uint64_t kXsaveAlignment = 64;
+
+// arch/x86/include/uapi/asm/ucontext.h
+constexpr std::uint64_t kUcFpXstate = 1, kUcSigcontextSs = 2, kUcStrictRestoreSs = 4;
+// Neither SS_ONSTACK nor SS_DISABLE nor 0: rt_sigreturn ignores an invalid alternate stack
+// (kernel/signal.c, restore_altstack), and so leaves the thread's own.
+constexpr std::uint32_t kKeepAlternateStack = 7;
+
+// arch/x86/include/uapi/asm/sigcontext.h
+constexpr std::uint32_t kXstateMagic1 = 0x46505853, kXstateMagic2 = 0x46505845;
+constexpr std::size_t kSoftwareBytesOffset = 464, kXstateBvOffset = 512, kXsaveHeaderEnd = 576;
+constexpr std::uint64_t kTileFeatures = 3ull << 17;
+// Where the standard layout has XTILECFG; nothing of a task without AMX permission lies behind it.
+constexpr std::size_t kTileConfigOffset = 2752;
+
+struct SoftwareBytes {  // struct _fpx_sw_bytes
+    std::uint32_t magic1, extended_size;
+    std::uint64_t features;
+    std::uint32_t xstate_size, padding[7];
+};
+static_assert(sizeof(SoftwareBytes) == 48);
+
+struct SigContext {  // struct sigcontext_64
+    std::uint64_t r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, ip, flags;
+    std::uint16_t cs, gs, fs, ss;
+    std::uint64_t err, trapno, oldmask, cr2, fpstate, reserved[8];
+};
+static_assert(sizeof(SigContext) == 256);
+
+struct RtSigframe {
+    std::uint64_t return_address;
+    std::uint64_t uc_flags, uc_link;
+    std::uint64_t stack_address;
+    std::uint32_t stack_flags, stack_padding;
+    std::uint64_t stack_size;
+    SigContext context;
+    std::uint64_t mask;
+    std::byte info[128];
+};
+static_assert(sizeof(RtSigframe) == 440);
+
+// pop_rax's address, 15; the frame's own return address follows.
+struct PopChain {
+    std::uint64_t pop_rax, number;
+};
+
+template <std::size_t N>
+std::uint64_t find(std::span<const std::byte> text, std::uint64_t address,
+                   const std::array<unsigned char, N>& pattern) {
+    const auto* begin = reinterpret_cast<const unsigned char*>(text.data());
+    const auto* end = begin + text.size();
+    const auto* at = std::search(begin, end, pattern.begin(), pattern.end());
+    return at == end ? 0 : address + static_cast<std::uint64_t>(at - begin);
+}
+
+constexpr std::uint64_t align_down(std::uint64_t value, std::uint64_t to) {
+    return value & ~(to - 1);
+}
+
+SigContext context_of(const Registers& home, std::uint64_t fpstate) {
+    const user_regs_struct& r = home.raw;
+    SigContext c = {};
+    c.r8 = r.r8, c.r9 = r.r9, c.r10 = r.r10, c.r11 = r.r11;
+    c.r12 = r.r12, c.r13 = r.r13, c.r14 = r.r14, c.r15 = r.r15;
+    c.di = r.rdi, c.si = r.rsi, c.bp = r.rbp, c.bx = r.rbx;
+    c.dx = r.rdx, c.ax = r.rax, c.cx = r.rcx, c.sp = r.rsp;
+    c.ip = r.rip, c.flags = r.eflags;
+    c.cs = static_cast<std::uint16_t>(r.cs), c.ss = static_cast<std::uint16_t>(r.ss);
+    c.gs = static_cast<std::uint16_t>(r.gs), c.fs = static_cast<std::uint16_t>(r.fs);
+    c.fpstate = fpstate;
+    return c;
+}
+
+// The area as the kernel writes it for a handler: what ptrace gives, with the software-reserved
+// bytes filled in and the second magic number behind it. Without them rt_sigreturn would restore
+// only the legacy SSE part and reset the rest.
+std::vector<std::byte> signal_xsave(const XState& xstate) {
+    std::vector<std::byte> area = xstate.area;
+    std::uint64_t features = 0, in_use = 0;
+    std::memcpy(&features, area.data() + kSoftwareBytesOffset, sizeof(features));
+    std::memcpy(&in_use, area.data() + kXstateBvOffset, sizeof(in_use));
+    if ((features & kTileFeatures) != 0 && (in_use & kTileFeatures) == 0) {
+        // The kernel refuses a frame larger than what the task has permission for.
+        area.resize(std::min(area.size(), kTileConfigOffset));
+        features &= ~kTileFeatures;
+    }
+    const auto size = static_cast<std::uint32_t>(area.size());
+    const SoftwareBytes software = {.magic1 = kXstateMagic1,
+                                    .extended_size = size + 4,
+                                    .features = features,
+                                    .xstate_size = size,
+                                    .padding = {}};
+    std::memcpy(area.data() + kSoftwareBytesOffset, &software, sizeof(software));
+    area.resize(area.size() + sizeof(kXstateMagic2));
+    std::memcpy(area.data() + size, &kXstateMagic2, sizeof(kXstateMagic2));
+    return area;
+}
+
+}  // namespace
+
+void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadgets& found) {
+    static constexpr std::array<unsigned char, 3> kCall = {0x0f, 0x05, 0xc3};
+    static constexpr std::array<unsigned char, 9> kSigreturn64 = {0x48, 0xc7, 0xc0, 0x0f, 0x00,
+                                                                  0x00, 0x00, 0x0f, 0x05};
+    static constexpr std::array<unsigned char, 7> kSigreturn32 = {0xb8, 0x0f, 0x00, 0x00,
+                                                                  0x00, 0x0f, 0x05};
+    static constexpr std::array<unsigned char, 2> kPopRax = {0x58, 0xc3};
+    if (found.call == 0) found.call = find(text, address, kCall);
+    if (found.sigreturn == 0) found.sigreturn = find(text, address, kSigreturn64);
+    if (found.sigreturn == 0) found.sigreturn = find(text, address, kSigreturn32);
+    if (found.pop_rax == 0) found.pop_rax = find(text, address, kPopRax);
+}
+
+bool in_restartable_call(const Registers& registers) {
+    if (static_cast<long>(registers.raw.orig_rax) < 0) return false;
+    const long result = call_result(registers);
+    return result == kRestartSys || result == kRestartNoIntr || result == kRestartNoHand ||
+           result == kRestartBlock;
+}
+
+Registers resolve_restart(Registers registers) {
+    if (in_restartable_call(registers)) {
+        if (call_result(registers) == kRestartBlock) {
+            registers.raw.rax = static_cast<std::uint64_t>(-EINTR);
+        } else {
+            registers.raw.rax = registers.raw.orig_rax;
+            registers.raw.rip -= kSyscallBytes;
+        }
+    }
+    registers.raw.orig_rax = kNoCall;
+    return registers;
+}
+
+RestartableSection RestartableSection::decode(std::span<const std::byte, kBytes> bytes) {
+    // u32 version, flags; u64 start_ip, post_commit_offset, abort_ip
+    std::uint64_t words[4];
+    std::memcpy(words, bytes.data(), sizeof(words));
+    return {.start = words[1], .length = words[2], .abort = words[3]};
+}
+
+Registers leave_section(Registers registers, const RestartableSection& section) {
+    if (registers.raw.rip - section.start < section.length) registers.raw.rip = section.abort;
+    return registers;
+}
+
+std::optional<BorrowedStack> borrow_stack(const Registers& home, const XState& xstate,
+                                          std::uint64_t mask, const Gadgets& gadgets) {
+    CHECK(gadgets.complete());
+    if (xstate.area.size() < kXsaveHeaderEnd) return std::nullopt;
+    const std::vector<std::byte> xsave = signal_xsave(xstate);
+    BorrowedStack stack;
+    const std::uint64_t top = align_down(home.raw.rsp - kRedZoneBytes, kXsaveAlignment);
+    stack.scratch = top - BorrowedStack::kScratchBytes;
+    const std::uint64_t fpstate = align_down(stack.scratch - xsave.size(), kXsaveAlignment);
+    const std::uint64_t frame_address = align_down(fpstate - sizeof(RtSigframe), 16);
+    const bool by_pop = gadgets.sigreturn == 0;
+    stack.stack_pointer = frame_address - (by_pop ? sizeof(PopChain) : 0);
+    stack.address = frame_address - sizeof(PopChain);
+
+    RtSigframe frame = {};
+    frame.return_address = by_pop ? gadgets.call : gadgets.sigreturn;
+    frame.uc_flags = kUcFpXstate | kUcSigcontextSs | kUcStrictRestoreSs;
+    frame.stack_flags = kKeepAlternateStack;
+    frame.context = context_of(home, fpstate);
+    frame.mask = mask;
+    const PopChain chain = {.pop_rax = gadgets.pop_rax, .number = SYS_rt_sigreturn};
+
+    stack.bytes.resize(fpstate + xsave.size() - stack.address);
+    std::memcpy(stack.bytes.data(), &chain, sizeof(chain));
+    std::memcpy(stack.bytes.data() + sizeof(chain), &frame, sizeof(frame));
+    std::ranges::copy(xsave,
+                      stack.bytes.begin() + static_cast<std::ptrdiff_t>(fpstate - stack.address));
+    return stack;
+}
+
+Registers call_registers(const Registers& home, const BorrowedStack& stack, const Gadgets& gadgets,
+                         long number, const std::array<std::uint64_t, 6>& arguments) {
+    Registers r = home;
+    r.raw.rip = gadgets.call;
+    r.raw.rsp = stack.stack_pointer;
+    r.raw.rax = static_cast<std::uint64_t>(number);
+    r.raw.orig_rax = kNoCall;
+    r.raw.rdi = arguments[0];
+    r.raw.rsi = arguments[1];
+    r.raw.rdx = arguments[2];
+    r.raw.r10 = arguments[3];
+    r.raw.r8 = arguments[4];
+    r.raw.r9 = arguments[5];
+    return r;
+}
+
+}  // namespace ferry::arch

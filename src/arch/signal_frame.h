@@ -1,0 +1,79 @@
+// What a thread's stack must hold so that the thread can walk home by itself: a signal frame as the
+// kernel writes for a handler (x86-64: arch/x86/kernel/signal_64.c, struct rt_sigframe), below it
+// the return addresses that lead to rt_sigreturn(2). And what a thread's registers mean when it was
+// stopped inside a system call. Pure functions; nothing here touches a process.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "arch/registers.h"
+
+namespace ferry::arch {
+
+// Instructions found in a task's own text. Addresses in the task; 0: not found.
+struct Gadgets {
+    std::uint64_t call = 0;       // syscall; ret
+    std::uint64_t sigreturn = 0;  // mov $15,%eax; syscall   (glibc's __restore_rt)
+    std::uint64_t pop_rax = 0;    // pop %rax; ret
+    bool operator==(const Gadgets&) const = default;
+
+    // With pop_rax, the call itself with 15 in rax serves as the return.
+    [[nodiscard]] bool complete() const { return call != 0 && (sigreturn != 0 || pop_rax != 0); }
+};
+
+// Looks for what `found` still lacks in text that is mapped at `address`.
+void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadgets& found);
+
+// A thread stopped by ptrace inside a system call shows the kernel's private codes -ERESTART...;
+// what userspace must see depends on what comes next (kernel: arch_do_signal_or_restart).
+[[nodiscard]] bool in_restartable_call(const Registers& registers);
+// The registers with which the thread can simply be started, here or elsewhere: the call is issued
+// again (rip - 2), or returns EINTR where its kernel state (the remaining time of nanosleep, poll,
+// futex) cannot be carried along. Marked as not being inside a call.
+[[nodiscard]] Registers resolve_restart(Registers registers);
+
+// struct rseq_cs of rseq(2).
+struct RestartableSection {
+    std::uint64_t start = 0, length = 0, abort = 0;
+    static constexpr std::size_t kBytes = 32;
+    [[nodiscard]] static RestartableSection decode(std::span<const std::byte, kBytes> bytes);
+};
+// A thread that was stopped inside a restartable section has been preempted: it must go on at the
+// abort address, which the kernel only arranges if it finds the instruction pointer untouched.
+[[nodiscard]] Registers leave_section(Registers registers, const RestartableSection& section);
+
+// A stack prepared for borrowed calls, from high to low addresses:
+//   the thread's own stack, red zone included | scratch | XSAVE area | signal frame | return chain
+struct BorrowedStack {
+    std::uint64_t address = 0;     // of bytes[0]: where to write them
+    std::vector<std::byte> bytes;  // return chain, frame, XSAVE area; the scratch lies behind them
+    std::uint64_t stack_pointer = 0;  // for the call
+    std::uint64_t scratch = 0;        // kScratchBytes that calls may use for structs
+    static constexpr std::size_t kScratchBytes = 2048;
+
+    // The end of what is overwritten, exclusive.
+    [[nodiscard]] std::uint64_t end() const { return scratch + kScratchBytes; }
+};
+
+// home: the registers to return to, already resolved. mask: the signals blocked there. The
+// alternate signal stack is left as it is. gadgets.complete() is required. Nothing if the XSAVE
+// area is not one.
+[[nodiscard]] std::optional<BorrowedStack> borrow_stack(const Registers& home, const XState& xstate,
+                                                        std::uint64_t mask, const Gadgets& gadgets);
+
+// The registers that make the thread issue one system call on the borrowed stack and then walk
+// home.
+[[nodiscard]] Registers call_registers(const Registers& home, const BorrowedStack& stack,
+                                       const Gadgets& gadgets, long number,
+                                       const std::array<std::uint64_t, 6>& arguments);
+// The result of a call that has just returned.
+[[nodiscard]] inline long call_result(const Registers& registers) {
+    return static_cast<long>(registers.raw.rax);
+}
+
+}  // namespace ferry::arch
