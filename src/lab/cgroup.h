@@ -1,0 +1,37 @@
+// The control group of one platform: a directory of the same name below our own group, in the v1
+// hierarchies memory, freezer and pids, and in the v2 hierarchy, as far as this machine has them
+// mounted and writable.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "os/fd.h"
+
+namespace ferry::lab {
+
+class Cgroup {
+  public:
+    // Where create() would make directories; for whoever must remove them after our death.
+    static Result<std::vector<std::string>> directories_for(const std::string& name);
+    static Result<Cgroup> create(const std::string& name);
+
+    Cgroup() = default;
+    Cgroup(Cgroup&&) noexcept = default;
+    Cgroup& operator=(Cgroup&&) noexcept = default;
+    ~Cgroup();
+
+    // Open cgroup.procs files, for os::Launch.
+    [[nodiscard]] std::vector<int> procs() const;
+    // Bytes charged to the group (anonymous memory and page cache); nullopt without the controller.
+    [[nodiscard]] std::optional<std::uint64_t> memory_bytes() const;
+
+  private:
+    std::vector<std::string> directories_;
+    std::vector<os::UniqueFd> procs_;
+};
+
+}  // namespace ferry::lab

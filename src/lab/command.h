@@ -1,0 +1,25 @@
+// Running a program to its end and keeping what it printed.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "base/error.h"
+#include "os/launch.h"
+
+namespace ferry::lab {
+
+struct CommandResult {
+    int status = 0;  // exit code, or 128 + signal
+    std::string out, err;
+};
+
+// Sets stdin (the input), stdout and stderr of `launch`. A program that is not finished after the
+// timeout is killed: Error::Kind::Limit. Any exit status is a success of run().
+Result<CommandResult> run(os::Launch launch, std::chrono::milliseconds timeout,
+                          const std::string& input = {});
+// The standard output of a program that must exit with 0; otherwise an error with what it said.
+Result<std::string> run_checked(os::Launch launch, std::chrono::milliseconds timeout,
+                                const std::string& input = {});
+
+}  // namespace ferry::lab

@@ -1,0 +1,86 @@
+// A network of hosts on this one machine, each with its own network, mount, pid and UTS namespaces and
+// its own control group. A `World` is an outer set of namespaces with the bridge; the hosts live
+// inside it. All of it hangs on one process: when the world's first process is killed, which happens
+// when the thread that made it ends for whatever reason, the kernel kills every process inside and
+// removes every link, mount and socket. Only control groups need a broom (os/sweeper.h).
+//
+//            world: bridge br0, tmpfs on /run
+//      +------------------+------------------+
+//   host 1 eth0        host 2 eth0        host 3 eth0      (veth pairs)
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "lab/cgroup.h"
+#include "lab/command.h"
+#include "os/launch.h"
+#include "os/namespace.h"
+
+namespace ferry::lab {
+
+// Files that all hosts see, the same ones everywhere (the world's tmpfs).
+inline constexpr const char* kSharedDirectory = "/run/lab";
+// Ferry's own directory; every host has its own.
+inline constexpr const char* kFerryDirectory = "/run/ferry";
+
+struct HostPlan {
+    std::string name;                    // also the name of its bridge port
+    std::vector<std::string> addresses;  // of eth0, with prefix length
+    int first_pid = 300;                 // pids given out start here: hosts' pids rarely collide
+};
+
+class Host {
+  public:
+    [[nodiscard]] const std::string& name() const { return plan_.name; }
+    // As seen from outside the world.
+    [[nodiscard]] Pid init_pid() const { return holder_.pid; }
+    [[nodiscard]] int pidfd() const { return holder_.pidfd.get(); }
+    [[nodiscard]] const Cgroup& cgroup() const { return cgroup_; }
+    // A program that will run inside.
+    [[nodiscard]] os::Launch launch(std::vector<std::string> arguments) const;
+    [[nodiscard]] Result<CommandResult> run(std::vector<std::string> arguments,
+                                            std::chrono::milliseconds timeout,
+                                            const std::string& input = {}) const;
+    [[nodiscard]] Result<std::string> run_checked(std::vector<std::string> arguments,
+                                                  std::chrono::milliseconds timeout,
+                                                  const std::string& input = {}) const;
+    // The calling thread's new sockets belong to this host from now on.
+    Result<> enter_network() const;
+    // `path` of this host as a path here.
+    [[nodiscard]] std::string path(const std::string& path) const;
+
+  private:
+    friend class World;
+    HostPlan plan_;
+    Cgroup cgroup_;
+    os::NamespaceHolder holder_;
+};
+
+class World {
+  public:
+    // Needs root. Call it from the main thread, which must outlive the world.
+    static Result<std::unique_ptr<World>> create(const std::vector<HostPlan>& plans);
+    ~World();
+
+    [[nodiscard]] Host& host(std::size_t index) { return *hosts_.at(index); }
+    [[nodiscard]] std::size_t hosts() const { return hosts_.size(); }
+    // Kills everything inside and waits until it is gone. For signal threads too: it only reads.
+    // Reaps every child of this process that ends meanwhile.
+    void kill_everything() const;
+
+  private:
+    World() = default;
+    Result<> build_network();
+
+    // Destroyed in reverse: the groups are removed after the processes inside are gone, the sweeper
+    // is ended last.
+    os::ChildProcess sweeper_;
+    std::vector<std::unique_ptr<Host>> hosts_;
+    os::NamespaceHolder holder_;
+};
+
+}  // namespace ferry::lab
