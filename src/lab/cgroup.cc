@@ -1,12 +1,11 @@
 #include "lab/cgroup.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <sstream>
-
-#include <fmt/format.h>
 
 namespace ferry::lab {
 namespace {

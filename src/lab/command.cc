@@ -1,15 +1,14 @@
 #include "lab/command.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
 #include <span>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 namespace ferry::lab {
 namespace {
@@ -45,15 +44,16 @@ Result<CommandResult> run(os::Launch launch, std::chrono::milliseconds timeout,
     err_write.reset();
 
     CommandResult result;
-    // A daemon that the program leaves behind may keep the pipes open, so its end counts, not theirs.
+    // A daemon that the program leaves behind may keep the pipes open, so its end counts, not
+    // theirs.
     std::array<pollfd, 3> polls = {pollfd{out_read.get(), POLLIN, 0},
                                    pollfd{err_read.get(), POLLIN, 0},
                                    pollfd{child.pidfd(), POLLIN, 0}};
     for (;;) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
         if (left.count() <= 0) {
-            return fail(Error::limit(fmt::format("{} did not finish in {} ms; it said: {}{}",
-                                                 name, timeout.count(), result.out, result.err)));
+            return fail(Error::limit(fmt::format("{} did not finish in {} ms; it said: {}{}", name,
+                                                 timeout.count(), result.out, result.err)));
         }
         static_cast<void>(::poll(polls.data(), polls.size(), static_cast<int>(left.count())));
         if (polls[0].revents != 0 && !TRY(drain(out_read.get(), result.out))) polls[0].fd = -1;

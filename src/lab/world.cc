@@ -1,13 +1,12 @@
 #include "lab/world.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <fmt/format.h>
 
 #include "os/process.h"
 #include "os/sweeper.h"
@@ -70,7 +69,9 @@ Result<std::string> Host::run_checked(std::vector<std::string> arguments, millis
     return with_context(lab::run_checked(launch(std::move(arguments)), timeout, input), name());
 }
 
-Result<> Host::enter_network() const { return os::setns(pidfd(), CLONE_NEWNET); }
+Result<> Host::enter_network() const {
+    return os::setns(pidfd(), CLONE_NEWNET);
+}
 
 std::string Host::path(const std::string& path) const {
     return fmt::format("/proc/{}/root{}", holder_.pid, path);
@@ -122,10 +123,10 @@ Result<> World::build_network() {
             own += fmt::format("addr add {} dev eth0\n", address);
         }
         TRY(lab::run_checked(ip_batch(host->pidfd(), CLONE_NEWNET), kIpTimeout, own));
-        TRY(host->run_checked({"sh", "-c",
-                               fmt::format("echo {} > /proc/sys/kernel/ns_last_pid",
-                                           host->plan_.first_pid)},
-                              kIpTimeout));
+        TRY(host->run_checked(
+            {"sh", "-c",
+             fmt::format("echo {} > /proc/sys/kernel/ns_last_pid", host->plan_.first_pid)},
+            kIpTimeout));
     }
     return {};
 }

@@ -1,8 +1,8 @@
-// A network of hosts on this one machine, each with its own network, mount, pid and UTS namespaces and
-// its own control group. A `World` is an outer set of namespaces with the bridge; the hosts live
-// inside it. All of it hangs on one process: when the world's first process is killed, which happens
-// when the thread that made it ends for whatever reason, the kernel kills every process inside and
-// removes every link, mount and socket. Only control groups need a broom (os/sweeper.h).
+// A network of hosts on this one machine, each with its own network, mount, pid and UTS namespaces
+// and its own control group. A `World` is an outer set of namespaces with the bridge; the hosts
+// live inside it. All of it hangs on one process: when the world's first process is killed, which
+// happens when the thread that made it ends for whatever reason, the kernel kills every process
+// inside and removes every link, mount and socket. Only control groups need a broom (os/sweeper.h).
 //
 //            world: bridge br0, tmpfs on /run
 //      +------------------+------------------+

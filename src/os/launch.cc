@@ -1,6 +1,7 @@
 #include "os/launch.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -13,8 +14,6 @@
 #include <array>
 #include <cerrno>
 #include <span>
-
-#include <fmt/format.h>
 
 #include "base/cleanup.h"
 #include "os/namespace.h"
@@ -95,14 +94,14 @@ Result<ChildProcess> ChildProcess::start(const Launch& launch) {
     Cleanup pids_of_children_back = [&] {
         if (own_pids) static_cast<void>(::setns(own_pids.get(), CLONE_NEWPID));
     };
-    ChildProcess child =
-        TRY(fork([&] { run_program(launch, arguments, write_end.get()); }));
+    ChildProcess child = TRY(fork([&] { run_program(launch, arguments, write_end.get()); }));
     write_end.reset();
     Failure failure;
-    if (TRY(read(read_end.get(), std::as_writable_bytes(std::span(&failure, 1)))) == sizeof failure) {
+    if (TRY(read(read_end.get(), std::as_writable_bytes(std::span(&failure, 1)))) ==
+        sizeof failure) {
         const auto step = static_cast<std::size_t>(failure.step) % kSteps.size();
-        return fail(Error::system(failure.code,
-                                  fmt::format("{} {}", kSteps[step], launch.arguments[0])));
+        return fail(
+            Error::system(failure.code, fmt::format("{} {}", kSteps[step], launch.arguments[0])));
     }
     return child;
 }

@@ -21,14 +21,15 @@ struct Launch {
     int namespaces = 0;                  // CLONE_NEW*: which of them
     int stdin_fd = -1, stdout_fd = -1, stderr_fd = -1;  // -1: /dev/null
     std::string directory = "/";
-    std::vector<int> cgroup_procs;       // cgroup.procs files to join before the program starts
-    bool dies_with_parent = true;        // PR_SET_PDEATHSIG of the starting thread
+    std::vector<int> cgroup_procs;  // cgroup.procs files to join before the program starts
+    bool dies_with_parent = true;   // PR_SET_PDEATHSIG of the starting thread
 };
 
 // A child we started, in a session of its own. Destructor: SIGKILL and reap.
 class ChildProcess {
   public:
-    // The error of a failed exec (or of entering the namespaces) is reported here, not by exit status.
+    // The error of a failed exec (or of entering the namespaces) is reported here, not by exit
+    // status.
     static Result<ChildProcess> start(const Launch& launch);
 
     // A copy of this process that runs `body`, which must not return and must not allocate (I7).

@@ -1,6 +1,7 @@
 #include "os/namespace.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,11 +15,9 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
+#include <cstdlib>
+#include <span>
 
-#include <fmt/format.h>
-
-#include "base/cleanup.h"
 #include "os/process.h"
 
 namespace ferry::os {
@@ -95,11 +94,16 @@ constexpr int kStepEnter = -1, kStepCgroup = -2, kStepHostname = -3, kStepPrivat
 
 std::string step_name(const NamespaceInit& init, int step) {
     switch (step) {
-        case kStepEnter: return "setns(mount namespace)";
-        case kStepCgroup: return "write(cgroup.procs)";
-        case kStepHostname: return "sethostname()";
-        case kStepPrivate: return "mount(/, MS_PRIVATE)";
-        default: break;
+        case kStepEnter:
+            return "setns(mount namespace)";
+        case kStepCgroup:
+            return "write(cgroup.procs)";
+        case kStepHostname:
+            return "sethostname()";
+        case kStepPrivate:
+            return "mount(/, MS_PRIVATE)";
+        default:
+            break;
     }
     const auto index = static_cast<std::size_t>(step);
     if (step < 0 || index >= init.mounts.size()) return "namespace init";
@@ -114,36 +118,80 @@ Result<> setns(int fd, int flags) {
     return fail(Error::system(code, fmt::format("setns({}, {:#x})", fd, flags)));
 }
 
+namespace {
+
+// The child's half does not return here. `pidfd` is written before the child runs.
+long clone_init(std::uint64_t flags, unsigned exit_signal, int& pidfd) noexcept {
+    struct clone_args arguments = {};
+    arguments.flags = flags | CLONE_PIDFD;
+    arguments.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+    arguments.exit_signal = exit_signal;
+    return ::syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+// A pid namespace can only be made by a process that lives in the one around it, so a nested one
+// takes a process in between. It shares our descriptors, where the pidfd appears, and CLONE_PARENT
+// makes the nested one our child.
+[[noreturn]] void run_between(const NamespaceInit& init, std::uint64_t flags, int pipe, int parent,
+                              int answer) noexcept {
+    int pidfd = -1;
+    const long pid = clone_init(flags | CLONE_PARENT, 0, pidfd);
+    if (pid == 0) run_init(init, pipe, parent);
+    const int result = pid < 0 ? -errno : pidfd;
+    [[maybe_unused]] const auto written = ::write(answer, &result, sizeof result);
+    ::_exit(0);
+}
+
+Result<UniqueFd> start_nested(const NamespaceInit& init, std::uint64_t flags, int pipe,
+                              int parent) {
+    auto [answer_read, answer_write] = TRY(pipe2(0));
+    const UniqueFd own_pids = TRY(open("/proc/thread-self/ns/pid", O_RDONLY));
+    TRY(setns(init.inside_of, CLONE_NEWPID));
+    int between_fd = -1;
+    const long between = clone_init(CLONE_FILES, SIGCHLD, between_fd);
+    if (between == 0) run_between(init, flags, pipe, parent, answer_write.get());
+    const int code = errno;
+    TRY(setns(own_pids.get(), CLONE_NEWPID));
+    if (between < 0) return fail(Error::system(code, "clone3(CLONE_FILES)"));
+    const UniqueFd between_pidfd(between_fd);
+    ::waitpid(static_cast<pid_t>(between), nullptr, __WALL);
+    int result = -1;
+    TRY(read_all(answer_read.get(), std::as_writable_bytes(std::span(&result, 1))));
+    if (result < 0) return fail(Error::system(-result, fmt::format("clone3({:#x})", flags)));
+    return UniqueFd(result);
+}
+
+Result<Pid> pid_of(int pidfd) {
+    const std::string info = TRY(read_file(fmt::format("/proc/self/fdinfo/{}", pidfd)));
+    const std::size_t at = info.find("\nPid:");
+    if (at == std::string::npos) return fail(Error::corrupt("fdinfo of a pidfd has no Pid line"));
+    return Pid{static_cast<pid_t>(std::strtol(info.c_str() + at + 5, nullptr, 10))};
+}
+
+}  // namespace
+
 Result<NamespaceHolder> start_namespace(const NamespaceInit& init) {
     auto [read_end, write_end] = TRY(pipe2(0));
-    UniqueFd own_pids;
-    if (init.inside_of >= 0) {
-        own_pids = TRY(open("/proc/self/ns/pid", O_RDONLY));
-        TRY(setns(init.inside_of, CLONE_NEWPID));
-    }
-    Cleanup pids_of_children_back = [&] {
-        if (own_pids) static_cast<void>(::setns(own_pids.get(), CLONE_NEWPID));
-    };
-    int pidfd = -1;
-    struct clone_args arguments = {};
-    arguments.flags = init.new_namespaces | CLONE_NEWPID | CLONE_PIDFD;
-    // The mount namespace of a nested one is unshared after its parent's was entered.
-    if (init.inside_of >= 0) arguments.flags &= ~static_cast<std::uint64_t>(CLONE_NEWNS);
-    arguments.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
-    arguments.exit_signal = SIGCHLD;
     const PidFd parent = TRY(PidFd::open(Pid{::getpid()}));
-    const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-    if (pid == 0) run_init(init, write_end.get(), parent.get());
-    if (pid < 0) {
+    std::uint64_t flags = init.new_namespaces | CLONE_NEWPID;
+    NamespaceHolder holder;
+    if (init.inside_of >= 0) {
+        // The mount namespace of a nested one is unshared after its parent's was entered.
+        flags &= ~static_cast<std::uint64_t>(CLONE_NEWNS);
+        holder.pidfd = TRY(start_nested(init, flags, write_end.get(), parent.get()));
+    } else {
+        int pidfd = -1;
+        const long pid = clone_init(flags, SIGCHLD, pidfd);
+        if (pid == 0) run_init(init, write_end.get(), parent.get());
         const int code = errno;
-        return fail(Error::system(code, fmt::format("clone3({:#x})", arguments.flags)));
+        if (pid < 0) return fail(Error::system(code, fmt::format("clone3({:#x})", flags)));
+        holder.pidfd = UniqueFd(pidfd);
     }
-    NamespaceHolder holder{Pid{static_cast<pid_t>(pid)}, UniqueFd(pidfd)};
+    holder.pid = TRY(pid_of(holder.pidfd.get()));
     write_end.reset();
     Failure failure;
     const auto bytes = std::as_writable_bytes(std::span(&failure, 1));
-    const std::size_t got = TRY(read(read_end.get(), bytes));
-    if (got == sizeof failure) {
+    if (TRY(read(read_end.get(), bytes)) == sizeof failure) {
         ::waitpid(holder.pid.value, nullptr, __WALL);
         return fail(Error::system(failure.code, step_name(init, failure.step)));
     }

@@ -1,5 +1,6 @@
-// Entering and creating namespaces, and mounts inside them. A pid namespace applies to the children of
-// the caller only (pid_namespaces(7)); network and mount namespaces to the calling thread at once.
+// Entering and creating namespaces, and mounts inside them. A pid namespace applies to the children
+// of the caller only (pid_namespaces(7)); network and mount namespaces to the calling thread at
+// once.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,8 @@ struct NamespaceHolder {
     Pid pid;
     UniqueFd pidfd;
 };
-// Returns when the set-up is complete; a failed step is a System error that names it. Call it before
-// the process starts threads, or from any thread: the child allocates nothing.
+// Returns when the set-up is complete; a failed step is a System error that names it. Call it
+// before the process starts threads, or from any thread: the child allocates nothing.
 Result<NamespaceHolder> start_namespace(const NamespaceInit& init);
 
 }  // namespace ferry::os

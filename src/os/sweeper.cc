@@ -20,7 +20,8 @@ namespace {
 constexpr int kAttempts = 2000;
 constexpr timespec kPause = {0, 10'000'000};
 
-// Allocates nothing (I7). Closes everything inherited, so that no pipe of ours stays open through it.
+// Allocates nothing (I7). Closes everything inherited, so that no pipe of ours stays open through
+// it.
 [[noreturn]] void sweep(std::span<const std::string> directories, int parent) noexcept {
     ::setsid();
     ::prctl(PR_SET_NAME, "ferry-sweeper");
