@@ -22,7 +22,6 @@ namespace ferry::trace {
 namespace {
 
 constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD;
-constexpr unsigned kKernelThreadFlag = 0x00200000;  // PF_KTHREAD, in field 9 of /proc/PID/stat
 
 unsigned long options_for(OnTracerExit at_exit) {
     return kOptions | (at_exit == OnTracerExit::Kill ? unsigned{PTRACE_O_EXITKILL} : 0u);
@@ -31,8 +30,12 @@ unsigned long options_for(OnTracerExit at_exit) {
 // EPERM says little; the reason is in /proc.
 Error explain_refusal(Pid process, Tid tid, Error error) {
     const auto directory = proc::ProcessDirectory::open_thread(process, tid);
-    if (!directory) return error;
-    if (const auto stat = directory->stat(); stat && (stat->flags & kKernelThreadFlag) != 0) {
+    const Result<proc::Stat> stat = directory ? directory->stat() : fail(directory.error());
+    // An exiting thread cannot be seized (EPERM) and is gone a moment later.
+    if (!stat && stat.error().kind() == Error::Kind::Gone) return stat.error();
+    if (!stat) return error;
+    if (stat->is_zombie()) return Error::gone(fmt::format("thread {} has ended", tid));
+    if (stat->is_kernel_thread()) {
         return Error::unsupported(fmt::format("{} is a kernel thread", tid));
     }
     if (const auto status = directory->status(); status && status->tracer.value != 0) {
@@ -138,7 +141,7 @@ void Tracee::give_back() noexcept {
 
 Result<> Tracee::interrupt() {
     check_thread();
-    CHECK(state_ == State::Running);
+    CHECK(state_ != State::None);
     return os::ptrace_interrupt(tid_);
 }
 
@@ -205,6 +208,23 @@ Result<> Tracee::await_stop(std::chrono::milliseconds timeout) {
                 // at the first instruction of its handler.
                 TRY(resume());
         }
+    }
+}
+
+// A stopped thread that is killed leaves its stop by itself (ptrace(2)).
+Result<> Tracee::await_end(std::chrono::milliseconds timeout) {
+    if (state_ == State::None) return {};
+    state_ = State::Running;
+    for (;;) {
+        auto stop = wait(timeout);
+        if (!stop) {
+            const bool gone = stop.error().kind() == Error::Kind::Gone;
+            state_ = State::None;
+            if (gone) return {};
+            return fail(std::move(stop.error()));
+        }
+        if (stop->is_end()) return {};
+        TRY(resume());
     }
 }
 

@@ -72,7 +72,8 @@ class Tracee {
 
     // interrupt() and await_stop() in one. Signals that are on their way are delivered first.
     Result<> stop(std::chrono::milliseconds timeout = kStopTimeout);
-    // PTRACE_INTERRUPT. To stop many threads: interrupt all of them, then await each.
+    // PTRACE_INTERRUPT. To stop many threads: interrupt all of them, then await each. A thread that
+    // is stopped already will stop so again as soon as it is resumed.
     Result<> interrupt();
     // Waits for the stop that interrupt() asked for. Kind::Gone if the thread ends instead.
     Result<> await_stop(std::chrono::milliseconds timeout = kStopTimeout);
@@ -88,6 +89,8 @@ class Tracee {
     Result<> resume_to_syscall();
     // Lets the thread run on and gives up tracing it, whatever OnTracerExit says.
     Result<> detach() &&;
+    // Waits until the thread, which somebody has killed, has ended, and reaps what the tracer sees.
+    Result<> await_end(std::chrono::milliseconds timeout = kStopTimeout);
     // For a thread that has been seen to end, or that the caller has killed: nothing left to do.
     void forget() { state_ = State::None; }
 

@@ -1,0 +1,93 @@
+// Borrows a stopped thread to make single system calls in its process. Nothing is loaded into the
+// process: the instruction used is a `syscall; ret` in its own text, and the thread's stack holds a
+// signal frame with its real registers before the first call (arch/signal_frame.h). Whenever we
+// die, the thread finishes the call it is in, returns into rt_sigreturn(2) and is home (I1). The
+// only thing it may notice then is that an interrupted sleep returned EINTR.
+//
+//   RemoteCalls calls = TRY(RemoteCalls::borrow(tracee, gadgets));
+//   long umask = TRY(calls.call(SYS_umask, {022}));
+//   TRY(std::move(calls).give_back());
+//
+// The states and why each is safe:
+//   1. Stopped, its own registers; frame and scratch written below its red zone: nothing to repair.
+//   2. Registers point at the gadget, signals as before: the call is made, then home. A handler
+//   that
+//      runs in between finds an ordinary stack.
+//   3. All signals blocked, during and between calls: the frame brings the mask back.
+//   4. Back at an interrupt stop, its own mask: still home by the frame. Then its own registers: 1.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "arch/signal_frame.h"
+#include "base/error.h"
+#include "base/types.h"
+#include "os/fd.h"
+#include "trace/tracee.h"
+
+namespace ferry::trace {
+
+// Searches the executable mappings of a process: files first, the vdso last. To be cached for the
+// life of the address space (until execve). Unsupported if there are none.
+Result<arch::Gadgets> find_gadgets(Pid process);
+
+// The registers of a stopped thread, as it would go on: outside of a restartable section (rseq(2)),
+// an interrupted call still marked as such. Reads the thread's memory.
+Result<arch::Registers> registers_outside_section(const Tracee& stopped);
+
+// Owns the state of one borrowed thread; the Tracee must outlive it and stay stopped. The
+// destructor gives the thread back.
+class RemoteCalls {
+  public:
+    // Prepares stack and registers; makes no call yet. Unsupported if the thread's stack has no
+    // room for a signal frame (then another thread may have), or it stands in a 32-bit mode.
+    static Result<RemoteCalls> borrow(Tracee& stopped, const arch::Gadgets& gadgets);
+
+    RemoteCalls(RemoteCalls&& other) noexcept;
+    RemoteCalls& operator=(RemoteCalls&&) = delete;
+    RemoteCalls(const RemoteCalls&) = delete;
+    RemoteCalls& operator=(const RemoteCalls&) = delete;
+    ~RemoteCalls();
+
+    // One system call. A failed call is a System error with the call's errno. Calls that wait, or
+    // that end the thread, must not be made.
+    Result<long> call(long number, std::initializer_list<std::uint64_t> arguments);
+
+    // Memory in the process for the structs that calls take and fill; kScratchBytes.
+    [[nodiscard]] RemoteAddr scratch(std::size_t offset = 0) const;
+    Result<> write_scratch(std::span<const std::byte> bytes, std::size_t offset = 0);
+    Result<> read_scratch(std::span<std::byte> bytes, std::size_t offset = 0);
+    template <class T>
+    Result<T> read_scratch(std::size_t offset = 0) {
+        T value{};
+        TRY(read_scratch(std::as_writable_bytes(std::span(&value, 1)), offset));
+        return value;
+    }
+
+    // The thread is stopped with its own registers, mask and stack bytes again.
+    Result<> give_back() &&;
+
+  private:
+    RemoteCalls(Tracee& tracee, const arch::Gadgets& gadgets)
+        : tracee_(&tracee), gadgets_(gadgets) {}
+    Result<> enter(const arch::Registers& registers);
+    Result<> run_to_call_stop();
+    Result<> walk_home();
+
+    Tracee* tracee_;  // nullptr: moved from, or given back
+    arch::Gadgets gadgets_;
+    os::UniqueFd memory_;  // /proc/PID/mem: unlike process_vm_writev(2), it grows the stack
+    arch::Registers home_;
+    std::uint64_t mask_ = 0;
+    arch::BorrowedStack stack_;
+    std::vector<std::byte> overwritten_;  // what lay below the red zone: a goroutine's neighbour
+    bool entered_ = false;                // past state 1
+};
+
+}  // namespace ferry::trace

@@ -1,0 +1,24 @@
+// Fifty threads end and are replaced all the time; the sum of their work stays right.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "victim.h"
+
+int main() {
+    victim::arm();
+    std::atomic<unsigned long> started{0}, finished{0};
+    std::vector<std::thread> makers;
+    for (int i = 0; i < 50; ++i) {
+        makers.emplace_back([&] {
+            while (!victim::ended()) {
+                ++started;
+                std::thread([&] { ++finished; }).join();
+            }
+        });
+    }
+    victim::wait_for_end();
+    for (std::thread& maker : makers) maker.join();
+    if (started != finished) victim::fail("%lu threads of %lu", finished.load(), started.load());
+    victim::pass();
+}
