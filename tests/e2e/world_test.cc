@@ -13,6 +13,7 @@
 
 #include "lab/load.h"
 #include "lab/redis_service.h"
+#include "lab/system_snapshot.h"
 #include "os/process.h"
 
 namespace ferry::lab {
@@ -118,6 +119,30 @@ TEST_F(WorldTest, AServiceThatDiesFailsTheLoad) {
     ASSERT_TRUE(world->host(0).run_checked({"kill", "-9", std::to_string(pid->value)}, 5s));
     EXPECT_FALSE((*load)->stop());
     EXPECT_TRUE((*load)->failure());
+}
+
+TEST_F(WorldTest, ASnapshotShowsWhatChangedAndForgetsWhatWasUndone) {
+    const auto world = make_world();
+    ASSERT_TRUE(world);
+    Host& host = world->host(0);
+    const auto before = SystemSnapshot::take(host);
+    ASSERT_TRUE(before) << before.error().describe();
+    EXPECT_THAT(*lasting_differences(host, *before, 5s), testing::IsEmpty());
+    ASSERT_TRUE(host.run_checked({"sh", "-c",
+                                  "sleep 1000 & ip link add x0 type bridge; nft add table inet t;"
+                                  "mount -t tmpfs none /mnt; touch /run/ferry/left"},
+                                 5s));
+    const auto changes = lasting_differences(host, *before, 0s);
+    ASSERT_TRUE(changes) << changes.error().describe();
+    for (const char* fact : {"sleep", "link: x0", "firewall: table inet t", "mount: / on /mnt",
+                             "file: /run/ferry/left"}) {
+        EXPECT_THAT(*changes, testing::Contains(HasSubstr(fact)));
+    }
+    ASSERT_TRUE(host.run_checked({"sh", "-c",
+                                  "ip link del x0; nft delete table inet t; umount /mnt;"
+                                  "rm /run/ferry/left; pkill sleep"},
+                                 5s));
+    EXPECT_THAT(*lasting_differences(host, *before, 5s), testing::IsEmpty());
 }
 
 TEST_F(WorldTest, ASigkillOfItsMakerRemovesProcessesAndControlGroups) {
