@@ -1,4 +1,4 @@
-// The frames of a migration stream (docs/format/wire.md): what they are called, how they look, and the
+// The frames of a migration stream (docs/format/session.md): what they are called, how they look, and the
 // encoding of those that migrate/ itself fills. All integers are little-endian. The stream is one TLS
 // connection and ordered, so a frame's meaning never depends on anything but the frames before it.
 #pragma once
