@@ -1,0 +1,118 @@
+#include "dump/guardian.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <span>
+
+#include "base/check.h"
+#include "base/limits.h"
+
+namespace ferry::dump {
+namespace {
+
+// One word per registered descriptor, so that the guardian never sees half of an entry:
+// 0 is empty, otherwise (fd + 1) << 1 | reuse_address.
+using Slot = std::atomic<std::uint64_t>;
+static_assert(Slot::is_always_lock_free);
+
+struct Table {
+    std::atomic<std::uint32_t> used;  // slots from the start that may be taken
+    std::atomic<bool> clean_end;
+    Slot slots[limits::kFilesMax];
+};
+
+Table& table_in(const os::Mapping& memory) { return *reinterpret_cast<Table*>(memory.data()); }
+
+void end_repair(std::uint64_t word) noexcept {
+    const int fd = static_cast<int>(word >> 1) - 1;
+    const int reuse_address = static_cast<int>(word & 1);
+    const int off = 0;  // with a window probe: the peer may have waited
+    ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
+    // Ending repair resets SO_REUSEADDR, which repair mode had forced.
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse_address, sizeof(reuse_address));
+}
+
+// The guardian's whole life (I7). Only async-signal-safe calls, nothing allocated.
+[[noreturn]] void guard(int parent, Table& table) noexcept {
+    ::setsid();
+    sigset_t all;
+    sigfillset(&all);
+    ::sigprocmask(SIG_BLOCK, &all, nullptr);
+    pollfd waiting = {.fd = parent, .events = POLLIN, .revents = 0};
+    while (::poll(&waiting, 1, -1) < 0 && errno == EINTR) {
+    }
+    if (!table.clean_end.load()) {
+        for (std::uint32_t i = 0; i < table.used.load(); ++i) {
+            if (const std::uint64_t word = table.slots[i].load(); word != 0) end_repair(word);
+        }
+    }
+    ::_exit(0);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Guardian>> Guardian::start() {
+    std::unique_ptr<Guardian> guardian(new Guardian);
+    // Untouched pages cost nothing: the table may be large.
+    guardian->memory_ = TRY(os::Mapping::map(sizeof(Table), PROT_READ | PROT_WRITE,
+                                             MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE));
+    const os::PidFd self = TRY(os::PidFd::open(Pid{::getpid()}));
+    // A copy that the shared table keeps for the guardian after `self` is closed here.
+    os::UniqueFd parent = TRY(os::dup(self.get()));
+    // fork() with a shared descriptor table: no new stack, since the memory is not shared.
+    const long pid = ::syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, 0L);
+    if (pid == 0) guard(parent.get(), table_in(guardian->memory_));
+    if (pid < 0) {
+        const int code = errno;
+        return fail(Error::system(code, "clone(CLONE_FILES)"));
+    }
+    guardian->pid_ = static_cast<pid_t>(pid);
+    guardian->parent_ = std::move(parent);
+    return guardian;
+}
+
+Guardian::~Guardian() {
+    if (pid_ == 0) return;
+    table_in(memory_).clean_end.store(true);
+    ::kill(pid_, SIGKILL);
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
+
+void Guardian::add(int fd, bool reuse_address) {
+    CHECK(fd >= 0);
+    Table& table = table_in(memory_);
+    const std::uint64_t word = (static_cast<std::uint64_t>(fd) + 1) << 1 | (reuse_address ? 1u : 0u);
+    const std::uint32_t used = table.used.load();
+    CHECK(used < limits::kFilesMax);
+    table.slots[used].store(word);
+    table.used.store(used + 1);
+}
+
+void Guardian::remove(int fd) {
+    Table& table = table_in(memory_);
+    const std::span<Slot> taken(table.slots, table.used.load());
+    // Usually the last one added, or all in turn from the end.
+    const auto found = std::find_if(taken.rbegin(), taken.rend(), [fd](const Slot& slot) {
+        return static_cast<int>(slot.load() >> 1) - 1 == fd;
+    });
+    if (found != taken.rend()) found->store(0);
+    while (table.used.load() > 0 && table.slots[table.used.load() - 1].load() == 0) {
+        table.used.fetch_sub(1);
+    }
+}
+
+}  // namespace ferry::dump

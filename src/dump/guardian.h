@@ -1,0 +1,45 @@
+// Takes sockets out of TCP_REPAIR when we die with them in it (I1). A socket in repair mode is deaf and
+// dumb; nobody else would ever end that, and the service would hang on it.
+//
+// A tiny process, made by clone(CLONE_FILES), shares our descriptor table and waits on a pidfd of ours.
+// When we end uncleanly it ends the repair of every registered descriptor and exits. Sharing the table
+// also keeps our other descriptors open until then: a network hold outlives the repair, not the other
+// way round. It has a session of its own, so no signal to our group reaches it.
+//
+// Owned by the dumping session, used on its one thread. The destructor ends the process.
+// Source relied upon: clone(2), pidfd_open(2), tcp(7) TCP_REPAIR.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "os/fd.h"
+#include "os/memory.h"
+#include "os/process.h"
+#include "resources/files.h"
+
+namespace ferry::dump {
+
+class Guardian : public resources::RepairRegistry {
+  public:
+    static Result<std::unique_ptr<Guardian>> start();
+    Guardian(const Guardian&) = delete;
+    Guardian& operator=(const Guardian&) = delete;
+    ~Guardian() override;
+
+    void add(int fd, bool reuse_address) override;
+    void remove(int fd) override;
+
+    [[nodiscard]] pid_t pid() const { return pid_; }
+
+  private:
+    Guardian() = default;
+
+    os::Mapping memory_;
+    os::UniqueFd parent_;  // what the guardian polls, in the table that both share
+    pid_t pid_ = 0;
+};
+
+}  // namespace ferry::dump
