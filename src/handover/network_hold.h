@@ -51,21 +51,10 @@
 #include <vector>
 
 #include "base/error.h"
-#include "handover/ip_address.h"
+#include "handover/hold_target.h"
 #include "os/fd.h"
 
 namespace ferry::handover {
-
-// What is held: all traffic of an address, or only that of one local TCP port.
-// Wildcard addresses, and loopback addresses without a port, are ignored.
-struct HoldTarget {
-    IpAddress address;
-    std::uint16_t port = 0;  // host byte order; 0: all ports and protocols
-    auto operator<=>(const HoldTarget&) const = default;
-};
-
-// One IP packet, from its IP header on, with all checksums complete. At most 64 KiB.
-using HeldPacket = std::vector<std::byte>;
 
 // Injects packets into the local stack of the calling thread's network namespace as if they had
 // been received. Made before the freeze; used at the destination, and at the source on rollback.
@@ -82,33 +71,35 @@ class PacketReplay {
     os::UniqueFd v4_, v6_;
 };
 
-// The hold itself. The destructor releases without replaying.
+// More targets than a classic BPF program has room for.
+inline constexpr std::size_t kHoldTargetsMax = 200;
+
+// The hold itself. The destructor releases without replaying, and waits for RCU grace periods (20
+// to 50 ms): let it run when the service is alive again, after release() or release_and_replay(),
+// which are quick. Children forked meanwhile must close their copies of our descriptors, or the
+// rules outlive us.
 class NetworkHold {
   public:
-    enum class Scope {
-        NewConnections,  // TCP SYNs only
-        Everything,      // all packets to and from the targets
-    };
     // The capture is running when the rules appear, so no packet is dropped unseen. No targets: a
     // hold that does nothing.
-    static Result<NetworkHold> install(std::span<const HoldTarget> targets, Scope scope);
+    static Result<NetworkHold> install(std::span<const HoldTarget> targets, HoldScope scope);
     NetworkHold(NetworkHold&&) noexcept;
     NetworkHold& operator=(NetworkHold&&) noexcept;
     NetworkHold(const NetworkHold&) = delete;
     NetworkHold& operator=(const NetworkHold&) = delete;
     ~NetworkHold();
 
-    // Scope::NewConnections -> Scope::Everything, in one transaction.
+    // HoldScope::NewConnections -> Everything, in one transaction.
     Result<> hold_everything();
     // Drains the capture, oldest first. While only new connections are held it returns only SYNs.
     Result<std::vector<HeldPacket>> take_packets();
     // Rollback on the source, called when the sockets are out of repair mode: lets packets out,
     // replays `taken` and what is still captured, then lets packets in and replays the tail.
     Result<> release_and_replay(std::span<const HeldPacket> taken);
-    // Removes the rules; the capture is closed later, off the caller's way.
+    // Removes the rules in one transaction; what was captured and not taken is lost.
     Result<> release();
     // Packets lost because more was captured than limits::kHeldBytesMax.
-    [[nodiscard]] std::uint64_t lost_packets() const;
+    [[nodiscard]] std::uint64_t lost_packets();
 
   private:
     struct State;

@@ -1,0 +1,28 @@
+// What is held for a frozen service, and what a held packet is.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "handover/ip_address.h"
+
+namespace ferry::handover {
+
+// All traffic of an address, or only that of one local TCP port.
+struct HoldTarget {
+    IpAddress address;
+    std::uint16_t port = 0;  // host byte order; 0: all ports and protocols
+    auto operator<=>(const HoldTarget&) const = default;
+};
+
+enum class HoldScope {
+    NewConnections,  // TCP SYNs only
+    Everything,      // all packets to and from the targets
+};
+
+// One IP packet, from its IP header on, with all checksums complete.
+using HeldPacket = std::vector<std::byte>;
+
+}  // namespace ferry::handover

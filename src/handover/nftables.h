@@ -1,0 +1,85 @@
+// The few nftables objects that handover needs, as messages of one batch (a transaction).
+//
+// Source relied upon: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h, nft(8).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "handover/ip_address.h"
+#include "handover/netlink.h"
+
+namespace ferry::handover {
+
+// A table of family NFPROTO_INET or NFPROTO_NETDEV.
+struct NftTable {
+    std::uint8_t family = 0;
+    std::string name;
+};
+
+// A base chain of type filter.
+struct NftChain {
+    std::string name;
+    std::uint32_t hook = 0;  // NF_INET_* or NF_NETDEV_*
+    std::int32_t priority = 0;
+    bool drops = false;       // policy
+    std::string device = {};  // netdev tables only
+};
+
+enum class NftOwner { Yes, No };  // Yes: the table vanishes with the sending socket (Linux 5.12)
+
+// One rule's matches, all of which must hold, and its verdict.
+class NftRule {
+  public:
+    enum class Verdict : std::uint32_t { Drop = 0, Accept = 1 };  // NF_DROP, NF_ACCEPT
+
+    NftRule& match_mark(std::uint32_t mark);
+    NftRule& match_source(const IpAddress& address);
+    NftRule& match_destination(const IpAddress& address);
+    // TCP; ports in host byte order.
+    NftRule& match_tcp_source_port(std::uint16_t port);
+    NftRule& match_tcp_destination_port(std::uint16_t port);
+    // SYN without ACK.
+    NftRule& match_tcp_syn();
+
+  private:
+    friend class NftBatch;
+    // One expression of the kernel's rule language.
+    struct Expression {
+        enum class Kind { MetaLoad, PayloadLoad, Mask, Equals } kind;
+        std::uint32_t a = 0, b = 0, c = 0;  // meta key; or payload base, offset, length
+        std::array<std::uint8_t, 16> data{};
+        std::size_t size = 0;
+    };
+    void meta_equals(std::uint32_t key, std::span<const std::uint8_t> value);
+    void payload_equals(std::uint32_t base, std::uint32_t offset,
+                        std::span<const std::uint8_t> value);
+    void match_family(const IpAddress& address);
+    void match_tcp();
+    std::vector<Expression> expressions_;
+};
+
+// A transaction under construction: all of it happens or nothing.
+class NftBatch {
+  public:
+    NftBatch();
+    NftBatch& add_table(const NftTable& table, NftOwner owner);
+    NftBatch& delete_table(const NftTable& table);
+    NftBatch& add_chain(const NftTable& table, const NftChain& chain);
+    // Changes the policy of an existing base chain.
+    NftBatch& set_policy(const NftTable& table, const std::string& chain, bool drops);
+    NftBatch& add_rule(const NftTable& table, const std::string& chain, const NftRule& rule,
+                       NftRule::Verdict verdict);
+    NftBatch& flush_chain(const NftTable& table, const std::string& chain);
+    // Closes the batch and moves it out; the result can be sent any number of times.
+    [[nodiscard]] NetlinkMessages finish();
+
+  private:
+    void begin(std::uint16_t message, std::uint16_t flags, std::uint8_t family);
+    void put_expression(const NftRule::Expression& expression);
+    NetlinkMessages messages_;
+};
+
+}  // namespace ferry::handover
