@@ -1,11 +1,11 @@
 #include "handover/device_settings.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string_view>
-
-#include <fmt/format.h>
 
 #include "os/fd.h"
 
@@ -13,15 +13,15 @@ namespace ferry::handover {
 namespace {
 
 constexpr std::array kCarried = {
-    "ipv4/accept_local",    "ipv4/accept_redirects", "ipv4/accept_source_route",
-    "ipv4/arp_accept",      "ipv4/arp_announce",     "ipv4/arp_filter",
-    "ipv4/arp_ignore",      "ipv4/arp_notify",       "ipv4/forwarding",
-    "ipv4/proxy_arp",       "ipv4/route_localnet",   "ipv4/rp_filter",
-    "ipv4/secure_redirects", "ipv4/send_redirects",  "ipv4/shared_media",
-    "ipv4/src_valid_mark",  "ipv6/accept_dad",       "ipv6/accept_ra",
-    "ipv6/accept_redirects", "ipv6/addr_gen_mode",   "ipv6/autoconf",
-    "ipv6/dad_transmits",   "ipv6/disable_ipv6",     "ipv6/forwarding",
-    "ipv6/hop_limit",       "ipv6/ndisc_notify",     "ipv6/use_tempaddr",
+    "ipv4/accept_local",     "ipv4/accept_redirects", "ipv4/accept_source_route",
+    "ipv4/arp_accept",       "ipv4/arp_announce",     "ipv4/arp_filter",
+    "ipv4/arp_ignore",       "ipv4/arp_notify",       "ipv4/forwarding",
+    "ipv4/proxy_arp",        "ipv4/route_localnet",   "ipv4/rp_filter",
+    "ipv4/secure_redirects", "ipv4/send_redirects",   "ipv4/shared_media",
+    "ipv4/src_valid_mark",   "ipv6/accept_dad",       "ipv6/accept_ra",
+    "ipv6/accept_redirects", "ipv6/addr_gen_mode",    "ipv6/autoconf",
+    "ipv6/dad_transmits",    "ipv6/disable_ipv6",     "ipv6/forwarding",
+    "ipv6/hop_limit",        "ipv6/ndisc_notify",     "ipv6/use_tempaddr",
 };
 
 // A decimal number that fits in an int.

@@ -1,5 +1,6 @@
-// NetworkIdentity to and from JSON. The library's exceptions are switched off: every access is checked
-// first, so a hostile peer gets an Error::Kind::Corrupt and nothing else.
+// NetworkIdentity to and from JSON. The library's exceptions are switched off: every access is
+// checked first, so a hostile peer gets an Error::Kind::Corrupt and nothing else.
+#include <fmt/format.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -10,10 +11,8 @@
 #include <cctype>
 #include <concepts>
 #include <limits>
-#include <string>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/limits.h"
 #include "handover/device_settings.h"
@@ -81,9 +80,8 @@ Result<MacAddress> mac_in(const Json& object, const char* key) {
 Result<std::string> device_name_in(const Json& object, const char* key) {
     auto name = TRY(text_in(object, key));
     const bool bad = name.empty() || name.size() >= IFNAMSIZ || name == "." || name == ".." ||
-                     std::ranges::any_of(name, [](char c) {
-                         return c == '/' || c == ':' || c <= ' ' || c > '~';
-                     });
+                     std::ranges::any_of(
+                         name, [](char c) { return c == '/' || c == ':' || c <= ' ' || c > '~'; });
     if (bad) return corrupt(fmt::format("{} is no device name", key));
     return name;
 }
@@ -102,7 +100,9 @@ Result<std::vector<T>> list_in(const Json& object, const char* key, Decode decod
     return result;
 }
 
-std::uint8_t bits_of(int family) { return family == AF_INET ? 32 : 128; }
+std::uint8_t bits_of(int family) {
+    return family == AF_INET ? 32 : 128;
+}
 
 Json encode_address(const InterfaceAddress& entry) {
     Json object = {{"address", entry.address.to_string()},
@@ -178,10 +178,11 @@ Result<Route> decode_route(const Json& object) {
     }
     if (!route.destination && route.prefix_length != 0) return corrupt("destination of a route");
     using Metric = std::pair<std::uint16_t, std::uint32_t>;
-    route.metrics = TRY(list_in<Metric>(object, "metrics", [](const Json& metric) -> Result<Metric> {
-        return Metric{TRY(number_in<std::uint16_t>(metric, "type", RTAX_MAX)),
-                      TRY(number_in<std::uint32_t>(metric, "value"))};
-    }));
+    route.metrics =
+        TRY(list_in<Metric>(object, "metrics", [](const Json& metric) -> Result<Metric> {
+            return Metric{TRY(number_in<std::uint16_t>(metric, "type", RTAX_MAX)),
+                          TRY(number_in<std::uint32_t>(metric, "value"))};
+        }));
     return route;
 }
 
@@ -200,8 +201,8 @@ Json encode(const NetworkIdentity& identity) {
     }
     for (const auto& route : identity.routes) object["routes"].push_back(encode_route(route));
     for (const auto& neighbour : identity.neighbours) {
-        object["neighbours"].push_back({{"address", neighbour.address.to_string()},
-                                        {"mac", to_string(neighbour.mac)}});
+        object["neighbours"].push_back(
+            {{"address", neighbour.address.to_string()}, {"mac", to_string(neighbour.mac)}});
     }
     for (const auto& setting : identity.settings) {
         object["settings"].push_back({{"key", setting.key}, {"value", setting.value}});
@@ -210,7 +211,8 @@ Json encode(const NetworkIdentity& identity) {
 }
 
 Result<DeviceSetting> decode_setting(const Json& object) {
-    DeviceSetting setting = {.key = TRY(text_in(object, "key")), .value = TRY(text_in(object, "value"))};
+    DeviceSetting setting = {.key = TRY(text_in(object, "key")),
+                             .value = TRY(text_in(object, "value"))};
     if (!is_valid_setting(setting)) return corrupt("device setting");
     return setting;
 }
@@ -227,8 +229,8 @@ Result<NetworkIdentity> decode(const Json& object) {
     if (identity.mtu < kMtuMin) return corrupt("mtu");
     identity.addresses = TRY(list_in<InterfaceAddress>(object, "addresses", decode_address));
     identity.routes = TRY(list_in<Route>(object, "routes", decode_route));
-    identity.neighbours =
-        TRY(list_in<Neighbour>(object, "neighbours", [](const Json& neighbour) -> Result<Neighbour> {
+    identity.neighbours = TRY(
+        list_in<Neighbour>(object, "neighbours", [](const Json& neighbour) -> Result<Neighbour> {
             return Neighbour{.address = TRY(address_in(neighbour, "address")),
                              .mac = TRY(mac_in(neighbour, "mac"))};
         }));
@@ -241,7 +243,9 @@ Result<NetworkIdentity> decode(const Json& object) {
 std::string encode_identities(std::span<const NetworkIdentity> identities) {
     Json document = {{"version", kIdentityVersion}, {"identities", Json::array()}};
     for (const auto& identity : identities) document["identities"].push_back(encode(identity));
-    return document.dump();
+    // A device name may hold any byte; one that is no UTF-8 cannot be carried and is refused by
+    // decode.
+    return document.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Result<std::vector<NetworkIdentity>> decode_identities(std::string_view json) {

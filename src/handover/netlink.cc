@@ -157,7 +157,7 @@ Result<NetlinkSocket> NetlinkSocket::open(int protocol) {
     auto fd = TRY(os::socket(AF_NETLINK, SOCK_RAW, protocol));
     sockaddr_nl address = {};
     address.nl_family = AF_NETLINK;
-    TRY(os::bind(fd.get(), address));
+    TRY(os::bind_address(fd.get(), address));
     TRY(os::setsockopt(fd.get(), SOL_NETLINK, NETLINK_EXT_ACK, int{1}));
     TRY(os::setsockopt(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, int{1}));
     return NetlinkSocket(std::move(fd));

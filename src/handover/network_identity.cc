@@ -1,14 +1,13 @@
 #include "handover/network_identity.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
 #include <algorithm>
 #include <set>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "base/limits.h"
 #include "handover/device_settings.h"
@@ -31,9 +30,9 @@ std::unexpected<Error> not_movable(const IpAddress& address, const Link& link,
 // Refuses what cannot be made again at the destination.
 Result<> check_movable(const IpAddress& address, const Link& link) {
     if (link.kind != "macvlan") {
-        return not_movable(address, link,
-                           link.kind.empty() ? "a device of the host"
-                                             : fmt::format("a {} device", link.kind));
+        return not_movable(
+            address, link,
+            link.kind.empty() ? "a device of the host" : fmt::format("a {} device", link.kind));
     }
     const auto refuse = [&](std::string_view reason) {
         return fail(Error::unsupported(fmt::format("address {} stands on the macvlan {}, {}",
@@ -78,7 +77,9 @@ Result<NetworkIdentity> read_identity(NetlinkSocket& netlink, const Link& link,
 
 }  // namespace
 
-std::string to_string(const MacAddress& mac) { return fmt::format("{:02x}", fmt::join(mac, ":")); }
+std::string to_string(const MacAddress& mac) {
+    return fmt::format("{:02x}", fmt::join(mac, ":"));
+}
 
 std::vector<IpAddress> NetworkIdentity::ip_addresses() const {
     std::vector<IpAddress> result;

@@ -140,7 +140,7 @@ Result<PacketCapture> PacketCapture::start(std::span<const HoldTarget> targets, 
     // ETH_P_ALL sees packets before the ingress hooks of a muted device; ETH_P_IP would see them
     // after.
     everywhere.sll_protocol = htons(ETH_P_ALL);
-    TRY(os::bind(fd.get(), everywhere));
+    TRY(os::bind_address(fd.get(), everywhere));
     return PacketCapture(std::move(fd));
 }
 

@@ -1,5 +1,6 @@
 #include "handover/rtnetlink.h"
 
+#include <fmt/format.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -9,8 +10,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "base/limits.h"
 
@@ -42,6 +41,8 @@ std::optional<MacAddress> mac_in(const NetlinkAttributes& attributes, std::uint1
     MacAddress mac;
     if (value.size() != mac.size()) return std::nullopt;
     std::ranges::copy(value, mac.begin());
+    // Neither a group address nor zero belongs to a device.
+    if ((mac[0] & 1) != 0 || mac == MacAddress{}) return std::nullopt;
     return mac;
 }
 
@@ -61,8 +62,7 @@ Link read_link(const NetlinkReply& reply) {
     const auto kind = attributes.nested(IFLA_LINKINFO);
     link.kind = kind.text(IFLA_INFO_KIND);
     if (link.kind == "macvlan") {
-        link.macvlan_mode =
-            kind.nested(IFLA_INFO_DATA).number<std::uint32_t>(IFLA_MACVLAN_MODE);
+        link.macvlan_mode = kind.nested(IFLA_INFO_DATA).number<std::uint32_t>(IFLA_MACVLAN_MODE);
     }
     return link;
 }
@@ -72,7 +72,8 @@ Result<> read_address(const NetlinkReply& reply, std::vector<AddressOnLink>& int
     const auto& attributes = reply.attributes;
     const auto flags = attributes.number<std::uint32_t>(IFA_FLAGS, header.ifa_flags);
     if ((flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) != 0) return {};
-    // IFA_LOCAL is our end; IFA_ADDRESS is the peer's on point-to-point links and the same otherwise.
+    // IFA_LOCAL is our end; IFA_ADDRESS is the peer's on point-to-point links and the same
+    // otherwise.
     const auto local = address_in(attributes, IFA_LOCAL);
     const auto address = address_in(attributes, IFA_ADDRESS);
     if (!local && !address) return {};
@@ -139,8 +140,8 @@ Result<> read_route(const NetlinkReply& reply, int index, std::vector<Route>& in
     }
     if (attributes.has(RTA_ENCAP) || attributes.has(RTA_VIA) || header.rtm_src_len != 0) {
         return fail(Error::unsupported(fmt::format(
-            "route {}/{} has an encapsulation, a gateway of another family or a source prefix", name,
-            route.prefix_length)));
+            "route {}/{} has an encapsulation, a gateway of another family or a source prefix",
+            name, route.prefix_length)));
     }
     if (attributes.has(RTA_PRIORITY)) {
         route.priority = attributes.number<std::uint32_t>(RTA_PRIORITY);

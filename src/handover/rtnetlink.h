@@ -23,7 +23,7 @@ struct Link {
     std::uint32_t flags = 0;  // IFF_*
     std::uint32_t mtu = 0;
     std::optional<MacAddress> mac;
-    int parent = 0;  // index of the device that it stands on; 0: none
+    int parent = 0;                 // index of the device that it stands on; 0: none
     bool parent_elsewhere = false;  // the parent is in another network namespace
     int master = 0;                 // index of the bridge or bond that it belongs to; 0: none
     std::uint32_t macvlan_mode = 0;
@@ -40,9 +40,9 @@ struct AddressOnLink {
 // Both families. Addresses that duplicate address detection has not passed yet are left out.
 Result<std::vector<AddressOnLink>> list_addresses(NetlinkSocket& netlink);
 
-// Routes that leave through the device, of every table and both families, without those that the kernel
-// makes by itself from the device's addresses. Unsupported: a route with several next hops or with an
-// encapsulation.
+// Routes that leave through the device, of every table and both families, without those that the
+// kernel makes by itself from the device's addresses. Unsupported: a route with several next hops
+// or with an encapsulation.
 Result<std::vector<Route>> list_routes(NetlinkSocket& netlink, int index);
 
 // Resolved neighbours of the device.

@@ -6,7 +6,7 @@
 
 namespace ferry::os {
 
-Result<> bind(int socket, std::span<const std::byte> address) {
+Result<> bind_address(int socket, std::span<const std::byte> address) {
     if (::bind(socket, reinterpret_cast<const sockaddr*>(address.data()),
                static_cast<socklen_t>(address.size())) == 0) {
         return {};

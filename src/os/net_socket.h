@@ -14,10 +14,10 @@
 namespace ferry::os {
 
 // The address is a sockaddr_* of the socket's family.
-Result<> bind(int socket, std::span<const std::byte> address);
+Result<> bind_address(int socket, std::span<const std::byte> address);
 template <class Sockaddr>
-Result<> bind(int socket, const Sockaddr& address) {
-    return bind(socket, std::as_bytes(std::span(&address, 1)));
+Result<> bind_address(int socket, const Sockaddr& address) {
+    return bind_address(socket, std::as_bytes(std::span(&address, 1)));
 }
 
 // The whole datagram, or an error. An empty address sends to the connected or kernel peer.

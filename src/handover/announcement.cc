@@ -1,0 +1,120 @@
+#include "handover/announcement.h"
+
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <netinet/icmp6.h>
+#include <netinet/if_ether.h>
+#include <netinet/ip6.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "handover/ip_packet.h"
+#include "os/net_socket.h"
+#include "os/socket.h"
+
+namespace ferry::handover {
+namespace {
+
+using Frame = std::vector<std::byte>;
+
+constexpr MacAddress kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+constexpr MacAddress kAllNodesMac = {0x33, 0x33, 0, 0, 0, 1};
+constexpr std::array<std::uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
+                                                    0,    0,    0, 0, 0, 0, 0, 1};
+constexpr std::uint8_t kHopLimit = 255;  // RFC 4861: others are discarded.
+
+template <class T>
+void append(Frame& frame, const T& value) {
+    const auto bytes = std::as_bytes(std::span(&value, 1));
+    frame.insert(frame.end(), bytes.begin(), bytes.end());
+}
+
+ether_header ethernet(const MacAddress& to, const MacAddress& from, std::uint16_t type) {
+    ether_header header = {};
+    std::ranges::copy(to, header.ether_dhost);
+    std::ranges::copy(from, header.ether_shost);
+    header.ether_type = htons(type);
+    return header;
+}
+
+Frame arp_frame(const MacAddress& mac, const IpAddress& address, std::uint16_t operation) {
+    ether_arp arp = {};
+    arp.arp_hrd = htons(ARPHRD_ETHER);
+    arp.arp_pro = htons(ETHERTYPE_IP);
+    arp.arp_hln = ETH_ALEN;
+    arp.arp_pln = 4;
+    arp.arp_op = htons(operation);
+    std::ranges::copy(mac, arp.arp_sha);
+    std::ranges::copy(address.bytes(), arp.arp_spa);
+    std::ranges::copy(address.bytes(), arp.arp_tpa);
+    if (operation == ARPOP_REPLY) std::ranges::copy(kBroadcast, arp.arp_tha);
+    Frame frame;
+    append(frame, ethernet(kBroadcast, mac, ETHERTYPE_ARP));
+    append(frame, arp);
+    return frame;
+}
+
+Frame advertisement_frame(const MacAddress& mac, const IpAddress& address) {
+    struct TargetLinkAddress {
+        std::uint8_t type = ND_OPT_TARGET_LINKADDR;
+        std::uint8_t length = 1;  // in units of eight octets
+        MacAddress mac;
+    };
+    nd_neighbor_advert advert = {};
+    advert.nd_na_type = ND_NEIGHBOR_ADVERT;
+    advert.nd_na_flags_reserved = ND_NA_FLAG_OVERRIDE;
+    std::ranges::copy(address.bytes(), advert.nd_na_target.s6_addr);
+    ip6_hdr ip = {};
+    ip.ip6_flow = htonl(6U << 28);
+    ip.ip6_plen = htons(sizeof(advert) + sizeof(TargetLinkAddress));
+    ip.ip6_nxt = IPPROTO_ICMPV6;
+    ip.ip6_hlim = kHopLimit;
+    std::ranges::copy(address.bytes(), ip.ip6_src.s6_addr);
+    std::ranges::copy(kAllNodes, ip.ip6_dst.s6_addr);
+    Frame frame;
+    append(frame, ethernet(kAllNodesMac, mac, ETHERTYPE_IPV6));
+    append(frame, ip);
+    append(frame, advert);
+    append(frame, TargetLinkAddress{.mac = mac});
+    complete_checksum(std::span(frame).subspan(sizeof(ether_header)));
+    return frame;
+}
+
+}  // namespace
+
+std::vector<Frame> announcement_frames(const MacAddress& mac,
+                                       std::span<const IpAddress> addresses) {
+    std::vector<Frame> frames;
+    for (const IpAddress& address : addresses) {
+        if (address.family == AF_INET) {
+            frames.push_back(arp_frame(mac, address, ARPOP_REQUEST));
+            frames.push_back(arp_frame(mac, address, ARPOP_REPLY));
+        } else {
+            frames.push_back(advertisement_frame(mac, address));
+        }
+    }
+    return frames;
+}
+
+Result<Announcer> Announcer::create(const NetworkIdentity& identity, int device_index) {
+    Announcer announcer;
+    announcer.socket_ = TRY(os::socket(AF_PACKET, SOCK_RAW, 0));  // Protocol 0 receives nothing.
+    announcer.device_index_ = device_index;
+    announcer.frames_ = announcement_frames(identity.mac, identity.ip_addresses());
+    return announcer;
+}
+
+Result<> Announcer::announce() const {
+    sockaddr_ll device = {};
+    device.sll_family = AF_PACKET;
+    device.sll_ifindex = device_index_;
+    for (const Frame& frame : frames_) {
+        TRY(with_context(os::send_to(socket_.get(), frame, device), "announce the address"));
+    }
+    return {};
+}
+
+}  // namespace ferry::handover
