@@ -71,6 +71,10 @@ Result<Cgroup> Cgroup::create(const std::string& name) {
 
 Cgroup::~Cgroup() {
     procs_.clear();
+    remove();
+}
+
+void Cgroup::remove() const {
     for (const std::string& directory : directories_) ::rmdir(directory.c_str());
 }
 

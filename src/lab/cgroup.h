@@ -24,6 +24,8 @@ class Cgroup {
     Cgroup& operator=(Cgroup&&) noexcept = default;
     ~Cgroup();
 
+    // Removes the directories now; what is still busy stays. The destructor does the same.
+    void remove() const;
     // Open cgroup.procs files, for os::Launch.
     [[nodiscard]] std::vector<int> procs() const;
     // Bytes charged to the group (anonymous memory and page cache); nullopt without the controller.

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -129,6 +130,9 @@ Result<> Load::connect(const Host&) {
 }
 
 Load::~Load() {
+    // A reply that never comes must not hold us up: a socket that is shut down reads as closed.
+    for (const auto& connection : writers_) ::shutdown(connection->redis.fd(), SHUT_RDWR);
+    for (const auto& connection : probes_) ::shutdown(connection->redis.fd(), SHUT_RDWR);
     join();
 }
 

@@ -138,8 +138,9 @@ void World::kill_everything() const {
     // what we started inside are our own children.
     for (;;) {
         const pid_t reaped = ::waitpid(-1, nullptr, __WALL);
-        if (reaped == holder_.pid.value || (reaped < 0 && errno != EINTR)) return;
+        if (reaped == holder_.pid.value || (reaped < 0 && errno != EINTR)) break;
     }
+    for (const auto& host : hosts_) host->cgroup_.remove();
 }
 
 World::~World() {

@@ -1,0 +1,33 @@
+// Ctrl-C, SIGTERM and SIGHUP end the lab in an orderly way at any moment: a thread waits for them,
+// kills everything inside the world, waits until it is gone, and ends the program.
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+#include "base/error.h"
+#include "lab/world.h"
+
+namespace ferry::lab {
+
+class InterruptGuard {
+  public:
+    // Blocks the signals in the calling thread: call it first of all, in the main thread, so that
+    // every other thread inherits that.
+    InterruptGuard();
+    InterruptGuard(const InterruptGuard&) = delete;
+    InterruptGuard& operator=(const InterruptGuard&) = delete;
+    // Ends the thread; a signal that came just then ends the program as it would without us.
+    ~InterruptGuard();
+
+    // What has to be taken down; nullptr: nothing (any more). The world must be told off before it
+    // is destroyed.
+    void watch(const World* world) { world_ = world; }
+
+  private:
+    void wait_for_signal() const;
+    std::atomic<const World*> world_ = nullptr;
+    std::thread thread_;
+};
+
+}  // namespace ferry::lab

@@ -1,0 +1,123 @@
+#include "lab/two_platforms.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <future>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "lab/system_snapshot.h"
+#include "lab/values.h"
+
+namespace ferry::lab {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr milliseconds kMigrateTimeout{300000};
+// Late effects of a crossing (a lost announcement costs its clients 200 ms and more) are still
+// counted.
+constexpr milliseconds kAftermath{500};
+constexpr milliseconds kTick{100};
+
+std::vector<HostPlan> plans() {
+    return {{"platform1", {"10.77.0.11/24"}, 1000},
+            {"platform2", {"10.77.0.12/24"}, 20000},
+            {"client", {"10.77.1.2/24"}, 300}};
+}
+
+// The report is the last JSON object with a session in what `ferry migrate --json` printed.
+Result<migrate::Report> find_report(const CommandResult& result) {
+    std::size_t end = result.out.size();
+    while (end > 0) {
+        const std::size_t start = result.out.find_last_of('\n', end - 1);
+        const std::size_t from = start == std::string::npos ? 0 : start + 1;
+        const auto json =
+            nlohmann::json::parse(result.out.substr(from, end - from), nullptr, false);
+        if (json.is_object() && json.contains("rounds"))
+            return migrate::report_from_json(json.dump());
+        end = start == std::string::npos ? 0 : start;
+    }
+    migrate::Report failed;
+    failed.error = fmt::format("exit {}: {}{}", result.status, result.err, result.out);
+    return failed;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TwoPlatforms>> TwoPlatforms::create() {
+    std::unique_ptr<TwoPlatforms> lab(new TwoPlatforms);
+    lab->world_ = TRY(World::create(plans()));
+    std::vector<std::pair<std::string, std::string>> names;
+    for (std::size_t i = 0; i < 2; ++i) {
+        const std::string address = plans()[i].addresses[0];
+        names.emplace_back(plans()[i].name, address.substr(0, address.find('/')));
+    }
+    TRY(with_context(make_keys(lab->world_->host(0), names), "keys"));
+    for (std::size_t i = 0; i < 2; ++i) {
+        lab->platforms_.push_back(TRY(Platform::start(lab->world_->host(i), names[i].second)));
+    }
+    return lab;
+}
+
+Result<> TwoPlatforms::start_service(std::uint64_t mib,
+                                     const std::vector<std::string>& redis_arguments,
+                                     const std::function<void(double)>& progress) {
+    TRY(add_service_interface(world_->host(0), {}));
+    redis_.directory = std::string(kSharedDirectory) + "/redis";
+    redis_.extra = redis_arguments;
+    service_ = TRY(start_redis(world_->host(0), redis_));
+    keys_ = mib * 1024 * 1024 / kValueBytes;
+    return with_context(Load::fill(client(), redis_.address, keys_, progress), "filling redis");
+}
+
+Result<> TwoPlatforms::start_load(LoadOptions options) {
+    options.address = redis_.address;
+    options.keys = keys_;
+    load_ = TRY(with_context(Load::start(client(), options), "load"));
+    return {};
+}
+
+Result<PlatformFigures> TwoPlatforms::figures(std::size_t index) {
+    const Host& host = world_->host(index);
+    const auto charged = host.cgroup().memory_bytes();
+    return PlatformFigures{charged ? *charged : TRY(memory_in_use(host)), TRY(open_files(host))};
+}
+
+Result<Crossing> TwoPlatforms::migrate(std::size_t from, std::size_t to,
+                                       const std::vector<std::string>& arguments,
+                                       const std::function<void()>& tick) {
+    Crossing crossing;
+    crossing.from = platforms_[from].name();
+    crossing.to = platforms_[to].name();
+    crossing.from_before = TRY(figures(from));
+    crossing.to_before = TRY(figures(to));
+    std::vector<std::string> command = {"migrate", fmt::format("{}", service_.value), "--to",
+                                        platforms_[to].address(), "--json"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    if (load_) static_cast<void>(load_->take_window());
+    // The program dies with the thread that starts it, so that thread waits for it too.
+    auto running = std::async(std::launch::async,
+                              [&] { return platforms_[from].run_ferry(command, kMigrateTimeout); });
+    while (running.wait_for(kTick) != std::future_status::ready) {
+        if (tick) tick();
+    }
+    const CommandResult result = TRY(running.get());
+    crossing.report = TRY(find_report(result));
+    std::this_thread::sleep_for(kAftermath);
+    if (load_) crossing.clients = load_->take_window();
+    crossing.from_after = TRY(figures(from));
+    crossing.to_after = TRY(figures(to));
+    crossing.copies = TRY(copies());
+    return crossing;
+}
+
+Result<std::size_t> TwoPlatforms::copies() {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < 2; ++i) {
+        count += TRY(processes_named(world_->host(i), "redis-server")).size();
+    }
+    return count;
+}
+
+}  // namespace ferry::lab
