@@ -30,8 +30,10 @@ struct PagemapEntry {
     // (write-protected by userfaultfd, guard region) where a page was. Its swap type is the
     // highest.
     [[nodiscard]] bool marker() const { return swapped() && (raw & 0x1f) == 0x1f; }
-    // The note is MADV_GUARD_INSTALL.
-    [[nodiscard]] bool guard() const { return marker() && (raw >> 5 & 4) != 0; }
+    // The note is MADV_GUARD_INSTALL (Linux 6.13; bit 58 since 6.15).
+    [[nodiscard]] bool guard() const {
+        return (raw >> 58 & 1) != 0 || (marker() && (raw >> 5 & 4) != 0);
+    }
 };
 static_assert(sizeof(PagemapEntry) == sizeof(std::uint64_t));
 
@@ -76,6 +78,7 @@ class Pagemap {
   public:
     // Error::Kind::Gone if there is no such process.
     static Result<Pagemap> open(Pid pid);
+    static Result<Pagemap> open_own();
 
     // Entries of the pages from `start` on; fewer than asked where the address space ends or is
     // gone.

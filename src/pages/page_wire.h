@@ -23,7 +23,7 @@
 
 namespace ferry::pages {
 
-inline constexpr std::uint32_t kPageFrameMagic = 0x47505246;  // "FRPG" in memory order
+inline constexpr std::uint32_t kPageFrameMagic = 0x47505246;  // "FRPG" as bytes
 inline constexpr std::uint16_t kPageFrameVersion = 1;
 
 enum class RunKind : std::uint32_t {
@@ -61,7 +61,8 @@ class PageFrame {
   public:
     explicit PageFrame(Compression compression = Compression::None) : compression_(compression) {}
 
-    // Pages of one read. Compression is dropped for a frame that it does not make smaller.
+    // Pages of one read: its zeros, then its data. At most half of limits::kWireFrameBytesMax of data and
+    // 2^20 runs (CHECK), which Reader's batches are far below. Compression is dropped for a frame that it does not make smaller.
     void encode(Pid pid, const PageBatch& batch);
     // "These are gone": frames without content. Encodes as many runs as fit one frame, starting
     // with runs[0], and returns how many.
@@ -73,12 +74,13 @@ class PageFrame {
   private:
     void append(const PageRun& run, RunKind kind);
     void finish(Pid pid);
+    bool pack(std::uint64_t data_bytes);
 
     Compression compression_;
     std::vector<std::byte> head_;
     std::vector<WireRun> runs_;
     std::vector<iovec> parts_;
-    std::vector<std::byte> packed_;
+    std::vector<std::byte> plain_, packed_;
     std::uint64_t bytes_ = 0;
 };
 

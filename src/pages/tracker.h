@@ -19,14 +19,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
 #include "base/error.h"
 #include "base/types.h"
 #include "os/fd.h"
-#include "os/pagemap.h"
 #include "os/process.h"
 #include "pages/run.h"
 
@@ -87,18 +85,16 @@ class Tracker {
     Result<> restart();
 
   private:
-    Tracker(Pid pid, Method method, os::PidFd process, os::Pagemap pagemap, os::UniqueFd userfault)
+    Tracker(Pid pid, Method method, os::PidFd process, os::UniqueFd userfault)
         : pid_(pid),
           method_(method),
           process_(std::move(process)),
-          pagemap_(std::move(pagemap)),
           userfault_(std::move(userfault)) {}
     Result<> fail_if_exited() const;
 
     Pid pid_;
     Method method_;
     os::PidFd process_;
-    os::Pagemap pagemap_;
     os::UniqueFd userfault_;  // empty with SoftDirty
 };
 

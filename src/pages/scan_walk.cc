@@ -1,0 +1,108 @@
+#include "pages/scan_walk.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "base/check.h"
+
+namespace ferry::pages {
+namespace {
+
+using os::page_is::kFile;
+using os::page_is::kPresent;
+using os::page_is::kSwapped;
+using os::page_is::kWritten;
+using os::page_is::kZeroFrame;
+
+// The kernel hands regions out in groups of 512 and drops the mmap lock between them.
+constexpr std::size_t kRegionsPerCall = 4096;
+// 512 entries describe one page table, which is what one read of the array walks under the lock.
+constexpr std::size_t kEntriesPerRead = 512;
+
+// Calls visit(address, entry) for each page of the range, as far as the address space reaches.
+template <class Visit>
+Result<> for_each_entry(const EntriesCall& entries, AddrRange range, Visit visit) {
+    std::array<os::PagemapEntry, kEntriesPerRead> buffer;
+    RemoteAddr at = range.start;
+    while (at < range.end) {
+        const std::size_t want =
+            std::min<std::uint64_t>(buffer.size(), AddrRange{at, range.end}.pages());
+        const std::size_t n = TRY(entries(at, std::span(buffer).first(want)));
+        if (n == 0) return {};
+        for (std::size_t i = 0; i < n; ++i) {
+            visit(at, buffer[i]);
+            at = at + kPageSize;
+        }
+    }
+    return {};
+}
+
+// PAGEMAP_SCAN calls whatever is not in memory "swapped": real swap, pages under migration, but
+// also markers, behind which there is no page. Where a private file mapping's protected page was
+// dropped (MADV_DONTNEED) the kernel leaves such a marker, and it must not pass for an unchanged
+// page.
+Result<> add_swapped(const EntriesCall& entries, const os::PageRegion& region, Scan& into) {
+    const AddrRange range = {RemoteAddr{region.start}, RemoteAddr{region.end}};
+    const bool written = (region.categories & kWritten) != 0;
+    return for_each_entry(entries, range, [&](RemoteAddr at, os::PagemapEntry entry) {
+        const PageRun page = {at, at + kPageSize};
+        if (entry.guard()) {
+            into.guards.add(page);
+        } else if (!entry.marker() && (entry.swapped() || entry.present())) {
+            into.present.add(page);
+            if (written) into.written.add(page);
+        }
+    });
+}
+
+Result<> add_region(const EntriesCall& entries, const os::PageRegion& region, Scan& into) {
+    if ((region.categories & kPresent) == 0) return add_swapped(entries, region, into);
+    if ((region.categories & (kZeroFrame | kFile)) != 0) return {};
+    const PageRun run = {RemoteAddr{region.start}, RemoteAddr{region.end}};
+    into.present.add(run);
+    if ((region.categories & kWritten) != 0) into.written.add(run);
+    return {};
+}
+
+}  // namespace
+
+Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
+                        Protect protect, Scan& into) {
+    std::vector<os::PageRegion> regions(kRegionsPerCall);
+    RemoteAddr at = range.start;
+    while (at < range.end) {
+        const RemoteAddr chunk_end =
+            RemoteAddr{std::min(range.end.value, at.value + kScanChunkBytes)};
+        // PM_SCAN_CHECK_WPASYNC is not used: on a mapping that appeared after the registration it
+        // fails the call, and the pages that the call had protected already would go unreported.
+        // Without it such a mapping is skipped, until it has been registered.
+        const os::PagemapScanReply reply =
+            TRY(scan({.range = {at, chunk_end},
+                      .protect_matching = protect == Protect::Yes,
+                      .any_of = kPresent | kSwapped,
+                      .return_mask = kPresent | kSwapped | kWritten | kFile | kZeroFrame},
+                     regions));
+        CHECK(reply.regions <= regions.size());
+        CHECK(reply.walked_to > at);
+        for (const os::PageRegion& region : std::span(regions).first(reply.regions)) {
+            TRY(add_region(entries, region, into));
+        }
+        at = std::min(reply.walked_to, chunk_end);
+    }
+    return {};
+}
+
+Result<> scan_soft_dirty(const EntriesCall& entries, AddrRange range, Scan& into) {
+    return for_each_entry(entries, range, [&](RemoteAddr at, os::PagemapEntry entry) {
+        const PageRun page = {at, at + kPageSize};
+        if (entry.guard()) {
+            into.guards.add(page);
+        } else if ((entry.present() && !entry.file()) || (entry.swapped() && !entry.marker())) {
+            into.present.add(page);
+            if (entry.soft_dirty()) into.written.add(page);
+        }
+    });
+}
+
+}  // namespace ferry::pages

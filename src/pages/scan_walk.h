@@ -1,0 +1,35 @@
+// The two ways to find present and written pages, apart from the kernel calls that they need, so
+// that unit tests can put a made-up address space behind them. Used by Tracker.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "os/pagemap.h"
+#include "pages/run.h"
+#include "pages/tracker.h"
+
+namespace ferry::pages {
+
+// As os::Pagemap::scan.
+using ScanCall = std::function<Result<os::PagemapScanReply>(const os::PagemapScanRequest&,
+                                                            std::span<os::PageRegion>)>;
+// As os::Pagemap::read.
+using EntriesCall = std::function<Result<std::size_t>(RemoteAddr, std::span<os::PagemapEntry>)>;
+
+// How much address space one PAGEMAP_SCAN covers: the kernel holds the process's mmap lock for
+// reading about 0.3 ms for 128 MiB of which every page must be protected.
+inline constexpr std::uint64_t kScanChunkBytes = 128 << 20;
+
+// PAGEMAP_SCAN with write-protection. Appends to `into`, whose ranges so far lie before `range`.
+Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
+                        Protect protect, Scan& into);
+
+// Soft-dirty bits out of the pagemap array.
+Result<> scan_soft_dirty(const EntriesCall& entries, AddrRange range, Scan& into);
+
+}  // namespace ferry::pages

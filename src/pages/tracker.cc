@@ -1,0 +1,103 @@
+#include "pages/tracker.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <chrono>
+
+#include "os/memory.h"
+#include "os/userfault.h"
+#include "pages/scan_walk.h"
+
+namespace ferry::pages {
+namespace {
+
+// A mapping is born soft-dirty where the kernel knows the bit; elsewhere the bit is never set.
+Result<bool> kernel_has_soft_dirty() {
+    const os::Mapping probe =
+        TRY(os::Mapping::map(kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS));
+    probe.data()[0] = std::byte{1};
+    const os::Pagemap own = TRY(os::Pagemap::open_own());
+    std::array<os::PagemapEntry, 1> entry;
+    const auto address = RemoteAddr{reinterpret_cast<std::uintptr_t>(probe.data())};
+    return TRY(own.read(address, entry)) == 1 && entry[0].soft_dirty();
+}
+
+}  // namespace
+
+void Scan::add(const Scan& other) {
+    present.add(other.present);
+    written.add(other.written);
+    guards.add(other.guards);
+}
+
+Result<Tracker> Tracker::start(Pid pid, os::UniqueFd userfault) {
+    os::PidFd process = TRY(os::PidFd::open(pid));
+    TRY(os::userfault_enable_async_protection(userfault.get()));
+    return Tracker(pid, Method::WriteProtect, std::move(process), std::move(userfault));
+}
+
+Result<Tracker> Tracker::start_soft_dirty(Pid pid) {
+    if (!TRY(kernel_has_soft_dirty())) {
+        return fail(
+            Error::unsupported("the kernel has no soft-dirty bits (CONFIG_MEM_SOFT_DIRTY)"));
+    }
+    os::PidFd process = TRY(os::PidFd::open(pid));
+    return Tracker(pid, Method::SoftDirty, std::move(process), {});
+}
+
+Result<bool> Tracker::register_range(AddrRange range) {
+    if (range.empty()) return false;
+    if (method_ == Method::SoftDirty) return true;
+    return os::userfault_register_protection(userfault_.get(), range);
+}
+
+Result<> Tracker::unregister_range(AddrRange range) {
+    if (range.empty() || method_ == Method::SoftDirty) return {};
+    return os::userfault_unregister(userfault_.get(), range);
+}
+
+Result<Scan> Tracker::scan(AddrRange range, Protect protect) {
+    return scan(std::span(&range, 1), protect);
+}
+
+Result<Scan> Tracker::scan(std::span<const AddrRange> ranges, Protect protect) {
+    // Opened anew, so that after an execve(2) the last scan sees the new address space, not an
+    // empty one.
+    const os::Pagemap pagemap = TRY(os::Pagemap::open(pid_));
+    const ScanCall walk = [&](const os::PagemapScanRequest& request,
+                              std::span<os::PageRegion> into) {
+        return pagemap.scan(request, into);
+    };
+    const EntriesCall entries = [&](RemoteAddr start, std::span<os::PagemapEntry> into) {
+        return pagemap.read(start, into);
+    };
+    Scan result;
+    for (const AddrRange& range : ranges) {
+        if (method_ == Method::SoftDirty) {
+            TRY(scan_soft_dirty(entries, range, result));
+        } else {
+            TRY(scan_protected(walk, entries, range, protect, result));
+        }
+    }
+    // The page tables of a process that has exited are empty, which must not pass for "all is
+    // gone"; and while it has not, its pid meant it all the time.
+    TRY(fail_if_exited());
+    return result;
+}
+
+Result<> Tracker::restart() {
+    if (method_ == Method::WriteProtect) return {};
+    // "4": clear the soft-dirty bits of all pages (proc_pid_clear_refs(5)).
+    return os::write_file(os::kCwd, fmt::format("/proc/{}/clear_refs", pid_), "4");
+}
+
+Result<> Tracker::fail_if_exited() const {
+    if (TRY(process_.wait_exit(std::chrono::milliseconds(0)))) {
+        return fail(Error::gone(fmt::format("process {} has exited", pid_)));
+    }
+    return {};
+}
+
+}  // namespace ferry::pages
