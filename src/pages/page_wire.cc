@@ -1,12 +1,11 @@
 #include "pages/page_wire.h"
 
+#include <fmt/format.h>
 #include <lz4.h>
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/limits.h"
@@ -14,8 +13,8 @@
 namespace ferry::pages {
 namespace {
 
-constexpr std::uint64_t kRunBytesMax = std::uint64_t{std::numeric_limits<std::uint32_t>::max()} *
-                                       kPageSize;
+constexpr std::uint64_t kRunBytesMax =
+    std::uint64_t{std::numeric_limits<std::uint32_t>::max()} * kPageSize;
 // A frame's table of runs may take a quarter of it.
 constexpr std::uint32_t kRunsPerFrameMax =
     limits::kWireFrameBytesMax / 4 / std::uint32_t{sizeof(WireRun)};
@@ -93,10 +92,9 @@ bool PageFrame::pack(std::uint64_t data_bytes) {
     }
     // One byte less than the pages: LZ4 gives up (0) where it does not gain.
     packed_.resize(data_bytes - 1);
-    const int n = LZ4_compress_default(reinterpret_cast<const char*>(plain_.data()),
-                                       reinterpret_cast<char*>(packed_.data()),
-                                       static_cast<int>(plain_.size()),
-                                       static_cast<int>(packed_.size()));
+    const int n = LZ4_compress_default(
+        reinterpret_cast<const char*>(plain_.data()), reinterpret_cast<char*>(packed_.data()),
+        static_cast<int>(plain_.size()), static_cast<int>(packed_.size()));
     if (n <= 0) return false;
     packed_.resize(static_cast<std::size_t>(n));
     parts_.resize(1);
@@ -145,11 +143,11 @@ Result<PageFrameHeader> decode_page_header(std::span<const std::byte> bytes) {
         return fail(Error::corrupt("page frame: header makes no sense"));
     }
     if (header.run_count > kRunsPerFrameMax || header.data_bytes > limits::kWireFrameBytesMax / 2) {
-        return fail(Error::limit(fmt::format("page frame of {} runs and {} bytes",
-                                             header.run_count, header.data_bytes)));
+        return fail(Error::limit(fmt::format("page frame of {} runs and {} bytes", header.run_count,
+                                             header.data_bytes)));
     }
-    const bool sizes_fit = packed ? header.stored_bytes < header.data_bytes
-                                  : header.stored_bytes == header.data_bytes;
+    const bool sizes_fit =
+        packed ? header.stored_bytes < header.data_bytes : header.stored_bytes == header.data_bytes;
     if (!sizes_fit) return fail(Error::corrupt("page frame: sizes contradict each other"));
     return header;
 }
@@ -158,9 +156,9 @@ Result<> decode_pages(std::span<const std::byte> frame, DecodedPages& into) {
     const PageFrameHeader header = TRY(decode_page_header(frame));
     const std::uint64_t table_bytes = header.run_count * sizeof(WireRun);
     if (frame.size() != sizeof(header) + table_bytes + header.stored_bytes) {
-        return fail(Error::corrupt(fmt::format("page frame of {} bytes announces {}", frame.size(),
-                                               sizeof(header) + table_bytes +
-                                                   header.stored_bytes)));
+        return fail(
+            Error::corrupt(fmt::format("page frame of {} bytes announces {}", frame.size(),
+                                       sizeof(header) + table_bytes + header.stored_bytes)));
     }
     const auto table = frame.subspan(sizeof(header), table_bytes);
     std::span<const std::byte> data = frame.subspan(sizeof(header) + table_bytes);
@@ -184,8 +182,9 @@ Result<> decode_pages(std::span<const std::byte> frame, DecodedPages& into) {
         std::memcpy(&run, table.data() + i * sizeof(run), sizeof(run));
         TRY(check_run(run));
         const std::uint64_t bytes = run.pages * kPageSize;
-        DecodedPages::Run decoded = {
-            .run = {RemoteAddr{run.address}, RemoteAddr{run.address + bytes}}, .kind = run.kind};
+        DecodedPages::Run decoded;
+        decoded.run = {RemoteAddr{run.address}, RemoteAddr{run.address + bytes}};
+        decoded.kind = run.kind;
         if (run.kind == RunKind::Data) {
             if (bytes > data.size()) {
                 return fail(Error::corrupt("page frame: more runs than data"));

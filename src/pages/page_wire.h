@@ -61,13 +61,15 @@ class PageFrame {
   public:
     explicit PageFrame(Compression compression = Compression::None) : compression_(compression) {}
 
-    // Pages of one read: its zeros, then its data. At most half of limits::kWireFrameBytesMax of data and
-    // 2^20 runs (CHECK), which Reader's batches are far below. Compression is dropped for a frame that it does not make smaller.
+    // Pages of one read: its zeros, then its data. At most half of limits::kWireFrameBytesMax of
+    // data and 2^20 runs (CHECK), which Reader's batches are far below. Compression is dropped for
+    // a frame that it does not make smaller.
     void encode(Pid pid, const PageBatch& batch);
     // "These are gone": frames without content. Encodes as many runs as fit one frame, starting
     // with runs[0], and returns how many.
     std::size_t encode_drops(Pid pid, std::span<const PageRun> runs);
 
+    // May be more than IOV_MAX: scattered pages are one part each.
     [[nodiscard]] std::span<const iovec> parts() const { return parts_; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 

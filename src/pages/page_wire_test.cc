@@ -34,8 +34,7 @@ struct Sample {
         std::mt19937 random(1);
         for (std::byte& b : memory) b = std::byte(compressible ? 7 : random() & 0xff);
         batch.zeros.add(run(30, 33));
-        batch.data.push_back(
-            {.run = run(10, 12), .bytes = std::span(memory).first(2 * kPageSize)});
+        batch.data.push_back({.run = run(10, 12), .bytes = std::span(memory).first(2 * kPageSize)});
         batch.data.push_back(
             {.run = run(20, 23), .bytes = std::span(memory).subspan(2 * kPageSize)});
         batch.data_bytes = memory.size();
@@ -201,7 +200,7 @@ TEST(PageWire, NoDamageOfAnyKindCrashesTheDecoder) {
         }
         for (int i = 0; i < 20000; ++i) {
             auto damaged = wire;
-            for (unsigned k = 1 + random() % 3; k > 0; --k) {
+            for (auto k = 1 + random() % 3; k > 0; --k) {
                 damaged[random() % std::min<std::size_t>(damaged.size(), 200)] =
                     std::byte(random() & 0xff);
             }

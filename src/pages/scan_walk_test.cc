@@ -32,8 +32,8 @@ struct FakeKernel {
     bool protects = false;
 
     ScanCall scan_call() {
-        return [this](const os::PagemapScanRequest& request, std::span<os::PageRegion> into)
-                   -> Result<os::PagemapScanReply> {
+        return [this](const os::PagemapScanRequest& request,
+                      std::span<os::PageRegion> into) -> Result<os::PagemapScanReply> {
             asked.push_back(request.range);
             protects = request.protect_matching;
             const std::size_t room = std::min(into.size(), regions_per_call);
@@ -59,8 +59,7 @@ struct FakeKernel {
         };
     }
     EntriesCall entries_call() {
-        return [this](RemoteAddr start,
-                      std::span<os::PagemapEntry> into) -> Result<std::size_t> {
+        return [this](RemoteAddr start, std::span<os::PagemapEntry> into) -> Result<std::size_t> {
             for (std::size_t i = 0; i < into.size(); ++i) {
                 const auto page = pages.find(start.value / kPageSize + i);
                 into[i].raw = page == pages.end() ? 0 : page->second.entry;
