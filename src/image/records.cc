@@ -9,7 +9,7 @@
 namespace ferry::image {
 
 RecordWriter::RecordWriter(Magic magic, std::uint32_t first) {
-    add_number(first);
+    if (first != 0) add_number(first);
     add_number(static_cast<std::uint32_t>(magic));
 }
 
@@ -44,7 +44,7 @@ void RecordWriter::add_raw(std::span<const std::byte> bytes) {
 Result<RecordReader> RecordReader::open(std::string name, std::span<const std::byte> bytes,
                                         Magic magic, std::uint32_t first) {
     RecordReader reader(std::move(name), bytes);
-    const std::uint32_t kind = TRY(reader.number());
+    const std::uint32_t kind = first == 0 ? 0 : TRY(reader.number());
     if (kind != first) {
         return fail(Error::corrupt(fmt::format(
             "{} is no image file of format 1.1 (it begins with {:#010x})", reader.name_, kind)));
@@ -94,9 +94,18 @@ Result<> RecordReader::finish() const {
     return fail(Error::corrupt(fmt::format("{}: {} bytes too many", name_, rest_.size())));
 }
 
+namespace {
+
+// The inventory tells the format's version, so it begins as files of version 1.0 do.
+std::uint32_t first_of(Magic magic) {
+    return magic == Magic::Inventory ? 0 : kCommonMagic;
+}
+
+}  // namespace
+
 Result<> put_one(ImageStore& into, const std::string& name, Magic magic,
                  const google::protobuf::MessageLite& message) {
-    RecordWriter writer(magic);
+    RecordWriter writer(magic, first_of(magic));
     TRY(with_context(writer.add(message), name));
     return into.put(name, writer.bytes());
 }
@@ -105,7 +114,7 @@ Result<bool> get_one(const ImageStore& from, const std::string& name, Magic magi
                      google::protobuf::MessageLite& into) {
     const std::optional<model::Bytes> bytes = TRY(from.get(name));
     if (!bytes) return false;
-    RecordReader reader = TRY(RecordReader::open(name, *bytes, magic));
+    RecordReader reader = TRY(RecordReader::open(name, *bytes, magic, first_of(magic)));
     TRY(reader.next(into));
     TRY(reader.finish());
     return true;

@@ -15,7 +15,7 @@
 
 namespace ferry::image {
 
-// The first number of a file of format 1.1.
+// The first number of a file of format 1.1; 0 where there is none.
 inline constexpr std::uint32_t kCommonMagic = 0x54564319;
 inline constexpr std::uint32_t kServiceMagic = 0x55105940;
 
@@ -30,6 +30,7 @@ enum class Magic : std::uint32_t {
     Fdinfo = 0x56213732,
     Files = 0x56303138,
     PipesData = 0x56453709,
+    FifoData = 0x59333054,
     SkQueues = 0x56264026,
     TcpStream = 0x51465506,
     Seccomp = 0x64413049,

@@ -1,0 +1,488 @@
+#include "image/files_codec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/limits.h"
+#include "image/records.h"
+#include "image/sockets_codec.h"
+
+namespace ferry::image {
+
+namespace {
+
+constexpr const char* kFilesName = "files.img";
+constexpr const char* kPipesDataName = "pipes-data.img";
+constexpr const char* kFifoDataName = "fifo-data.img";
+constexpr const char* kSocketQueuesName = "sk-queues.img";
+constexpr std::size_t kPathMax = 4096;
+constexpr std::size_t kBuildIdMax = 64;
+constexpr std::uint32_t kCloseOnExec = 1;
+constexpr int kEpollTargetsMax = 1 << 20;
+
+std::string descriptors_name(std::uint32_t number) {
+    return fmt::format("fdinfo-{}.img", number);
+}
+
+const char* refused_type(std::uint32_t type) {
+    switch (type) {
+        case 8:
+            return "an inotify descriptor";
+        case 9:
+            return "a signalfd";
+        case 10:
+            return "a packet socket";
+        case 11:
+            return "a terminal";
+        case 12:
+            return "a fanotify descriptor";
+        case 13:
+            return "a netlink socket";
+        case 14:
+            return "a namespace descriptor";
+        case 15:
+            return "a TUN device";
+        case 16:
+            return "an external file";
+        case 17:
+            return "a timerfd";
+        case 18:
+            return "a memfd";
+        case 19:
+            return "a BPF map";
+        case 20:
+            return "a pidfd";
+        default:
+            return nullptr;
+    }
+}
+
+// Fills the type's own record of a FileEntry.
+struct FileToWire {
+    const model::OpenFile& file;
+    wire::FileEntry& entry;
+    wire::FerryFile& extra;
+    bool& has_extra;
+
+    template <class Record>
+    Record& begin(FileType type, Record* record) const {
+        entry.set_type(static_cast<std::uint32_t>(type));
+        record->set_id(file.id);
+        record->set_flags(file.flags);
+        owner_to_wire(file.owner, *record->mutable_fown());
+        return *record;
+    }
+
+    Result<> operator()(const model::RegularFile& regular) const {
+        wire::RegFile& reg = begin(FileType::Regular, entry.mutable_reg());
+        reg.set_pos(static_cast<std::uint64_t>(regular.position));
+        reg.set_name(regular.path);
+        if (regular.mount_id != -1) reg.set_mnt_id(regular.mount_id);
+        if (regular.size) reg.set_size(*regular.size);
+        reg.set_mode(regular.mode);
+        std::vector<std::uint32_t> words(regular.build_id.size() / sizeof(std::uint32_t));
+        if (words.size() * sizeof(std::uint32_t) == regular.build_id.size() && !words.empty()) {
+            std::memcpy(words.data(), regular.build_id.data(), regular.build_id.size());
+            reg.mutable_build_id()->Assign(words.begin(), words.end());
+        }
+        return {};
+    }
+
+    // FIFOs: put_fifo.
+    Result<> operator()(const model::PipeEnd& end) const {
+        begin(FileType::Pipe, entry.mutable_pipe()).set_pipe_id(end.pipe_id);
+        return {};
+    }
+
+    Result<> operator()(const model::EventFd& event) const {
+        begin(FileType::EventFd, entry.mutable_efd()).set_counter(event.counter);
+        extra.set_eventfd_semaphore(event.semaphore);
+        has_extra = event.semaphore;
+        return {};
+    }
+
+    Result<> operator()(const model::EventPoll& poll) const {
+        wire::EventPollFile& record = begin(FileType::EventPoll, entry.mutable_epfd());
+        for (const model::EpollTarget& target : poll.targets) {
+            wire::EventPollTarget& w = *record.add_tfd();
+            w.set_id(0);
+            w.set_tfd(static_cast<std::uint32_t>(target.fd));
+            w.set_events(target.events);
+            w.set_data(target.data);
+            w.set_dev(static_cast<std::uint32_t>(target.device));
+            w.set_inode(target.inode);
+            w.set_pos(target.position);
+        }
+        return {};
+    }
+
+    Result<> operator()(const model::InetSocket& socket) const {
+        wire::InetSk& record = begin(FileType::InetSocket, entry.mutable_isk());
+        has_extra = TRY(inet_to_wire(socket, record, *extra.mutable_socket()));
+        return {};
+    }
+
+    Result<> operator()(const model::UnixSocket& socket) const {
+        wire::UnixSk& record = begin(FileType::UnixSocket, entry.mutable_usk());
+        has_extra = unix_to_wire(socket, record, *extra.mutable_socket());
+        return {};
+    }
+};
+
+Result<model::FileBody> regular_from_wire(const wire::RegFile& from) {
+    if (from.ext()) return fail(Error::unsupported("an external file"));
+    model::RegularFile file;
+    const bool sane = !from.name().empty() && from.name().front() == '/' &&
+                      from.name().size() < kPathMax && from.name().find('\0') == std::string::npos;
+    if (!sane) return fail(Error::corrupt("the path of a file is not absolute"));
+    file.path = from.name();
+    file.mode = from.mode();
+    if (from.has_size()) file.size = from.size();
+    file.position = static_cast<std::int64_t>(from.pos());
+    if (file.position < 0) return fail(Error::corrupt("a negative file position"));
+    file.mount_id = from.mnt_id();
+    const std::size_t bytes =
+        static_cast<std::size_t>(from.build_id_size()) * sizeof(std::uint32_t);
+    if (bytes > kBuildIdMax) return fail(Error::corrupt("a build id that is too long"));
+    file.build_id.resize(bytes);
+    if (bytes != 0) std::memcpy(file.build_id.data(), from.build_id().data(), bytes);
+    return model::FileBody(std::move(file));
+}
+
+Result<model::FileBody> epoll_from_wire(const wire::EventPollFile& from) {
+    if (from.tfd_size() > kEpollTargetsMax) return fail(Error::limit("too many epoll targets"));
+    model::EventPoll poll;
+    for (const wire::EventPollTarget& w : from.tfd()) {
+        if (w.tfd() >= limits::kFilesMax) return fail(Error::corrupt("an epoll target"));
+        poll.targets.push_back({.fd = static_cast<int>(w.tfd()),
+                                .events = w.events(),
+                                .data = w.data(),
+                                .inode = w.inode(),
+                                .device = w.dev(),
+                                .position = w.pos()});
+    }
+    return model::FileBody(std::move(poll));
+}
+
+// Takes what all records have in common.
+template <class Record>
+Result<> common_from_wire(const wire::FileEntry& entry, bool present, const Record& record,
+                          model::OpenFile& into) {
+    if (!present || record.id() != entry.id()) {
+        return fail(Error::corrupt("a file without the record of its type"));
+    }
+    into.flags = record.flags();
+    into.owner = TRY(owner_from_wire(record.fown()));
+    return {};
+}
+
+Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& extra,
+                        model::OpenFile& into) {
+    switch (static_cast<FileType>(entry.type())) {
+        case FileType::Regular:
+            TRY(common_from_wire(entry, entry.has_reg(), entry.reg(), into));
+            into.body = TRY(regular_from_wire(entry.reg()));
+            return {};
+        case FileType::Pipe:
+            TRY(common_from_wire(entry, entry.has_pipe(), entry.pipe(), into));
+            into.body = model::PipeEnd{.pipe_id = entry.pipe().pipe_id(), .path = {}, .mode = 0};
+            return {};
+        case FileType::Fifo:
+            // The rest is in the record of its regular file: join_fifos.
+            if (!entry.has_fifo() || entry.fifo().id() != entry.id()) {
+                return fail(Error::corrupt("a FIFO without its record"));
+            }
+            into.body = model::PipeEnd{.pipe_id = entry.fifo().pipe_id(), .path = {}, .mode = 0};
+            return {};
+        case FileType::EventFd:
+            TRY(common_from_wire(entry, entry.has_efd(), entry.efd(), into));
+            into.body = model::EventFd{.counter = entry.efd().counter(),
+                                       .semaphore = extra.eventfd_semaphore()};
+            return {};
+        case FileType::EventPoll:
+            TRY(common_from_wire(entry, entry.has_epfd(), entry.epfd(), into));
+            into.body = TRY(epoll_from_wire(entry.epfd()));
+            return {};
+        case FileType::InetSocket:
+            TRY(common_from_wire(entry, entry.has_isk(), entry.isk(), into));
+            into.body = TRY(inet_from_wire(entry.isk(), extra.socket()));
+            return {};
+        case FileType::UnixSocket:
+            TRY(common_from_wire(entry, entry.has_usk(), entry.usk(), into));
+            into.body = TRY(unix_from_wire(entry.usk(), extra.socket()));
+            return {};
+    }
+    if (const char* name = refused_type(entry.type())) return fail(Error::unsupported(name));
+    return fail(Error::corrupt(fmt::format("a file of type {}", entry.type())));
+}
+
+// A FIFO is two records: its own, and that of a regular file, which nothing else refers to.
+Result<> put_fifo(const model::OpenFile& file, const model::PipeEnd& end, model::FileId regular_id,
+                  RecordWriter& writer) {
+    model::RegularFile regular;
+    regular.path = end.path;
+    regular.mode = end.mode;
+    const model::OpenFile twin = {
+        .id = regular_id, .flags = file.flags, .owner = file.owner, .body = regular};
+    wire::FileEntry twin_entry;
+    twin_entry.set_id(regular_id);
+    wire::FerryFile unused;
+    bool has_unused = false;
+    const FileToWire to_wire{twin, twin_entry, unused, has_unused};
+    TRY(to_wire(regular));
+    TRY(writer.add(twin_entry));
+    wire::FileEntry entry;
+    entry.set_id(file.id);
+    entry.set_type(static_cast<std::uint32_t>(FileType::Fifo));
+    entry.mutable_fifo()->set_id(file.id);
+    entry.mutable_fifo()->set_pipe_id(end.pipe_id);
+    entry.mutable_fifo()->set_regf_id(regular_id);
+    return writer.add(entry);
+}
+
+// Undoes put_fifo: fifos maps ids of FIFOs to those of their regular files, which are taken away.
+Result<> join_fifos(const std::map<model::FileId, model::FileId>& fifos,
+                    std::vector<model::OpenFile>& files) {
+    if (fifos.empty()) return {};
+    std::map<model::FileId, const model::OpenFile*> by_id;
+    for (const model::OpenFile& file : files) by_id.emplace(file.id, &file);
+    std::set<model::FileId> taken;
+    for (model::OpenFile& file : files) {
+        const auto twin_id = fifos.find(file.id);
+        if (twin_id == fifos.end()) continue;
+        const auto twin = by_id.find(twin_id->second);
+        const auto* regular =
+            twin == by_id.end() ? nullptr : std::get_if<model::RegularFile>(&twin->second->body);
+        if (regular == nullptr || !taken.insert(twin_id->second).second) {
+            return fail(Error::corrupt(fmt::format("FIFO {} has no path", file.id)));
+        }
+        file.flags = twin->second->flags;
+        file.owner = twin->second->owner;
+        auto& end = std::get<model::PipeEnd>(file.body);
+        end.path = regular->path;
+        end.mode = regular->mode;
+    }
+    std::erase_if(files, [&](const model::OpenFile& file) { return taken.contains(file.id); });
+    return {};
+}
+
+// The content of pipes, or of FIFOs, which are told apart by who refers to them.
+Result<> put_pipes(const model::Checkpoint& checkpoint, const std::set<std::uint32_t>& fifos,
+                   ImageStore& into) {
+    RecordWriter pipes(Magic::PipesData), fifo_data(Magic::FifoData);
+    for (const model::Pipe& pipe : checkpoint.pipes) {
+        RecordWriter& writer = fifos.contains(pipe.id) ? fifo_data : pipes;
+        wire::PipeData data;
+        data.set_pipe_id(pipe.id);
+        data.set_bytes(static_cast<std::uint32_t>(pipe.content.size()));
+        data.set_size(pipe.bytes);
+        TRY(writer.add(data));
+        writer.add_raw(pipe.content);
+    }
+    TRY(into.put(kPipesDataName, pipes.bytes()));
+    if (fifos.empty()) return {};
+    return into.put(kFifoDataName, fifo_data.bytes());
+}
+
+Result<> get_pipes(const ImageStore& from, const char* name, Magic magic, model::Checkpoint& into) {
+    const std::optional<model::Bytes> bytes = TRY(from.get(name));
+    if (!bytes) return {};
+    RecordReader reader = TRY(RecordReader::open(name, *bytes, magic));
+    while (!reader.at_end()) {
+        wire::PipeData data;
+        TRY(reader.next(data));
+        if (data.bytes() > limits::kQueueBytesMax || data.size() > limits::kQueueBytesMax) {
+            return fail(Error::limit("a pipe that holds more than 64 MiB"));
+        }
+        const std::span<const std::byte> content = TRY(reader.raw(data.bytes()));
+        into.pipes.push_back({.id = data.pipe_id(),
+                              .bytes = data.size(),
+                              .content = {content.begin(), content.end()}});
+    }
+    return {};
+}
+
+// CRIU writes no record for a pipe of which the tree has write ends only.
+void add_missing_pipes(model::Checkpoint& into) {
+    std::set<std::uint32_t> known;
+    for (const model::Pipe& pipe : into.pipes) known.insert(pipe.id);
+    for (const model::OpenFile& file : into.files) {
+        const auto* end = std::get_if<model::PipeEnd>(&file.body);
+        if (end == nullptr || !known.insert(end->pipe_id).second) continue;
+        into.pipes.push_back({.id = end->pipe_id, .bytes = 0, .content = {}});
+    }
+}
+
+Result<> put_queues(const model::Checkpoint& checkpoint, ImageStore& into) {
+    RecordWriter writer(Magic::SkQueues);
+    bool any = false;
+    for (const model::OpenFile& file : checkpoint.files) {
+        const auto* socket = std::get_if<model::UnixSocket>(&file.body);
+        if (socket == nullptr) continue;
+        for (const model::Bytes& packet : socket->receive_queue) {
+            wire::SkPacket record;
+            record.set_id_for(file.id);
+            record.set_length(static_cast<std::uint32_t>(packet.size()));
+            TRY(writer.add(record));
+            writer.add_raw(packet);
+            any = true;
+        }
+    }
+    if (!any) return {};
+    return into.put(kSocketQueuesName, writer.bytes());
+}
+
+Result<> get_queues(const ImageStore& from, model::Checkpoint& into) {
+    const std::optional<model::Bytes> bytes = TRY(from.get(kSocketQueuesName));
+    if (!bytes) return {};
+    RecordReader reader = TRY(RecordReader::open(kSocketQueuesName, *bytes, Magic::SkQueues));
+    while (!reader.at_end()) {
+        wire::SkPacket record;
+        TRY(reader.next(record));
+        if (record.length() > limits::kQueueBytesMax) {
+            return fail(Error::limit("a datagram of more than 64 MiB"));
+        }
+        const std::span<const std::byte> content = TRY(reader.raw(record.length()));
+        if (record.scm_size() != 0) {
+            return fail(Error::unsupported("a Unix socket with descriptors in flight"));
+        }
+        const auto file =
+            std::lower_bound(into.files.begin(), into.files.end(), record.id_for(),
+                             [](const model::OpenFile& f, model::FileId id) { return f.id < id; });
+        const bool found = file != into.files.end() && file->id == record.id_for();
+        auto* socket = found ? std::get_if<model::UnixSocket>(&file->body) : nullptr;
+        if (socket == nullptr) {
+            return fail(Error::corrupt("a datagram of a socket that is not in the image"));
+        }
+        socket->receive_queue.emplace_back(content.begin(), content.end());
+    }
+    return {};
+}
+
+}  // namespace
+
+FileType type_of(const model::OpenFile& file) {
+    struct Type {
+        FileType operator()(const model::RegularFile&) const { return FileType::Regular; }
+        FileType operator()(const model::PipeEnd& end) const {
+            return end.path.empty() ? FileType::Pipe : FileType::Fifo;
+        }
+        FileType operator()(const model::EventFd&) const { return FileType::EventFd; }
+        FileType operator()(const model::EventPoll&) const { return FileType::EventPoll; }
+        FileType operator()(const model::InetSocket&) const { return FileType::InetSocket; }
+        FileType operator()(const model::UnixSocket&) const { return FileType::UnixSocket; }
+    };
+    return std::visit(Type{}, file.body);
+}
+
+Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
+                   wire::FerryCheckpoint& extra) {
+    RecordWriter writer(Magic::Files);
+    model::FileId unused_id = checkpoint.files.empty() ? 0 : checkpoint.files.back().id;
+    std::set<std::uint32_t> fifos;
+    for (const model::OpenFile& file : checkpoint.files) {
+        const auto* end = std::get_if<model::PipeEnd>(&file.body);
+        if (end != nullptr && !end->path.empty()) {
+            fifos.insert(end->pipe_id);
+            TRY(put_fifo(file, *end, ++unused_id, writer));
+            continue;
+        }
+        const std::string what = fmt::format("file {}", file.id);
+        wire::FileEntry entry;
+        entry.set_id(file.id);
+        wire::FerryFile more;
+        more.set_id(file.id);
+        bool has_more = false;
+        TRY(with_context(std::visit(FileToWire{file, entry, more, has_more}, file.body), what));
+        if (has_more) *extra.add_files() = more;
+        TRY(with_context(writer.add(entry), what));
+        const auto* socket = std::get_if<model::InetSocket>(&file.body);
+        if (socket != nullptr && socket->tcp) {
+            TRY(put_connection(socket->inode, *socket->tcp, into));
+        }
+    }
+    TRY(into.put(kFilesName, writer.bytes()));
+    TRY(put_pipes(checkpoint, fifos, into));
+    return put_queues(checkpoint, into);
+}
+
+Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Checkpoint& into) {
+    const std::optional<model::Bytes> bytes = TRY(from.get(kFilesName));
+    if (!bytes) return fail(Error::corrupt(std::string("there is no ") + kFilesName));
+    RecordReader reader = TRY(RecordReader::open(kFilesName, *bytes, Magic::Files));
+    const wire::FerryFile nothing;
+    std::map<model::FileId, model::FileId> fifos;
+    while (!reader.at_end()) {
+        wire::FileEntry entry;
+        TRY(reader.next(entry));
+        if (into.files.size() == limits::kFilesMax) return fail(Error::limit("too many files"));
+        model::OpenFile file;
+        file.id = entry.id();
+        const auto more = extra.find(file.id);
+        TRY(with_context(body_from_wire(entry, more == extra.end() ? nothing : more->second, file),
+                         fmt::format("file {}", file.id)));
+        if (entry.has_fifo()) fifos[file.id] = entry.fifo().regf_id();
+        if (auto* socket = std::get_if<model::InetSocket>(&file.body)) {
+            if (socket->protocol == IPPROTO_TCP) {
+                socket->tcp = TRY(get_connection(socket->inode, from));
+            }
+        }
+        into.files.push_back(std::move(file));
+    }
+    std::sort(into.files.begin(), into.files.end(),
+              [](const model::OpenFile& a, const model::OpenFile& b) { return a.id < b.id; });
+    TRY(join_fifos(fifos, into.files));
+    TRY(get_pipes(from, kPipesDataName, Magic::PipesData, into));
+    TRY(get_pipes(from, kFifoDataName, Magic::FifoData, into));
+    add_missing_pipes(into);
+    return get_queues(from, into);
+}
+
+Result<> put_descriptors(const model::Process& process,
+                         const std::map<model::FileId, FileType>& types, std::uint32_t number,
+                         ImageStore& into) {
+    RecordWriter writer(Magic::Fdinfo);
+    for (const model::Descriptor& descriptor : process.descriptors) {
+        const auto type = types.find(descriptor.file);
+        if (type == types.end()) {
+            return fail(Error::invalid(fmt::format("descriptor {} of no file", descriptor.fd)));
+        }
+        wire::Fdinfo entry;
+        entry.set_id(descriptor.file);
+        entry.set_flags(descriptor.close_on_exec ? kCloseOnExec : 0);
+        entry.set_type(static_cast<std::uint32_t>(type->second));
+        entry.set_fd(static_cast<std::uint32_t>(descriptor.fd));
+        TRY(writer.add(entry));
+    }
+    return into.put(descriptors_name(number), writer.bytes());
+}
+
+Result<std::vector<model::Descriptor>> get_descriptors(const ImageStore& from,
+                                                       std::uint32_t number) {
+    const std::string name = descriptors_name(number);
+    const std::optional<model::Bytes> bytes = TRY(from.get(name));
+    if (!bytes) return fail(Error::corrupt("there is no " + name));
+    RecordReader reader = TRY(RecordReader::open(name, *bytes, Magic::Fdinfo));
+    std::vector<model::Descriptor> descriptors;
+    while (!reader.at_end()) {
+        wire::Fdinfo entry;
+        TRY(reader.next(entry));
+        if (entry.fd() >= limits::kFilesMax) {
+            return fail(Error::limit(fmt::format("{}: descriptor {}", name, entry.fd())));
+        }
+        if (const char* refused = refused_type(entry.type())) {
+            return fail(Error::unsupported(fmt::format("descriptor {}: {}", entry.fd(), refused)));
+        }
+        descriptors.push_back({.fd = static_cast<int>(entry.fd()),
+                               .file = entry.id(),
+                               .close_on_exec = (entry.flags() & kCloseOnExec) != 0});
+    }
+    std::sort(descriptors.begin(), descriptors.end(),
+              [](const auto& a, const auto& b) { return a.fd < b.fd; });
+    return descriptors;
+}
+
+}  // namespace ferry::image

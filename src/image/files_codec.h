@@ -1,0 +1,44 @@
+// Open files and descriptor tables to and from files.img, fdinfo-N.img, pipes-data.img,
+// fifo-data.img, sk-queues.img and tcp-stream-INODE.img. Private to image/.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "base/error.h"
+#include "image/proto/ferry.pb.h"
+#include "image/proto/files.pb.h"
+#include "image/store.h"
+#include "model/checkpoint.h"
+
+namespace ferry::image {
+
+// By id of the file.
+using FerryFiles = std::map<model::FileId, wire::FerryFile>;
+
+// Type numbers of Fdinfo and FileEntry.
+enum class FileType : std::uint32_t {
+    Regular = 1,
+    Pipe = 2,
+    Fifo = 3,
+    InetSocket = 4,
+    UnixSocket = 5,
+    EventFd = 6,
+    EventPoll = 7,
+};
+
+[[nodiscard]] FileType type_of(const model::OpenFile& file);
+
+// All files and what hangs on them. What the format has no field for is appended to extra.
+Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
+                   wire::FerryCheckpoint& extra);
+Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Checkpoint& into);
+
+// One process's descriptors; number is its files_id.
+Result<> put_descriptors(const model::Process& process,
+                         const std::map<model::FileId, FileType>& types, std::uint32_t number,
+                         ImageStore& into);
+Result<std::vector<model::Descriptor>> get_descriptors(const ImageStore& from,
+                                                       std::uint32_t number);
+
+}  // namespace ferry::image

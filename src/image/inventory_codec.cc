@@ -1,0 +1,178 @@
+#include "image/inventory_codec.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "image/process_codec.h"
+#include "image/proto/inventory.pb.h"
+#include "image/records.h"
+
+namespace ferry::image {
+
+namespace {
+
+constexpr const char* kInventoryName = "inventory.img";
+constexpr const char* kClocksName = "timens-0.img";
+constexpr const char* kSeccompName = "seccomp.img";
+constexpr const char* kCgroupName = "cgroup.img";
+constexpr const char* kExtraName = "ferry.json";
+
+constexpr std::uint32_t kFormat11 = 2;
+constexpr std::uint32_t kExtraVersion = 1;
+// The restorer finds no rules of a dumper that it would have to take away: Ferry's are gone by
+// then.
+constexpr std::uint32_t kNetworkLockSkip = 2;
+// The dumper's own kernel objects and control groups; the tree's are numbered from here on.
+constexpr std::uint32_t kDumperIds = 1, kDumperCgroupSet = 1;
+constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
+constexpr int kCgroupSetsMax = 1 << 16, kCgroupMembersMax = 256;
+
+}  // namespace
+
+Result<> put_inventory(ImageStore& into) {
+    wire::Inventory inventory;
+    inventory.set_img_version(kFormat11);
+    inventory.set_fdinfo_per_id(true);
+    inventory.set_ns_per_id(true);
+    ids_to_wire(kDumperIds, *inventory.mutable_root_ids());
+    inventory.set_root_cg_set(kDumperCgroupSet);
+    inventory.set_lsmtype(0);
+    inventory.set_network_lock_method(kNetworkLockSkip);
+    inventory.mutable_plugins_entry();
+    TRY(put_one(into, kInventoryName, Magic::Inventory, inventory));
+    // No filters; CRIU's readers expect the file.
+    return put_one(into, kSeccompName, Magic::Seccomp, wire::Seccomp());
+}
+
+Result<wire::KobjIds> get_inventory(const ImageStore& from) {
+    wire::Inventory inventory;
+    if (!TRY(get_one(from, kInventoryName, Magic::Inventory, inventory))) {
+        return fail(Error::corrupt(
+            fmt::format("there is no {}: not a directory of image files", kInventoryName)));
+    }
+    if (inventory.img_version() != kFormat11) {
+        return fail(Error::unsupported(fmt::format("version {} of the image format (1.1 is {})",
+                                                   inventory.img_version(), kFormat11)));
+    }
+    if (!inventory.fdinfo_per_id() || !inventory.has_root_ids()) {
+        return fail(Error::unsupported("images of a CRIU before 2.0"));
+    }
+    if (inventory.tcp_close()) return fail(Error::unsupported("a dump made with --tcp-close"));
+    if (inventory.plugins_entry().plugins_size() != 0) {
+        return fail(Error::unsupported("a dump made with the CRIU plugin " +
+                                       inventory.plugins_entry().plugins(0)));
+    }
+    return inventory.root_ids();
+}
+
+Result<> put_clocks(const model::Checkpoint& checkpoint, ImageStore& into) {
+    wire::Timens clocks;
+    clocks.mutable_monotonic()->set_tv_sec(checkpoint.monotonic_ns / kNanosPerSecond);
+    clocks.mutable_monotonic()->set_tv_nsec(checkpoint.monotonic_ns % kNanosPerSecond);
+    clocks.mutable_boottime()->set_tv_sec(checkpoint.boottime_ns / kNanosPerSecond);
+    clocks.mutable_boottime()->set_tv_nsec(checkpoint.boottime_ns % kNanosPerSecond);
+    return put_one(into, kClocksName, Magic::Timens, clocks);
+}
+
+Result<> get_clocks(const ImageStore& from, model::Checkpoint& into) {
+    wire::Timens clocks;
+    if (!TRY(get_one(from, kClocksName, Magic::Timens, clocks))) return {};
+    constexpr std::uint64_t kSecondsMax = std::uint64_t{1} << 33;
+    for (const wire::Timespec& time : {clocks.monotonic(), clocks.boottime()}) {
+        if (time.tv_sec() > kSecondsMax || time.tv_nsec() >= kNanosPerSecond) {
+            return fail(Error::corrupt(std::string("a clock in ") + kClocksName));
+        }
+    }
+    into.monotonic_ns =
+        clocks.monotonic().tv_sec() * kNanosPerSecond + clocks.monotonic().tv_nsec();
+    into.boottime_ns = clocks.boottime().tv_sec() * kNanosPerSecond + clocks.boottime().tv_nsec();
+    return {};
+}
+
+std::uint32_t CgroupSets::number_of(const std::vector<model::ControlGroup>& groups) {
+    if (groups.empty()) return kDumperCgroupSet;
+    auto found = std::find(sets_.begin(), sets_.end(), groups);
+    if (found == sets_.end()) found = sets_.insert(sets_.end(), groups);
+    return kDumperCgroupSet + 1 + static_cast<std::uint32_t>(found - sets_.begin());
+}
+
+Result<> CgroupSets::put(ImageStore& into) const {
+    if (sets_.empty()) return {};
+    wire::Cgroup cgroup;
+    std::map<std::string, std::set<std::string>> directories;
+    std::uint32_t number = kDumperCgroupSet;
+    for (const std::vector<model::ControlGroup>& groups : sets_) {
+        wire::CgroupSet& set = *cgroup.add_sets();
+        set.set_id(++number);
+        for (const model::ControlGroup& group : groups) {
+            wire::CgroupMember& member = *set.add_ctls();
+            member.set_name(group.controllers);
+            member.set_path(group.path);
+            directories[group.controllers].insert(group.path);
+        }
+    }
+    for (const auto& [controllers, paths] : directories) {
+        wire::CgroupController& controller = *cgroup.add_controllers();
+        std::size_t begin = 0;
+        while (begin <= controllers.size()) {
+            const std::size_t end = std::min(controllers.find(',', begin), controllers.size());
+            controller.add_cnames(controllers.substr(begin, end - begin));
+            begin = end + 1;
+        }
+        for (const std::string& path : paths) controller.add_dirs()->set_dir_name(path);
+    }
+    return put_one(into, kCgroupName, Magic::Cgroup, cgroup);
+}
+
+Result<std::map<std::uint32_t, std::vector<model::ControlGroup>>> get_cgroups(
+    const ImageStore& from) {
+    std::map<std::uint32_t, std::vector<model::ControlGroup>> sets;
+    wire::Cgroup cgroup;
+    if (!TRY(get_one(from, kCgroupName, Magic::Cgroup, cgroup))) return sets;
+    if (cgroup.sets_size() > kCgroupSetsMax) return fail(Error::limit("too many cgroup sets"));
+    for (const wire::CgroupSet& set : cgroup.sets()) {
+        if (set.ctls_size() > kCgroupMembersMax) return fail(Error::limit("too many controllers"));
+        std::vector<model::ControlGroup>& groups = sets[set.id()];
+        groups.clear();
+        for (const wire::CgroupMember& member : set.ctls()) {
+            groups.push_back({.controllers = member.name(), .path = member.path()});
+        }
+    }
+    return sets;
+}
+
+Result<> put_extra(const wire::FerryCheckpoint& extra, ImageStore& into) {
+    wire::FerryCheckpoint versioned = extra;
+    versioned.set_version(kExtraVersion);
+    versioned.set_written_by("ferry");
+    google::protobuf::util::JsonPrintOptions options;
+    options.add_whitespace = true;
+    std::string text;
+    const auto status = google::protobuf::util::MessageToJsonString(versioned, &text, options);
+    if (!status.ok())
+        return fail(Error::invalid(std::string(kExtraName) + ": " + status.ToString()));
+    return into.put(kExtraName, os::as_bytes(text));
+}
+
+Result<wire::FerryCheckpoint> get_extra(const ImageStore& from) {
+    wire::FerryCheckpoint extra;
+    const std::optional<model::Bytes> bytes = TRY(from.get(kExtraName));
+    if (!bytes) return extra;
+    std::string text;
+    for (const std::byte byte : *bytes) text.push_back(static_cast<char>(byte));
+    google::protobuf::util::JsonParseOptions options;
+    options.ignore_unknown_fields = true;
+    const auto status = google::protobuf::util::JsonStringToMessage(text, &extra, options);
+    if (!status.ok()) return fail(Error::corrupt(std::string(kExtraName) + " is no valid JSON"));
+    if (extra.version() != kExtraVersion) {
+        return fail(
+            Error::unsupported(fmt::format("version {} of {}", extra.version(), kExtraName)));
+    }
+    return extra;
+}
+
+}  // namespace ferry::image

@@ -1,0 +1,379 @@
+#include "image/sockets_codec.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/tcp.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/limits.h"
+#include "image/records.h"
+
+namespace ferry::image {
+
+namespace {
+
+constexpr std::int64_t kMicrosPerSecond = 1'000'000;
+// SO_BUF_LOCK's bits (socket(7)).
+constexpr std::uint32_t kSendLocked = 1, kReceiveLocked = 2;
+// The initial hop limit; another one was set by IP_TTL.
+constexpr std::uint32_t kDefaultTtl = 64;
+constexpr std::size_t kUnixPathMax = 108;
+constexpr std::size_t kDeviceNameMax = 16, kCongestionNameMax = 16;
+constexpr std::uint32_t kWindowScaleMax = 14;
+
+std::string connection_name(std::uint32_t inode) {
+    return fmt::format("tcp-stream-{:x}.img", inode);
+}
+
+void options_to_wire(const model::SocketOptions& o, bool is_unix, wire::SkOpts& w) {
+    w.set_so_sndbuf(o.send_buffer);
+    w.set_so_rcvbuf(o.receive_buffer);
+    w.set_so_snd_tmo_sec(static_cast<std::uint64_t>(o.send_timeout_us / kMicrosPerSecond));
+    w.set_so_snd_tmo_usec(static_cast<std::uint64_t>(o.send_timeout_us % kMicrosPerSecond));
+    w.set_so_rcv_tmo_sec(static_cast<std::uint64_t>(o.receive_timeout_us / kMicrosPerSecond));
+    w.set_so_rcv_tmo_usec(static_cast<std::uint64_t>(o.receive_timeout_us % kMicrosPerSecond));
+    w.set_so_buf_lock((o.buffers_locked_send ? kSendLocked : 0) |
+                      (o.buffers_locked_receive ? kReceiveLocked : 0));
+    w.set_so_priority(o.priority);
+    w.set_so_rcvlowat(o.receive_low_water);
+    if (o.mark != 0) w.set_so_mark(o.mark);
+    w.set_reuseaddr(o.reuse_address);
+    w.set_so_reuseport(o.reuse_port);
+    if (is_unix || o.pass_credentials) w.set_so_passcred(o.pass_credentials);
+    if (is_unix || o.pass_security) w.set_so_passsec(o.pass_security);
+    w.set_so_dontroute(o.dont_route);
+    w.set_so_no_check(o.no_check);
+    w.set_so_broadcast(o.broadcast);
+    w.set_so_keepalive(o.keep_alive);
+    w.set_so_oobinline(o.oob_inline ? 1 : 0);
+    if (o.linger && o.linger->first) w.set_so_linger(o.linger->second);
+    if (!o.bound_device.empty()) w.set_so_bound_dev(o.bound_device);
+}
+
+// What is left over. The same for both families.
+bool options_to_extra(const model::SocketOptions& o, wire::FerrySocket& extra) {
+    if (o.defer_accept) {
+        extra.set_has_defer_accept(true);
+        extra.set_defer_accept(*o.defer_accept);
+    }
+    if (o.user_timeout_ms) {
+        extra.set_has_user_timeout(true);
+        extra.set_user_timeout_ms(*o.user_timeout_ms);
+    }
+    extra.set_congestion_control(o.congestion_control);
+    extra.set_timestamp(o.timestamp);
+    return o.defer_accept || o.user_timeout_ms || !o.congestion_control.empty() || o.timestamp;
+}
+
+Result<std::int64_t> timeout_from_wire(std::uint64_t seconds, std::uint64_t micros) {
+    // The kernel caps SO_RCVTIMEO at what fits into jiffies; more is nonsense.
+    if (micros >= static_cast<std::uint64_t>(kMicrosPerSecond) ||
+        seconds > (std::uint64_t{1} << 40)) {
+        return fail(Error::corrupt(fmt::format("a socket timeout of {} s {} us", seconds, micros)));
+    }
+    return static_cast<std::int64_t>(seconds) * kMicrosPerSecond +
+           static_cast<std::int64_t>(micros);
+}
+
+Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
+                                               const wire::FerrySocket& extra) {
+    if (w.so_filter_size() != 0) return fail(Error::unsupported("a socket filter"));
+    if (w.so_bound_dev().size() >= kDeviceNameMax ||
+        extra.congestion_control().size() >= kCongestionNameMax) {
+        return fail(Error::corrupt("a name in socket options"));
+    }
+    model::SocketOptions o;
+    o.send_buffer = w.so_sndbuf();
+    o.receive_buffer = w.so_rcvbuf();
+    o.send_timeout_us = TRY(timeout_from_wire(w.so_snd_tmo_sec(), w.so_snd_tmo_usec()));
+    o.receive_timeout_us = TRY(timeout_from_wire(w.so_rcv_tmo_sec(), w.so_rcv_tmo_usec()));
+    o.buffers_locked_send = (w.so_buf_lock() & kSendLocked) != 0;
+    o.buffers_locked_receive = (w.so_buf_lock() & kReceiveLocked) != 0;
+    o.priority = w.so_priority();
+    if (w.has_so_rcvlowat()) o.receive_low_water = w.so_rcvlowat();
+    o.mark = w.so_mark();
+    o.reuse_address = w.reuseaddr();
+    o.reuse_port = w.so_reuseport();
+    o.pass_credentials = w.so_passcred();
+    o.pass_security = w.so_passsec();
+    o.dont_route = w.so_dontroute();
+    o.no_check = w.so_no_check();
+    o.broadcast = w.so_broadcast();
+    o.keep_alive = w.so_keepalive();
+    o.oob_inline = w.so_oobinline() != 0;
+    if (w.has_so_linger()) o.linger = {true, w.so_linger()};
+    o.bound_device = w.so_bound_dev();
+    if (w.tcp_keepcnt() != 0) o.keep_count = w.tcp_keepcnt();
+    if (w.tcp_keepidle() != 0) o.keep_idle = w.tcp_keepidle();
+    if (w.tcp_keepintvl() != 0) o.keep_interval = w.tcp_keepintvl();
+    if (extra.has_defer_accept()) o.defer_accept = extra.defer_accept();
+    if (extra.has_user_timeout()) o.user_timeout_ms = extra.user_timeout_ms();
+    o.congestion_control = extra.congestion_control();
+    o.timestamp = extra.timestamp();
+    return o;
+}
+
+void tcp_options_to_wire(const model::SocketOptions& o, wire::TcpOpts& w) {
+    if (o.cork) w.set_cork(true);
+    if (o.no_delay) w.set_nodelay(true);
+    if (o.keep_count) w.set_keepcnt(*o.keep_count);
+    if (o.keep_idle) w.set_keepidle(*o.keep_idle);
+    if (o.keep_interval) w.set_keepintvl(*o.keep_interval);
+}
+
+void tcp_options_from_wire(const wire::TcpOpts& w, model::SocketOptions& o) {
+    o.cork = w.cork();
+    o.no_delay = w.nodelay();
+    if (w.keepcnt() != 0) o.keep_count = w.keepcnt();
+    if (w.keepidle() != 0) o.keep_idle = w.keepidle();
+    if (w.keepintvl() != 0) o.keep_interval = w.keepintvl();
+}
+
+std::size_t address_words(int family) {
+    return family == AF_INET6 ? 4 : 1;
+}
+
+void address_to_wire(const in6_addr& address, int family,
+                     google::protobuf::RepeatedField<std::uint32_t>& into) {
+    into.Resize(static_cast<int>(address_words(family)), 0);
+    std::memcpy(into.mutable_data(), &address, address_words(family) * sizeof(std::uint32_t));
+}
+
+Result<in6_addr> address_from_wire(const google::protobuf::RepeatedField<std::uint32_t>& from,
+                                   int family) {
+    in6_addr address = {};
+    if (static_cast<std::size_t>(from.size()) != address_words(family)) {
+        return fail(Error::corrupt(fmt::format("an address of {} words", from.size())));
+    }
+    std::memcpy(&address, from.data(), address_words(family) * sizeof(std::uint32_t));
+    return address;
+}
+
+Result<> check_ip_options(const wire::IpOpts& options) {
+    if (options.pktinfo()) return fail(Error::unsupported("a socket with IP_PKTINFO"));
+    if (options.tos() != 0) return fail(Error::unsupported("a socket with IP_TOS"));
+    if (options.has_ttl() && options.ttl() != kDefaultTtl) {
+        return fail(Error::unsupported("a socket with IP_TTL"));
+    }
+    return {};
+}
+
+Result<int> shutdown_from_wire(std::uint32_t shutdown) {
+    if (shutdown > 3) return fail(Error::corrupt(fmt::format("shutdown state {}", shutdown)));
+    return static_cast<int>(shutdown);
+}
+
+void append(std::span<const std::byte> from, model::Bytes& into) {
+    into.insert(into.end(), from.begin(), from.end());
+}
+
+}  // namespace
+
+void owner_to_wire(const model::FileOwner& owner, wire::Fown& into) {
+    into.set_uid(owner.uid);
+    into.set_euid(owner.euid);
+    into.set_signum(static_cast<std::uint32_t>(owner.signal));
+    into.set_pid_type(static_cast<std::uint32_t>(owner.pid_type));
+    into.set_pid(static_cast<std::uint32_t>(owner.pid));
+}
+
+Result<model::FileOwner> owner_from_wire(const wire::Fown& from) {
+    if (from.signum() > 64 || from.pid_type() > 2 || from.pid() > limits::kTasksMax) {
+        return fail(Error::corrupt(fmt::format("file owner {} (type {}, signal {})", from.pid(),
+                                               from.pid_type(), from.signum())));
+    }
+    model::FileOwner owner;
+    owner.uid = from.uid();
+    owner.euid = from.euid();
+    owner.signal = static_cast<int>(from.signum());
+    owner.pid_type = static_cast<int>(from.pid_type());
+    owner.pid = static_cast<pid_t>(from.pid());
+    return owner;
+}
+
+Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
+                          wire::FerrySocket& extra) {
+    if (!socket.receive_queue_udp.empty()) {
+        return fail(Error::unsupported("a UDP socket with unread datagrams"));
+    }
+    into.set_ino(socket.inode);
+    into.set_family(static_cast<std::uint32_t>(socket.family));
+    into.set_type(static_cast<std::uint32_t>(socket.type));
+    into.set_proto(static_cast<std::uint32_t>(socket.protocol));
+    into.set_state(static_cast<std::uint32_t>(socket.state));
+    into.set_src_port(socket.source_port);
+    into.set_dst_port(socket.destination_port);
+    into.set_backlog(socket.backlog);
+    address_to_wire(socket.source, socket.family, *into.mutable_src_addr());
+    address_to_wire(socket.destination, socket.family, *into.mutable_dst_addr());
+    options_to_wire(socket.options, false, *into.mutable_opts());
+    if (socket.family == AF_INET6) into.set_v6only(socket.ipv6_only);
+    into.mutable_ip_opts();
+    if (socket.free_bind) into.mutable_ip_opts()->set_freebind(true);
+    if (socket.shutdown != 0) into.set_shutdown(static_cast<std::uint32_t>(socket.shutdown));
+    tcp_options_to_wire(socket.options, *into.mutable_tcp_opts());
+    extra.set_interface_index(socket.interface_index);
+    extra.set_transparent(socket.transparent);
+    const bool more = options_to_extra(socket.options, extra);
+    return more || socket.interface_index != 0 || socket.transparent;
+}
+
+Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::FerrySocket& extra) {
+    model::InetSocket socket;
+    if (from.family() != AF_INET && from.family() != AF_INET6) {
+        return fail(Error::corrupt(fmt::format("address family {}", from.family())));
+    }
+    const bool tcp = from.type() == SOCK_STREAM && from.proto() == IPPROTO_TCP;
+    const bool udp = from.type() == SOCK_DGRAM && from.proto() == IPPROTO_UDP;
+    if (!tcp && !udp) {
+        return fail(Error::unsupported(
+            fmt::format("a socket of type {}, protocol {}", from.type(), from.proto())));
+    }
+    if (from.src_port() > UINT16_MAX || from.dst_port() > UINT16_MAX || from.state() > 12) {
+        return fail(Error::corrupt("a port or state of an internet socket"));
+    }
+    if (from.has_ifname()) return fail(Error::unsupported("a socket with a link-local address"));
+    TRY(check_ip_options(from.ip_opts()));
+    socket.inode = from.ino();
+    socket.family = static_cast<int>(from.family());
+    socket.type = static_cast<int>(from.type());
+    socket.protocol = static_cast<int>(from.proto());
+    socket.state = static_cast<int>(from.state());
+    socket.source_port = static_cast<std::uint16_t>(from.src_port());
+    socket.destination_port = static_cast<std::uint16_t>(from.dst_port());
+    socket.backlog = from.backlog();
+    socket.source = TRY(address_from_wire(from.src_addr(), socket.family));
+    socket.destination = TRY(address_from_wire(from.dst_addr(), socket.family));
+    socket.options = TRY(options_from_wire(from.opts(), extra));
+    tcp_options_from_wire(from.tcp_opts(), socket.options);
+    socket.ipv6_only = from.v6only();
+    socket.free_bind = from.ip_opts().freebind();
+    socket.shutdown = TRY(shutdown_from_wire(from.shutdown()));
+    socket.interface_index = extra.interface_index();
+    socket.transparent = extra.transparent();
+    return socket;
+}
+
+bool unix_to_wire(const model::UnixSocket& socket, wire::UnixSk& into, wire::FerrySocket& extra) {
+    into.set_ino(socket.inode);
+    into.set_type(static_cast<std::uint32_t>(socket.type));
+    into.set_state(static_cast<std::uint32_t>(socket.state));
+    into.set_uflags(0);
+    into.set_backlog(socket.backlog);
+    into.set_peer(socket.peer_inode);
+    options_to_wire(socket.options, true, *into.mutable_opts());
+    const bool has_path = !socket.name.empty() && socket.name.front() != '\0';
+    // Paths carry their closing NUL, as sock_diag reports them; abstract names have none.
+    into.set_name(has_path ? socket.name + '\0' : socket.name);
+    into.set_shutdown(static_cast<std::uint32_t>(socket.shutdown));
+    if (has_path) {
+        into.mutable_file_perms()->set_mode(socket.file_mode);
+        into.mutable_file_perms()->set_uid(socket.file_uid);
+        into.mutable_file_perms()->set_gid(socket.file_gid);
+    }
+    return options_to_extra(socket.options, extra);
+}
+
+Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::FerrySocket& extra) {
+    if (from.uflags() != 0) {
+        return fail(Error::unsupported("a Unix socket whose peer is outside the tree"));
+    }
+    if (from.deleted()) return fail(Error::unsupported("a Unix socket whose path was deleted"));
+    if (from.has_name_dir()) return fail(Error::unsupported("a Unix socket with a relative path"));
+    const bool known_type =
+        from.type() == SOCK_STREAM || from.type() == SOCK_DGRAM || from.type() == SOCK_SEQPACKET;
+    if (!known_type || from.state() > 12 || from.name().size() > kUnixPathMax + 1) {
+        return fail(Error::corrupt("a Unix socket's type, state or name"));
+    }
+    model::UnixSocket socket;
+    socket.inode = from.ino();
+    socket.type = static_cast<int>(from.type());
+    socket.state = static_cast<int>(from.state());
+    socket.name = from.name();
+    const bool has_path = !socket.name.empty() && socket.name.front() != '\0';
+    if (has_path) {
+        while (!socket.name.empty() && socket.name.back() == '\0') socket.name.pop_back();
+        if (socket.name.find('\0') != std::string::npos) {
+            return fail(Error::corrupt("a Unix socket's path"));
+        }
+    }
+    socket.peer_inode = from.peer();
+    socket.backlog = from.backlog();
+    socket.file_mode = from.file_perms().mode();
+    socket.file_uid = from.file_perms().uid();
+    socket.file_gid = from.file_perms().gid();
+    socket.shutdown = TRY(shutdown_from_wire(from.shutdown()));
+    socket.options = TRY(options_from_wire(from.opts(), extra));
+    return socket;
+}
+
+Result<> put_connection(std::uint32_t inode, const model::TcpConnection& c, ImageStore& into) {
+    wire::TcpStream stream;
+    stream.set_inq_len(static_cast<std::uint32_t>(c.receive_queue.size()));
+    // The format counts from the ends of the queues.
+    stream.set_inq_seq(c.receive_sequence + stream.inq_len());
+    stream.set_outq_len(static_cast<std::uint32_t>(c.send_queue.size()));
+    stream.set_outq_seq(c.send_sequence + stream.outq_len());
+    stream.set_unsq_len(c.unsent_bytes);
+    stream.set_mss_clamp(c.mss_clamp);
+    stream.set_opt_mask((c.timestamps ? TCPI_OPT_TIMESTAMPS : 0u) | (c.sack ? TCPI_OPT_SACK : 0u) |
+                        (c.window_scaling ? TCPI_OPT_WSCALE : 0u) | (c.ecn ? TCPI_OPT_ECN : 0u));
+    stream.set_snd_wscale(c.send_window_scale);
+    stream.set_rcv_wscale(c.receive_window_scale);
+    stream.set_timestamp(c.timestamp);
+    if (c.has_window) {
+        stream.set_snd_wl1(c.send_wl1);
+        stream.set_snd_wnd(c.send_window);
+        stream.set_max_window(c.max_window);
+        stream.set_rcv_wnd(c.receive_window);
+        stream.set_rcv_wup(c.receive_wup);
+    }
+    RecordWriter writer(Magic::TcpStream);
+    TRY(writer.add(stream));
+    writer.add_raw(c.receive_queue);
+    writer.add_raw(c.send_queue);
+    return into.put(connection_name(inode), writer.bytes());
+}
+
+Result<std::optional<model::TcpConnection>> get_connection(std::uint32_t inode,
+                                                           const ImageStore& from) {
+    const std::string name = connection_name(inode);
+    const std::optional<model::Bytes> bytes = TRY(from.get(name));
+    if (!bytes) return std::optional<model::TcpConnection>();
+    RecordReader reader = TRY(RecordReader::open(name, *bytes, Magic::TcpStream));
+    wire::TcpStream stream;
+    TRY(reader.next(stream));
+    if (stream.inq_len() > limits::kQueueBytesMax || stream.outq_len() > limits::kQueueBytesMax) {
+        return fail(Error::limit(name + ": more than 64 MiB in a TCP queue"));
+    }
+    const bool sane = stream.unsq_len() <= stream.outq_len() &&
+                      stream.snd_wscale() <= kWindowScaleMax &&
+                      stream.rcv_wscale() <= kWindowScaleMax;
+    if (!sane) return fail(Error::corrupt(name + ": a TCP connection that cannot be"));
+    model::TcpConnection c;
+    append(TRY(reader.raw(stream.inq_len())), c.receive_queue);
+    append(TRY(reader.raw(stream.outq_len())), c.send_queue);
+    TRY(reader.finish());
+    c.receive_sequence = stream.inq_seq() - stream.inq_len();
+    c.send_sequence = stream.outq_seq() - stream.outq_len();
+    c.unsent_bytes = stream.unsq_len();
+    c.mss_clamp = stream.mss_clamp();
+    c.timestamps = (stream.opt_mask() & TCPI_OPT_TIMESTAMPS) != 0;
+    c.sack = (stream.opt_mask() & TCPI_OPT_SACK) != 0;
+    c.window_scaling = (stream.opt_mask() & TCPI_OPT_WSCALE) != 0;
+    c.ecn = (stream.opt_mask() & TCPI_OPT_ECN) != 0;
+    c.send_window_scale = static_cast<std::uint8_t>(stream.snd_wscale());
+    c.receive_window_scale = static_cast<std::uint8_t>(stream.rcv_wscale());
+    c.timestamp = stream.timestamp();
+    c.has_window = stream.has_snd_wnd();
+    c.send_wl1 = stream.snd_wl1();
+    c.send_window = stream.snd_wnd();
+    c.max_window = stream.max_window();
+    c.receive_window = stream.rcv_wnd();
+    c.receive_wup = stream.rcv_wup();
+    return std::optional<model::TcpConnection>(std::move(c));
+}
+
+}  // namespace ferry::image

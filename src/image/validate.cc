@@ -1,0 +1,208 @@
+#include "image/validate.h"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+#include <unordered_set>
+
+#include "base/limits.h"
+
+namespace ferry::image {
+
+namespace {
+
+using model::VmaKind;
+
+constexpr std::size_t kAffinityBytesMax = 1024;
+constexpr std::size_t kPathMax = 4096;
+
+class Validator {
+  public:
+    Validator(const model::Checkpoint& checkpoint, Error::Kind kind)
+        : checkpoint_(checkpoint), kind_(kind) {}
+
+    Result<> run() {
+        TRY(check_files());
+        return check_processes();
+    }
+
+  private:
+    template <class... Args>
+    [[nodiscard]] std::unexpected<Error> bad(fmt::format_string<Args...> format,
+                                             Args&&... args) const {
+        return fail(Error::make(kind_, fmt::format(format, std::forward<Args>(args)...)));
+    }
+
+    Result<> check_files();
+    Result<> check_file(const model::OpenFile& file);
+    Result<> check_processes();
+    Result<> check_process(const model::Process& process);
+    Result<> check_threads(const model::Process& process);
+    Result<> check_mappings(const model::Process& process) const;
+    Result<> check_descriptors(const model::Process& process) const;
+    Result<> check_settings(const model::Process& process) const;
+    [[nodiscard]] const model::RegularFile* regular(model::FileId id) const {
+        const auto found = files_.find(id);
+        return found == files_.end() ? nullptr
+                                     : std::get_if<model::RegularFile>(&found->second->body);
+    }
+
+    const model::Checkpoint& checkpoint_;
+    const Error::Kind kind_;
+    std::unordered_map<model::FileId, const model::OpenFile*> files_;
+    std::unordered_set<std::uint32_t> pipes_, inodes_;
+    std::unordered_map<pid_t, const model::Process*> pids_;
+    std::unordered_set<pid_t> tids_;
+};
+
+Result<> Validator::check_files() {
+    for (const model::Pipe& pipe : checkpoint_.pipes) {
+        if (!pipes_.insert(pipe.id).second) return bad("pipe {} is there twice", pipe.id);
+    }
+    model::FileId last = 0;
+    for (const model::OpenFile& file : checkpoint_.files) {
+        if (file.id <= last) return bad("file {} is there twice, or out of order", file.id);
+        last = file.id;
+        files_.emplace(file.id, &file);
+        TRY(check_file(file));
+    }
+    return {};
+}
+
+Result<> Validator::check_file(const model::OpenFile& file) {
+    if (const auto* reg = std::get_if<model::RegularFile>(&file.body)) {
+        const bool sane = !reg->path.empty() && reg->path.front() == '/' &&
+                          reg->path.size() < kPathMax && reg->path.find('\0') == std::string::npos;
+        if (!sane) return bad("file {} has no absolute path", file.id);
+    } else if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
+        if (!pipes_.contains(end->pipe_id)) return bad("file {} is of no pipe", file.id);
+    } else if (const auto* inet = std::get_if<model::InetSocket>(&file.body)) {
+        if (!inodes_.insert(inet->inode).second) return bad("socket {} twice", inet->inode);
+        // TCP_ESTABLISHED..TCP_CLOSING but for TCP_CLOSE and TCP_LISTEN: somebody is at the other
+        // end.
+        const bool has_peer =
+            inet->protocol == IPPROTO_TCP && inet->state != 7 && inet->state != 10;
+        if (has_peer && !inet->tcp) return bad("file {} lacks its TCP connection", file.id);
+        if (inet->tcp && inet->tcp->unsent_bytes > inet->tcp->send_queue.size()) {
+            return bad("file {} has more unsent than queued", file.id);
+        }
+    } else if (const auto* local = std::get_if<model::UnixSocket>(&file.body)) {
+        if (!inodes_.insert(local->inode).second) return bad("socket {} twice", local->inode);
+    }
+    return {};
+}
+
+Result<> Validator::check_processes() {
+    if (checkpoint_.processes.empty()) return bad("there is no process");
+    if (checkpoint_.processes.size() > limits::kTasksMax) {
+        return fail(Error::limit("too many processes"));
+    }
+    for (const model::Process& process : checkpoint_.processes) {
+        TRY(with_context(check_process(process), fmt::format("process {}", process.pid)));
+        pids_.emplace(process.pid.value, &process);
+    }
+    return {};
+}
+
+Result<> Validator::check_process(const model::Process& process) {
+    const bool is_root = &process == &checkpoint_.processes.front();
+    const pid_t pid = process.pid.value;
+    if (pid <= 0 || static_cast<std::uint32_t>(pid) >= limits::kTasksMax) return bad("no pid");
+    if (pids_.contains(pid) || tids_.contains(pid)) return bad("the pid is there twice");
+    if (is_root) {
+        if (process.parent.value != 0) return bad("the root has a parent");
+        if (process.is_zombie) return bad("the root is a zombie");
+    } else {
+        const auto parent = pids_.find(process.parent.value);
+        if (parent == pids_.end()) return bad("its parent {} is not before it", process.parent);
+        if (parent->second->is_zombie) return bad("its parent is a zombie");
+    }
+    if (process.group.value < 0 || process.session.value < 0) return bad("no process group");
+    if (process.is_zombie) {
+        if (!process.threads.empty()) return bad("a zombie with threads");
+        return {};
+    }
+    TRY(check_threads(process));
+    TRY(check_mappings(process));
+    TRY(check_descriptors(process));
+    return check_settings(process);
+}
+
+Result<> Validator::check_threads(const model::Process& process) {
+    if (process.threads.empty()) return bad("no threads");
+    if (process.leader().tid != leader_of(process.pid)) return bad("the leader is not first");
+    for (const model::Thread& thread : process.threads) {
+        const pid_t tid = thread.tid.value;
+        if (tid <= 0 || static_cast<std::uint32_t>(tid) >= limits::kTasksMax) return bad("no tid");
+        if (!tids_.insert(tid).second || pids_.contains(tid)) {
+            return bad("thread {} is there twice", tid);
+        }
+        if (tids_.size() > limits::kTasksMax) return fail(Error::limit("too many threads"));
+        if (thread.scheduling.affinity.size() > kAffinityBytesMax) return bad("a cpu mask");
+    }
+    return {};
+}
+
+Result<> Validator::check_mappings(const model::Process& process) const {
+    if (process.address_space.vmas.size() > limits::kVmasMax) {
+        return fail(Error::limit("too many mappings"));
+    }
+    RemoteAddr last;
+    for (const model::Vma& vma : process.address_space.vmas) {
+        const bool aligned = vma.range.start.value % kPageSize == 0 &&
+                             vma.range.end.value % kPageSize == 0 &&
+                             vma.file_offset % kPageSize == 0;
+        if (vma.range.empty() || !aligned || vma.range.start < last) {
+            return bad("mapping {} overlaps, or is not aligned", vma.range);
+        }
+        last = vma.range.end;
+        const bool of_file = vma.kind == VmaKind::FilePrivate || vma.kind == VmaKind::FileShared;
+        if (of_file != (vma.file != 0) || (of_file && regular(vma.file) == nullptr)) {
+            return bad("mapping {} is of no file", vma.range);
+        }
+    }
+    if (regular(process.address_space.exe_file) == nullptr) return bad("no executable file");
+    return {};
+}
+
+Result<> Validator::check_descriptors(const model::Process& process) const {
+    int last = -1;
+    for (const model::Descriptor& descriptor : process.descriptors) {
+        if (descriptor.fd <= last) return bad("descriptor {} twice", descriptor.fd);
+        last = descriptor.fd;
+        if (static_cast<std::uint32_t>(last) >= limits::kFilesMax) return bad("fd {}", last);
+        if (!files_.contains(descriptor.file)) {
+            return bad("descriptor {} is of no file ({})", descriptor.fd, descriptor.file);
+        }
+    }
+    if (regular(process.working_directory) == nullptr) return bad("no working directory");
+    if (regular(process.root_directory) == nullptr) return bad("no root directory");
+    return {};
+}
+
+Result<> Validator::check_settings(const model::Process& process) const {
+    if (process.umask > 07777) return bad("umask {:o}", process.umask);
+    if (process.address_space.dumpable < 0 || process.address_space.dumpable > 2) {
+        return bad("dumpable {}", process.address_space.dumpable);
+    }
+    for (const model::ResourceLimit& limit : process.limits) {
+        if (limit.soft > limit.hard) return bad("limit {} above {}", limit.soft, limit.hard);
+    }
+    for (const model::ControlGroup& group : process.cgroups) {
+        // The path is opened below the cgroup mounts; ".." would lead out of them.
+        const std::string path = group.path + "/";
+        if (path.front() != '/' || path.size() > kPathMax ||
+            path.find("/../") != std::string::npos || path.find('\0') != std::string::npos) {
+            return bad("control group \"{}\"", group.path);
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<> validate(const model::Checkpoint& checkpoint, Error::Kind kind) {
+    return Validator(checkpoint, kind).run();
+}
+
+}  // namespace ferry::image
