@@ -128,6 +128,7 @@ struct UnixSocket {
     int state = 7;                 // TCP_ESTABLISHED, TCP_LISTEN or TCP_CLOSE, as sock_diag reports
     std::string name;              // sun_path; abstract names begin with NUL; empty: unnamed
     std::uint32_t peer_inode = 0;  // 0: none
+    std::string peer_name;         // of a peer outside the tree (--ext-unix-sk)
     std::uint32_t backlog = 0;
     std::uint32_t file_mode = 0, file_uid = 0, file_gid = 0;  // of the bound path
     int shutdown = 0;

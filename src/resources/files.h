@@ -89,9 +89,8 @@ class FileCollector {
 
     // Takes every socket out of repair (the tree goes on here) and closes the duplicates.
     void rollback();
-    // The tree is about to be killed here: its sockets stay in repair, so that their end sends
-    // neither FIN nor RST. Our duplicates are closed by the destructor, which now leaves repair on;
-    // it may run before or after the tree is killed.
+    // The tree is about to be killed here: its sockets stay in repair, so that their end sends neither
+    // FIN nor RST. Closes the duplicates; the registry forgets them. Only after commit.
     void keep_repair();
 
   private:

@@ -1,0 +1,97 @@
+#include "os/description.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <fmt/format.h>
+
+namespace ferry::os {
+namespace {
+
+Result<std::strong_ordering> compare(Pid a, Pid b, int type, int fd_a, int fd_b) {
+    switch (::syscall(SYS_kcmp, a.value, b.value, type, fd_a, fd_b)) {
+        case 0: return std::strong_ordering::equal;
+        case 1: return std::strong_ordering::less;
+        case 2: return std::strong_ordering::greater;
+        default: break;
+    }
+    const int code = errno;
+    if (code == ESRCH) return fail(Error::gone(fmt::format("process {} or {} has ended", a, b)));
+    return fail(Error::system(code, fmt::format("kcmp({}, {}, {}, {}, {})", a, b, type, fd_a, fd_b)));
+}
+
+}  // namespace
+
+Result<std::strong_ordering> compare_descriptions(Pid pid_a, int fd_a, Pid pid_b, int fd_b) {
+    return compare(pid_a, pid_b, KCMP_FILE, fd_a, fd_b);
+}
+
+Result<std::strong_ordering> compare_tables(Pid pid_a, Pid pid_b) {
+    return compare(pid_a, pid_b, KCMP_FILES, 0, 0);
+}
+
+Result<std::int64_t> lseek(int fd, std::int64_t offset, int whence) {
+    const off_t result = ::lseek(fd, offset, whence);
+    if (result >= 0) return result;
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("lseek({}, {})", fd, offset)));
+}
+
+Result<std::size_t> tee(int from, int into, std::size_t length) {
+    const ssize_t n = ::tee(from, into, length, SPLICE_F_NONBLOCK);
+    if (n >= 0) return static_cast<std::size_t>(n);
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("tee({}, {}, {})", from, into, length)));
+}
+
+Result<UniqueFd> eventfd(unsigned initial, int flags) {
+    const int fd = ::eventfd(initial, flags | EFD_CLOEXEC);
+    if (fd >= 0) return UniqueFd(fd);
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("eventfd({}, {:#x})", initial, flags)));
+}
+
+Result<UniqueFd> epoll_create() {
+    const int fd = ::epoll_create1(EPOLL_CLOEXEC);
+    if (fd >= 0) return UniqueFd(fd);
+    const int code = errno;
+    return fail(Error::system(code, "epoll_create1()"));
+}
+
+Result<> poll_now(std::span<pollfd> fds) {
+    if (::poll(fds.data(), fds.size(), 0) >= 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("poll({} descriptors)", fds.size())));
+}
+
+Result<FileOwnerState> owner_of(int fd) {
+    f_owner_ex owner = {};
+    if (::fcntl(fd, F_GETOWN_EX, &owner) == 0) {
+        return FileOwnerState{.type = static_cast<int>(owner.type), .pid = owner.pid};
+    }
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("fcntl({}, F_GETOWN_EX)", fd)));
+}
+
+Result<> set_owner(int fd, const FileOwnerState& owner) {
+    const f_owner_ex value = {.type = static_cast<__pid_type>(owner.type), .pid = owner.pid};
+    if (::fcntl(fd, F_SETOWN_EX, &value) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("fcntl({}, F_SETOWN_EX, {})", fd, owner.pid)));
+}
+
+Result<std::pair<std::uint32_t, std::uint32_t>> owner_users(int fd) {
+    constexpr int kGetOwnerUids = 17;  // F_GETOWNER_UIDS, asm-generic/fcntl.h; glibc does not name it
+    uid_t users[2] = {};
+    if (::fcntl(fd, kGetOwnerUids, users) == 0) return std::pair(users[0], users[1]);
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("fcntl({}, F_GETOWNER_UIDS)", fd)));
+}
+
+}  // namespace ferry::os

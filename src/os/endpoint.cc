@@ -1,0 +1,132 @@
+#include "os/endpoint.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "os/socket.h"
+
+namespace ferry::os {
+namespace {
+
+std::unexpected<Error> failed(int code, const char* call, int socket) {
+    return fail(Error::system(code, fmt::format("{}({})", call, socket)));
+}
+
+using NameCall = int (*)(int, sockaddr*, socklen_t*);
+
+Result<SocketAddress> name_of(NameCall call, const char* name, int socket) {
+    SocketAddress address;
+    address.size = sizeof(address.storage);
+    if (call(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size) != 0) {
+        const int code = errno;
+        return failed(code, name, socket);
+    }
+    return address;
+}
+
+}  // namespace
+
+Result<> bind(int socket, const SocketAddress& address) {
+    if (::bind(socket, address.get(), address.size) == 0) return {};
+    const int code = errno;
+    return failed(code, "bind", socket);
+}
+
+Result<> connect(int socket, const SocketAddress& address) {
+    if (::connect(socket, address.get(), address.size) == 0) return {};
+    const int code = errno;
+    return failed(code, "connect", socket);
+}
+
+Result<> listen(int socket, int backlog) {
+    if (::listen(socket, backlog) == 0) return {};
+    const int code = errno;
+    return failed(code, "listen", socket);
+}
+
+Result<UniqueFd> accept(int socket) {
+    for (;;) {
+        const int fd = ::accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
+        if (fd >= 0) return UniqueFd(fd);
+        const int code = errno;
+        if (code != EINTR) return failed(code, "accept", socket);
+    }
+}
+
+Result<SocketAddress> getsockname(int socket) {
+    return name_of(::getsockname, "getsockname", socket);
+}
+
+Result<SocketAddress> getpeername(int socket) {
+    return name_of(::getpeername, "getpeername", socket);
+}
+
+Result<> shutdown(int socket, int how) {
+    if (::shutdown(socket, how) == 0) return {};
+    const int code = errno;
+    return failed(code, "shutdown", socket);
+}
+
+Result<std::size_t> sendto(int socket, std::span<const std::byte> from, int flags,
+                           const SocketAddress* address) {
+    for (;;) {
+        const ssize_t n = ::sendto(socket, from.data(), from.size(), flags | MSG_NOSIGNAL,
+                                   address != nullptr ? address->get() : nullptr,
+                                   address != nullptr ? address->size : 0);
+        if (n >= 0) return static_cast<std::size_t>(n);
+        const int code = errno;
+        if (code != EINTR) return failed(code, "send", socket);
+    }
+}
+
+Result<std::size_t> send(int socket, std::span<const std::byte> from, int flags) {
+    return sendto(socket, from, flags, nullptr);
+}
+
+Result<std::size_t> recv(int socket, std::span<std::byte> into, int flags) {
+    for (;;) {
+        const ssize_t n = ::recv(socket, into.data(), into.size(), flags);
+        if (n >= 0) return static_cast<std::size_t>(n);
+        const int code = errno;
+        if (code != EINTR) return failed(code, "recv", socket);
+    }
+}
+
+Result<PeekedMessage> peek_message(int socket, std::span<std::byte> into) {
+    iovec part = {.iov_base = into.data(), .iov_len = into.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kScmFdsMax) + 512] = {};
+    PeekedMessage peeked;
+    msghdr message = {};
+    message.msg_name = &peeked.sender.storage;
+    message.msg_namelen = sizeof(peeked.sender.storage);
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    constexpr int kFlags = MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC;
+    ssize_t n = ::recvmsg(socket, &message, kFlags);
+    while (n < 0 && errno == EINTR) n = ::recvmsg(socket, &message, kFlags);
+    if (n < 0) {
+        const int code = errno;
+        return failed(code, "recvmsg", socket);
+    }
+    peeked.bytes = static_cast<std::size_t>(n);
+    peeked.sender.size = message.msg_namelen;
+    for (cmsghdr* h = CMSG_FIRSTHDR(&message); h != nullptr; h = CMSG_NXTHDR(&message, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
+        peeked.carries_rights = true;
+        const std::size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
+            const UniqueFd closed(fd);
+        }
+    }
+    return peeked;
+}
+
+}  // namespace ferry::os

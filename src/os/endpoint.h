@@ -1,0 +1,61 @@
+// Socket addresses and the calls that connect, bind, send and receive. Blocking behaviour is that of
+// the descriptor; MSG_NOSIGNAL is always added. EINTR is retried. socket() itself is in os/socket.h.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/error.h"
+#include "os/fd.h"
+
+namespace ferry::os {
+
+struct SocketAddress {
+    sockaddr_storage storage = {};
+    socklen_t size = 0;
+    [[nodiscard]] const sockaddr* get() const {
+        return reinterpret_cast<const sockaddr*>(&storage);
+    }
+    // The address as one of the kernel's structures; the caller has looked at the family.
+    template <class T>
+    [[nodiscard]] const T& as() const {
+        return reinterpret_cast<const T&>(storage);
+    }
+    template <class T>
+    static SocketAddress of(const T& address) {
+        SocketAddress result;
+        reinterpret_cast<T&>(result.storage) = address;
+        result.size = sizeof(T);
+        return result;
+    }
+};
+
+Result<> bind(int socket, const SocketAddress& address);
+// EINPROGRESS of a non-blocking socket is returned as a System error with that code.
+Result<> connect(int socket, const SocketAddress& address);
+Result<> listen(int socket, int backlog);
+Result<UniqueFd> accept(int socket);
+Result<SocketAddress> getsockname(int socket);
+Result<SocketAddress> getpeername(int socket);
+// how: SHUT_RD, SHUT_WR or SHUT_RDWR.
+Result<> shutdown(int socket, int how);
+
+Result<std::size_t> send(int socket, std::span<const std::byte> from, int flags);
+// address == nullptr: as send().
+Result<std::size_t> sendto(int socket, std::span<const std::byte> from, int flags,
+                           const SocketAddress* address);
+Result<std::size_t> recv(int socket, std::span<std::byte> into, int flags);
+
+struct PeekedMessage {
+    std::size_t bytes = 0;        // of the message as it was sent (MSG_TRUNC), may exceed the buffer
+    bool carries_rights = false;  // descriptors (SCM_RIGHTS) travel with it
+    SocketAddress sender;         // size 0: unnamed
+};
+// recvmsg(MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC): the queue is not changed. Duplicates of descriptors that
+// travel with the message are closed at once.
+Result<PeekedMessage> peek_message(int socket, std::span<std::byte> into);
+
+}  // namespace ferry::os

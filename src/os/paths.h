@@ -1,0 +1,17 @@
+// Calls on names in the file system that os/fd.h does not have.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "base/error.h"
+
+namespace ferry::os {
+
+Result<> mkfifo(const std::string& path, mode_t mode);
+Result<> rename(const std::string& from, const std::string& to);
+Result<> chmod(const std::string& path, mode_t mode);
+Result<> chown(const std::string& path, uid_t user, gid_t group);
+
+}  // namespace ferry::os

@@ -1,0 +1,109 @@
+#include "resources/fdinfo.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+namespace ferry::resources {
+namespace {
+
+std::string_view trim(std::string_view text) {
+    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+    return text;
+}
+
+template <class T>
+bool parse_number(std::string_view text, T& into, int base) {
+    text = trim(text);
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, into, base);
+    return error == std::errc() && stop == end && !text.empty();
+}
+
+// The value after "key:" up to the next blank, on a line that has several of them.
+std::string_view field(std::string_view line, std::string_view key) {
+    const std::size_t at = line.find(key);
+    if (at == std::string_view::npos) return {};
+    std::string_view rest = line.substr(at + key.size());
+    while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
+    return rest.substr(0, rest.find(' '));
+}
+
+// "tfd:        5 events:       19 data:                5  pos:0 ino:405 sdev:8", numbers but tfd and
+// pos in hexadecimal.
+bool parse_epoll_target(std::string_view line, model::EpollTarget& target) {
+    std::int64_t position = 0;
+    const bool good = parse_number(field(line, "tfd:"), target.fd, 10) &&
+                      parse_number(field(line, "events:"), target.events, 16) &&
+                      parse_number(field(line, "data:"), target.data, 16) &&
+                      parse_number(field(line, "pos:"), position, 10) &&
+                      parse_number(field(line, "ino:"), target.inode, 16) &&
+                      parse_number(field(line, "sdev:"), target.device, 16);
+    target.position = static_cast<std::uint64_t>(position);
+    return good;
+}
+
+std::unexpected<Error> malformed(std::string_view line) {
+    return fail(Error::corrupt(fmt::format("fdinfo line '{}'", line)));
+}
+
+enum Seen : unsigned { kPosition = 1, kFlags = 2, kMount = 4, kAll = 7 };
+
+Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return {};
+    const std::string_view key = line.substr(0, colon);
+    const std::string_view value = line.substr(colon + 1);
+    bool good = true;
+    if (key == "pos") {
+        good = parse_number(value, info.position, 10);
+        seen |= kPosition;
+    } else if (key == "flags") {
+        good = parse_number(value, info.flags, 8);
+        seen |= kFlags;
+    } else if (key == "mnt_id") {
+        good = parse_number(value, info.mount_id, 10);
+        seen |= kMount;
+    } else if (key == "ino") {
+        good = parse_number(value, info.inode, 10);
+    } else if (key == "lock") {
+        info.has_locks = true;
+    } else if (key == "eventfd-count") {
+        good = parse_number(value, info.eventfd_count.emplace(), 16);
+    } else if (key == "eventfd-semaphore") {
+        info.eventfd_semaphore = trim(value) != "0";
+    } else if (key == "tfd") {
+        good = parse_epoll_target(line, info.epoll_targets.emplace_back());
+    }
+    if (!good) return malformed(line);
+    return {};
+}
+
+}  // namespace
+
+Result<FdInfo> parse_fdinfo(std::string_view text) {
+    FdInfo info;
+    unsigned seen = 0;
+    while (!text.empty()) {
+        const std::size_t end = text.find('\n');
+        TRY(parse_line(text.substr(0, end), info, seen));
+        if (end == std::string_view::npos) break;
+        text.remove_prefix(end + 1);
+    }
+    if (seen != kAll) return fail(Error::corrupt("fdinfo without pos, flags or mnt_id"));
+    return info;
+}
+
+FileKind kind_of_link(std::string_view link) {
+    if (link.starts_with('/')) {
+        return link.starts_with("/memfd:") ? FileKind::Other : FileKind::Path;
+    }
+    if (link.starts_with("socket:[")) return FileKind::Socket;
+    if (link.starts_with("pipe:[")) return FileKind::Pipe;
+    if (link == "anon_inode:[eventfd]") return FileKind::EventFd;
+    if (link == "anon_inode:[eventpoll]") return FileKind::EventPoll;
+    return FileKind::Other;
+}
+
+}  // namespace ferry::resources

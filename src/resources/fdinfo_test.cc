@@ -1,0 +1,71 @@
+#include "resources/fdinfo.h"
+
+#include <gtest/gtest.h>
+
+namespace ferry::resources {
+namespace {
+
+TEST(FdInfo, reads_a_regular_file) {
+    const auto info =
+        parse_fdinfo("pos:\t1234\nflags:\t02102001\nmnt_id:\t31\nino:\t72057594037927936\n");
+    ASSERT_TRUE(info) << info.error().message();
+    EXPECT_EQ(info->position, 1234);
+    EXPECT_EQ(info->flags, 02102001u);
+    EXPECT_EQ(info->mount_id, 31);
+    EXPECT_EQ(info->inode, 72057594037927936u);
+    EXPECT_FALSE(info->has_locks);
+}
+
+TEST(FdInfo, sees_that_a_lock_is_held) {
+    const auto info = parse_fdinfo(
+        "pos:\t0\nflags:\t0100002\nmnt_id:\t31\nino:\t5\n"
+        "lock:\t1: FLOCK  ADVISORY  WRITE 4711 fe:00:5 0 EOF\n");
+    ASSERT_TRUE(info);
+    EXPECT_TRUE(info->has_locks);
+}
+
+TEST(FdInfo, reads_an_eventfd) {
+    const auto info = parse_fdinfo(
+        "pos:\t0\nflags:\t02\nmnt_id:\t15\nino:\t1057\n"
+        "eventfd-count:               ff\neventfd-id: 3\neventfd-semaphore: 1\n");
+    ASSERT_TRUE(info) << info.error().message();
+    EXPECT_EQ(info->eventfd_count, 255u);
+    EXPECT_TRUE(info->eventfd_semaphore);
+}
+
+TEST(FdInfo, reads_epoll_targets) {
+    const auto info = parse_fdinfo(
+        "pos:\t0\nflags:\t02\nmnt_id:\t15\nino:\t1057\n"
+        "tfd:        5 events: 8000001d data: ffffffffffffffff  pos:-1 ino:3ea4 sdev:8\n"
+        "tfd:       11 events:       19 data:                b  pos:0 ino:61 sdev:d\n");
+    ASSERT_TRUE(info) << info.error().message();
+    ASSERT_EQ(info->epoll_targets.size(), 2u);
+    EXPECT_EQ(info->epoll_targets[0].fd, 5);
+    EXPECT_EQ(info->epoll_targets[0].events, 0x8000001du);
+    EXPECT_EQ(info->epoll_targets[0].data, ~std::uint64_t{0});
+    EXPECT_EQ(info->epoll_targets[0].inode, 0x3ea4u);
+    EXPECT_EQ(info->epoll_targets[1].device, 0xdu);
+}
+
+TEST(FdInfo, refuses_text_that_is_not_fdinfo) {
+    for (const char* text : {"", "pos:\t0\n", "pos:\tx\nflags:\t0\nmnt_id:\t1\n",
+                             "pos:\t0\nflags:\t09\nmnt_id:\t1\n",
+                             "pos:\t0\nflags:\t0\nmnt_id:\t1\ntfd: 1 events: zz data: 0\n"}) {
+        const auto info = parse_fdinfo(text);
+        ASSERT_FALSE(info) << text;
+        EXPECT_EQ(info.error().kind(), Error::Kind::Corrupt) << text;
+    }
+}
+
+TEST(FdInfo, knows_kinds_by_their_links) {
+    EXPECT_EQ(kind_of_link("/var/log/x.log"), FileKind::Path);
+    EXPECT_EQ(kind_of_link("/memfd:cache (deleted)"), FileKind::Other);
+    EXPECT_EQ(kind_of_link("socket:[12]"), FileKind::Socket);
+    EXPECT_EQ(kind_of_link("pipe:[12]"), FileKind::Pipe);
+    EXPECT_EQ(kind_of_link("anon_inode:[eventfd]"), FileKind::EventFd);
+    EXPECT_EQ(kind_of_link("anon_inode:[eventpoll]"), FileKind::EventPoll);
+    EXPECT_EQ(kind_of_link("anon_inode:[timerfd]"), FileKind::Other);
+}
+
+}  // namespace
+}  // namespace ferry::resources

@@ -1,0 +1,496 @@
+#include "resources/files.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <deque>
+#include <set>
+#include <tuple>
+
+#include <fmt/format.h>
+
+#include "os/description.h"
+#include "os/process.h"
+#include "resources/descriptor_limit.h"
+#include "resources/event_files.h"
+#include "resources/inet_socket.h"
+#include "resources/pipe.h"
+#include "resources/regular_file.h"
+#include "resources/table_scan.h"
+#include "resources/unix_socket.h"
+
+namespace ferry::resources {
+namespace {
+
+bool has_vanished(const Error& error) {
+    return error.kind() == Error::Kind::Gone || error.code() == ENOENT || error.code() == ESRCH ||
+           error.code() == EBADF;
+}
+
+std::string link_of(const Holder& holder) {
+    return fmt::format("/proc/{}/fd/{}", holder.pid, holder.fd);
+}
+
+bool is_readable(std::uint32_t flags) { return (flags & O_ACCMODE) != O_WRONLY; }
+bool is_writable(std::uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+// Which ends of one pipe the tree has.
+struct PipeEnds {
+    Holder any;
+    Holder reader, writer;
+    void add(const Slot& slot) {
+        any = slot.holder;
+        if (is_readable(slot.info.flags)) reader = slot.holder;
+        if (is_writable(slot.info.flags)) writer = slot.holder;
+    }
+};
+using PipeTable = std::map<std::uint32_t, PipeEnds>;
+
+// A pipe that leads out of the tree cannot go on. One whose other end is closed can.
+Result<> check_pipe_ends(const PipeEnds& ends, int copy) {
+    if (ends.reader.fd >= 0 && ends.writer.fd >= 0) return {};
+    std::array<pollfd, 1> polled = {{{.fd = copy, .events = 0, .revents = 0}}};
+    TRY(os::poll_now(polled));
+    const bool reader_only = ends.writer.fd < 0;
+    if ((polled[0].revents & (reader_only ? POLLHUP : POLLERR)) != 0) return {};
+    return refuse(ends.any, fmt::format("a pipe whose {} end is outside the tree: redirect it to a "
+                                        "file or to /dev/null",
+                                        reader_only ? "write" : "read"));
+}
+
+Result<model::FileOwner> read_owner(int copy, std::uint32_t flags) {
+    model::FileOwner owner;
+    if ((flags & O_PATH) != 0) return owner;
+    const os::FileOwnerState state = TRY(os::owner_of(copy));
+    if (state.pid == 0) return owner;
+    owner.pid_type = state.type;
+    owner.pid = state.pid;
+    owner.signal = TRY(os::fcntl(copy, F_GETSIG));
+    std::tie(owner.uid, owner.euid) = TRY(os::owner_users(copy));
+    return owner;
+}
+
+struct PathKey {
+    std::string path;
+    std::uint32_t flags = 0;
+    std::uint64_t device = 0, inode = 0;
+    auto operator<=>(const PathKey&) const = default;
+};
+
+struct PathEntry {
+    model::OpenFile file;
+    bool used = false;
+};
+
+}  // namespace
+
+struct FileCollector::Impl {
+    struct RepairedSocket {
+        os::UniqueFd fd;
+        bool reuse_address = false;
+    };
+    // What prepare() has seen so far.
+    struct Preparation {
+        PipeTable pipes;
+        std::set<std::uint64_t> sockets;  // inodes
+        std::deque<model::UnixSocket> unix_sockets;
+        std::vector<HeldUnixSocket> held;
+    };
+    // A collection in progress: the frozen tables and what has been read of them.
+    struct Pass {
+        std::vector<Slot> slots;
+        SharingGroups groups;
+        CollectedFiles result;
+        std::vector<os::UniqueFd> copies;       // by group; kept where a later step needs it
+        std::vector<std::size_t> connections;   // groups that are TCP connections
+        std::vector<std::uint16_t> listening;   // local TCP ports
+        PipeTable pipes;
+        std::map<std::uint32_t, std::size_t> pipe_group;  // a group that can read the pipe
+        std::vector<HeldUnixSocket> unix_sockets;
+    };
+
+    FileOptions options;
+    RepairRegistry* registry = nullptr;
+    TableScanner scanner;
+    std::optional<UnixReader> unix_reader;
+    std::map<PathKey, PathEntry> paths;
+    std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
+    std::vector<RepairedSocket> repaired;
+    model::FileId next_id = 1;
+
+    Result<> prepare_all(std::span<const Pid> pids);
+    Result<> prepare_slot(const Slot& slot, Preparation& seen);
+    Result<> prepare_socket(const Slot& slot, Preparation& seen);
+    Result<> prepare_pipes(const PipeTable& pipes);
+    Result<UnixReading> read_unix(int copy, const Slot& slot, const SocketKind& kind);
+
+    Result<> scan(std::span<const Pid> pids, Pass& pass);
+    Result<> read_group(std::size_t group, Pass& pass);
+    Result<model::FileBody> read_body(const Slot& slot, std::size_t group, Pass& pass);
+    Result<model::FileBody> read_path(const Slot& slot, std::size_t group, Pass& pass);
+    Result<model::FileBody> read_socket(const Slot& slot, std::size_t group, Pass& pass);
+    Result<> check_epoll(std::size_t group, const Pass& pass) const;
+    Result<> read_relations(Pass& pass);
+    Result<> read_pipes(Pass& pass);
+    Result<> read_connections(Pass& pass);
+    Result<> add_paths(CollectedFiles& result);
+    void roll_back();
+};
+
+FileCollector::FileCollector(FileOptions options, RepairRegistry* registry)
+    : impl_(std::make_unique<Impl>()) {
+    impl_->options = options;
+    impl_->registry = registry;
+}
+FileCollector::FileCollector(FileCollector&&) noexcept = default;
+FileCollector& FileCollector::operator=(FileCollector&&) noexcept = default;
+FileCollector::~FileCollector() {
+    if (impl_) impl_->roll_back();
+}
+
+// ---- before the freeze
+
+Result<UnixReading> FileCollector::Impl::read_unix(int copy, const Slot& slot,
+                                                   const SocketKind& kind) {
+    if (!unix_reader) unix_reader = TRY(UnixReader::open());
+    return unix_reader->read(copy, slot.holder, kind, static_cast<std::uint32_t>(slot.info.inode));
+}
+
+std::unexpected<Error> refuse_family(const Holder& holder, int family) {
+    return refuse(holder, fmt::format("a socket of family {}, which is not carried: close it", family));
+}
+
+Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen) {
+    if (!seen.sockets.insert(slot.info.inode).second) return {};
+    const os::UniqueFd copy = TRY(scanner.duplicate(slot.holder));
+    const SocketKind kind = TRY(socket_kind(copy.get()));
+    if (kind.family == AF_INET || kind.family == AF_INET6) {
+        TRY(read_inet_socket(copy.get(), slot.holder, kind, options.tcp_established, true));
+        return {};
+    }
+    if (kind.family != AF_UNIX) return refuse_family(slot.holder, kind.family);
+    seen.unix_sockets.push_back(TRY(read_unix(copy.get(), slot, kind)).socket);
+    seen.held.push_back({slot.holder, &seen.unix_sockets.back()});
+    return {};
+}
+
+Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) {
+    if (slot.info.has_locks) {
+        return refuse(slot.holder, fmt::format("{} with a file lock or lease, which is not carried",
+                                               slot.link));
+    }
+    switch (slot.kind) {
+        case FileKind::Path:
+            TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job));
+            return {};
+        case FileKind::Pipe: seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot); return {};
+        case FileKind::EventFd:
+        case FileKind::EventPoll: return {};
+        case FileKind::Socket: return prepare_socket(slot, seen);
+        case FileKind::Other: break;
+    }
+    return refuse(slot.holder, fmt::format("{}, which is not carried: close it", slot.link));
+}
+
+Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids) {
+    Preparation seen;
+    for (const Pid pid : pids) {
+        for (const Slot& slot : TRY(scanner.scan(pid))) {
+            const auto checked = prepare_slot(slot, seen);
+            if (!checked && !has_vanished(checked.error())) return checked;
+        }
+    }
+    TRY(check_unix_peers(seen.held, options.external_unix));
+    return prepare_pipes(seen.pipes);
+}
+
+Result<> FileCollector::Impl::prepare_pipes(const PipeTable& pipes) {
+    for (const auto& [id, ends] : pipes) {
+        const auto copy = scanner.duplicate(ends.any);
+        if (!copy) continue;  // closed meanwhile
+        TRY(check_pipe_ends(ends, copy->get()));
+    }
+    return {};
+}
+
+Result<> FileCollector::prepare(std::span<const Pid> pids) {
+    TRY(raise_descriptor_limit());
+    TRY(check_tables(pids));
+    // The tree runs: what was made or closed during the first look may seem to lead out of the tree.
+    if (impl_->prepare_all(pids)) return {};
+    return impl_->prepare_all(pids);
+}
+
+// ---- paths
+
+void FileCollector::begin_paths() {
+    for (auto& [key, entry] : impl_->paths) entry.used = false;
+}
+
+Result<model::FileId> FileCollector::add_path(const std::string& link, std::uint32_t flags) {
+    const PathFile found = TRY(inspect_path(link, link, false));
+    const PathKey key = {found.path, flags, found.status.st_dev, found.status.st_ino};
+    PathEntry& entry = impl_->paths[key];
+    if (entry.file.id == 0) entry.file.id = impl_->next_id++;
+    entry.used = true;
+    entry.file.flags = flags;
+    entry.file.body = to_regular_file(found, 0, -1);
+    return entry.file.id;
+}
+
+std::vector<model::OpenFile> FileCollector::path_files() const {
+    std::vector<model::OpenFile> files;
+    for (const auto& [key, entry] : impl_->paths) {
+        if (entry.used) files.push_back(entry.file);
+    }
+    std::ranges::sort(files, {}, &model::OpenFile::id);
+    return files;
+}
+
+Result<> FileCollector::Impl::add_paths(CollectedFiles& result) {
+    for (auto& [key, entry] : paths) {
+        if (!entry.used) continue;
+        auto& body = std::get<model::RegularFile>(entry.file.body);
+        const struct stat status = TRY(os::fstatat(os::kCwd, key.path));
+        if (status.st_dev != key.device || status.st_ino != key.inode) {
+            return fail(Error::unsupported(
+                fmt::format("{} was replaced while the tree was looked at", key.path)));
+        }
+        if (body.size) body.size = static_cast<std::uint64_t>(status.st_size);
+        result.files.push_back(entry.file);
+    }
+    return {};
+}
+
+// ---- inside the freeze
+
+Result<> FileCollector::Impl::scan(std::span<const Pid> pids, Pass& pass) {
+    for (const Pid pid : pids) {
+        for (Slot& slot : TRY(scanner.scan(pid))) pass.slots.push_back(std::move(slot));
+    }
+    pass.groups = TRY(group_descriptions(pass.slots));
+    pass.copies.resize(pass.groups.size());
+    for (const Pid pid : pids) pass.result.processes.push_back({.pid = pid, .descriptors = {}});
+    return {};
+}
+
+Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::size_t group,
+                                                       Pass& pass) {
+    const PathFile file =
+        TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job));
+    if (!S_ISFIFO(file.status.st_mode)) {
+        return to_regular_file(file, slot.info.position, slot.info.mount_id);
+    }
+    // A FIFO's inode number is its file system's; pipes' own numbers stay below this.
+    constexpr std::uint32_t kFifoIds = 0x80000000;
+    const auto id = fifo_ids
+                        .try_emplace({file.status.st_dev, file.status.st_ino},
+                                     kFifoIds + static_cast<std::uint32_t>(fifo_ids.size()))
+                        .first->second;
+    for (const std::size_t index : pass.groups[group]) pass.pipes[id].add(pass.slots[index]);
+    if (is_readable(slot.info.flags) || !pass.pipe_group.contains(id)) pass.pipe_group[id] = group;
+    return model::PipeEnd{.pipe_id = id, .path = file.path, .mode = file.status.st_mode};
+}
+
+Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::size_t group,
+                                                         Pass& pass) {
+    const int copy = pass.copies[group].get();
+    const SocketKind kind = TRY(socket_kind(copy));
+    const auto inode = static_cast<std::uint32_t>(slot.info.inode);
+    if (kind.family == AF_UNIX) {
+        UnixReading reading = TRY(read_unix(copy, slot, kind));
+        if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
+        return std::move(reading.socket);
+    }
+    if (kind.family != AF_INET && kind.family != AF_INET6) {
+        return refuse_family(slot.holder, kind.family);
+    }
+    InetReading reading =
+        TRY(read_inet_socket(copy, slot.holder, kind, options.tcp_established, false));
+    reading.socket.inode = inode;
+    if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
+    if (reading.needs_repair) pass.connections.push_back(group);
+    if (reading.socket.state == TCP_LISTEN) pass.listening.push_back(reading.socket.source_port);
+    return std::move(reading.socket);
+}
+
+Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::size_t group,
+                                                       Pass& pass) {
+    switch (slot.kind) {
+        case FileKind::Path: return read_path(slot, group, pass);
+        case FileKind::Pipe: {
+            const auto id = static_cast<std::uint32_t>(slot.info.inode);
+            pass.pipes[id].add(slot);
+            if (is_readable(slot.info.flags) || !pass.pipe_group.contains(id)) {
+                pass.pipe_group[id] = group;
+            }
+            return model::PipeEnd{.pipe_id = id, .path = {}, .mode = 0};
+        }
+        case FileKind::EventFd: return TRY(read_eventfd(slot));
+        case FileKind::EventPoll: TRY(check_epoll(group, pass)); return read_epoll(slot);
+        case FileKind::Socket: return read_socket(slot, group, pass);
+        case FileKind::Other: break;
+    }
+    return refuse(slot.holder, fmt::format("{}, which is not carried: close it", slot.link));
+}
+
+Result<> FileCollector::Impl::read_group(std::size_t group, Pass& pass) {
+    const Slot& slot = pass.slots[pass.groups[group].front()];
+    if (slot.info.has_locks) {
+        return refuse(slot.holder, fmt::format("{} with a file lock or lease, which is not carried",
+                                               slot.link));
+    }
+    model::OpenFile file;
+    file.id = next_id++;
+    file.flags = slot.info.flags & ~static_cast<std::uint32_t>(O_CLOEXEC);
+    pass.copies[group] = TRY(scanner.duplicate(slot.holder));
+    file.owner = TRY(read_owner(pass.copies[group].get(), file.flags));
+    file.body = TRY(read_body(slot, group, pass));
+    for (const std::size_t index : pass.groups[group]) {
+        const Slot& sharing = pass.slots[index];
+        const auto process =
+            std::ranges::find(pass.result.processes, sharing.holder.pid, &ProcessFiles::pid);
+        process->descriptors.push_back({.fd = sharing.holder.fd,
+                                        .file = file.id,
+                                        .close_on_exec = (sharing.info.flags & O_CLOEXEC) != 0});
+    }
+    pass.result.files.push_back(std::move(file));
+    return {};
+}
+
+// An epoll target is named by the descriptor it was added with. Where that number is closed or means
+// another file by now, the target can no longer be added from outside.
+Result<> FileCollector::Impl::check_epoll(std::size_t group, const Pass& pass) const {
+    const auto has_target = [&](const Holder& holder, const model::EpollTarget& target) {
+        const auto key = std::pair(holder.pid, target.fd);
+        const auto begin = std::ranges::find(pass.slots, holder.pid,
+                                             [](const Slot& slot) { return slot.holder.pid; });
+        const auto end = std::find_if(begin, pass.slots.end(), [&](const Slot& slot) {
+            return slot.holder.pid != holder.pid;
+        });
+        const auto found = std::lower_bound(
+            begin, end, key.second, [](const Slot& slot, int fd) { return slot.holder.fd < fd; });
+        return found != end && found->holder.fd == target.fd && found->info.inode == target.inode;
+    };
+    const Slot& epoll = pass.slots[pass.groups[group].front()];
+    for (const model::EpollTarget& target : epoll.info.epoll_targets) {
+        const bool known = std::ranges::any_of(pass.groups[group], [&](std::size_t index) {
+            return has_target(pass.slots[index].holder, target);
+        });
+        if (!known) {
+            return refuse(epoll.holder,
+                          fmt::format("an epoll descriptor that watches descriptor {}, which is closed "
+                                      "or reused but still open elsewhere",
+                                      target.fd));
+        }
+    }
+    return {};
+}
+
+Result<> FileCollector::Impl::read_pipes(Pass& pass) {
+    for (const auto& [id, group] : pass.pipe_group) {
+        const PipeEnds& ends = pass.pipes[id];
+        const int copy = pass.copies[group].get();
+        TRY(check_pipe_ends(ends, copy));
+        model::Pipe pipe =
+            TRY(with_context(read_pipe(copy, id, ends.reader.fd >= 0), ends.any.text()));
+        const Slot& slot = pass.slots[pass.groups[group].front()];
+        if ((slot.info.flags & O_DIRECT) != 0 && !pipe.content.empty()) {
+            return refuse(ends.any, "a pipe in packet mode (O_DIRECT) with unread packets");
+        }
+        pass.result.pipes.push_back(std::move(pipe));
+    }
+    return {};
+}
+
+Result<> FileCollector::Impl::read_connections(Pass& pass) {
+    // All into repair before any is read: connections may have both ends in the tree.
+    for (const std::size_t group : pass.connections) {
+        const auto& socket = std::get<model::InetSocket>(pass.result.files[group].body);
+        RepairedSocket& entry = repaired.emplace_back(RepairedSocket{
+            .fd = std::move(pass.copies[group]), .reuse_address = socket.options.reuse_address});
+        if (registry != nullptr) registry->add(entry.fd.get(), entry.reuse_address);
+        TRY(enter_repair(entry.fd.get()));
+    }
+    for (std::size_t i = 0; i < pass.connections.size(); ++i) {
+        const std::size_t group = pass.connections[i];
+        auto& socket = std::get<model::InetSocket>(pass.result.files[group].body);
+        const int fd = repaired[i].fd.get();
+        const tcp_info info = TRY(tcp_info_of(fd));
+        if (info.tcpi_state != socket.state) {
+            const Slot& slot = pass.slots[pass.groups[group].front()];
+            pass.result.busy = fmt::format("{}: the TCP connection changed its state from {} to {}",
+                                           slot.holder.text(), socket.state, info.tcpi_state);
+            return {};
+        }
+        socket.tcp = TRY(with_context(read_tcp_connection(fd, info),
+                                      pass.slots[pass.groups[group].front()].holder.text()));
+    }
+    return {};
+}
+
+Result<> FileCollector::Impl::read_relations(Pass& pass) {
+    for (std::size_t group = 0; group < pass.groups.size(); ++group) {
+        if (const auto* socket = std::get_if<model::UnixSocket>(&pass.result.files[group].body)) {
+            pass.unix_sockets.push_back({pass.slots[pass.groups[group].front()].holder, socket});
+        }
+    }
+    TRY(check_unix_peers(pass.unix_sockets, options.external_unix));
+    TRY(read_pipes(pass));
+    if (TRY(has_handshake_under_way(pass.listening))) {
+        pass.result.busy = "a TCP handshake with a listening socket is under way";
+        return {};
+    }
+    return read_connections(pass);
+}
+
+void FileCollector::Impl::roll_back() {
+    for (const RepairedSocket& socket : repaired) {
+        // Nothing can be done about a failure, and there is none to expect: the socket was in repair.
+        std::ignore = leave_repair(socket.fd.get(), socket.reuse_address);
+        if (registry != nullptr) registry->remove(socket.fd.get());
+    }
+    repaired.clear();
+}
+
+Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
+    impl_->roll_back();
+    Impl::Pass pass;
+    const auto work = [&]() -> Result<> {
+        TRY(raise_descriptor_limit());
+        TRY(impl_->scan(pids, pass));
+        for (std::size_t group = 0; group < pass.groups.size(); ++group) {
+            TRY(impl_->read_group(group, pass));
+            if (!pass.result.busy.empty()) return {};
+        }
+        TRY(impl_->read_relations(pass));
+        return impl_->add_paths(pass.result);
+    };
+    const auto done = work();
+    if (!done || !pass.result.busy.empty()) impl_->roll_back();
+    if (!done) return fail(done.error());
+    if (!pass.result.busy.empty()) {
+        CollectedFiles busy;
+        busy.busy = std::move(pass.result.busy);
+        return busy;
+    }
+    std::ranges::sort(pass.result.files, {}, &model::OpenFile::id);
+    for (ProcessFiles& process : pass.result.processes) {
+        std::ranges::sort(process.descriptors, {}, &model::Descriptor::fd);
+    }
+    return std::move(pass.result);
+}
+
+void FileCollector::rollback() { impl_->roll_back(); }
+
+void FileCollector::keep_repair() {
+    for (const auto& socket : impl_->repaired) {
+        if (impl_->registry != nullptr) impl_->registry->remove(socket.fd.get());
+    }
+    impl_->repaired.clear();
+}
+
+}  // namespace ferry::resources

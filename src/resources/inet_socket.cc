@@ -1,0 +1,283 @@
+#include "resources/inet_socket.h"
+
+#include <linux/inet_diag.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "os/description.h"
+#include "os/endpoint.h"
+#include "os/socket.h"
+#include "resources/sock_diag.h"
+
+namespace ferry::resources {
+namespace {
+
+using model::InetSocket;
+
+constexpr int kTcpUlp = 31;  // TCP_ULP, linux/tcp.h
+
+Result<> check_upper_layers(int fd, const Holder& holder, const SocketKind& kind) {
+    std::array<std::byte, 16> name = {};
+    // SO_GET_FILTER with no room answers with the number of instructions (net/core/filter.c).
+    if (TRY(os::getsockopt_bytes(fd, SOL_SOCKET, SO_GET_FILTER, {})) != 0) {
+        return refuse(holder, "a socket with a packet filter (SO_ATTACH_FILTER): detach it");
+    }
+    if (kind.protocol != IPPROTO_TCP) return {};
+    const auto size = os::getsockopt_bytes(fd, IPPROTO_TCP, kTcpUlp, name);
+    if (size && *size != 0) {
+        return refuse(holder, fmt::format("a TCP socket with the upper layer protocol '{}', which is "
+                                          "not carried: close it",
+                                          reinterpret_cast<const char*>(name.data())));
+    }
+    return {};
+}
+
+Result<> read_names(int fd, InetSocket& socket) {
+    const InetEndpoint source = TRY(to_endpoint(TRY(os::getsockname(fd))));
+    socket.source = source.address;
+    socket.source_port = source.port;
+    socket.interface_index = source.scope;
+    const auto peer = os::getpeername(fd);
+    if (!peer) return {};  // ENOTCONN
+    const InetEndpoint destination = TRY(to_endpoint(*peer));
+    socket.destination = destination.address;
+    socket.destination_port = destination.port;
+    return {};
+}
+
+Result<> read_address_options(int fd, InetSocket& socket) {
+    if (socket.family == AF_INET) {
+        socket.free_bind = TRY(os::getsockopt<int>(fd, IPPROTO_IP, IP_FREEBIND)) != 0;
+        socket.transparent = TRY(os::getsockopt<int>(fd, IPPROTO_IP, IP_TRANSPARENT)) != 0;
+        return {};
+    }
+    socket.ipv6_only = TRY(os::getsockopt<int>(fd, IPPROTO_IPV6, IPV6_V6ONLY)) != 0;
+    socket.free_bind = TRY(os::getsockopt<int>(fd, IPPROTO_IPV6, IPV6_FREEBIND)) != 0;
+    socket.transparent = TRY(os::getsockopt<int>(fd, IPPROTO_IPV6, IPV6_TRANSPARENT)) != 0;
+    return {};
+}
+
+// shutdown(SHUT_RD) and the end of a dead connection show nowhere but in poll(2).
+Result<bool> is_read_side_shut(int fd) {
+    std::array<pollfd, 1> polled = {{{.fd = fd, .events = POLLRDHUP, .revents = 0}}};
+    TRY(os::poll_now(polled));
+    return (polled[0].revents & POLLRDHUP) != 0;
+}
+
+bool has_peer(int tcp_state) {
+    return tcp_state == TCP_SYN_SENT || tcp_state == TCP_ESTABLISHED || has_sent_fin(tcp_state) ||
+           has_received_fin(tcp_state);
+}
+
+Result<> read_closed(int fd, const Holder& holder, InetReading& reading) {
+    int unread = 0;
+    TRY(os::ioctl(fd, SIOCINQ, &unread));
+    if (unread > 0) {
+        reading.busy = fmt::format("{} is a closed TCP connection with unread data", holder.text());
+    }
+    if (TRY(is_read_side_shut(fd))) {
+        // Dead: only reading its end and closing are left to do. Its port may be another's by now.
+        reading.socket.shutdown = 3;
+        reading.socket.source_port = 0;
+        reading.socket.source = {};
+    }
+    return {};
+}
+
+Result<> read_tcp(int fd, const Holder& holder, bool established_too, InetReading& reading) {
+    InetSocket& socket = reading.socket;
+    const tcp_info info = TRY(tcp_info_of(fd));
+    socket.state = info.tcpi_state;
+    if (socket.state == TCP_CLOSE) return read_closed(fd, holder, reading);
+    if (socket.state == TCP_LISTEN) {
+        socket.backlog = info.tcpi_sacked;  // of a listening socket: the limit, and below the length
+        if (info.tcpi_unacked != 0) {
+            reading.busy = fmt::format("{}: {} connections were not accepted yet", holder.text(),
+                                       info.tcpi_unacked);
+        }
+        return {};
+    }
+    if (!has_peer(socket.state)) {
+        reading.busy = fmt::format("{}: TCP handshake under way", holder.text());
+        return {};
+    }
+    if (!established_too) {
+        return refuse(holder, fmt::format("a TCP connection (local port {}): use --tcp-established",
+                                          socket.source_port));
+    }
+    reading.needs_repair = true;
+    if (has_sent_fin(socket.state)) socket.shutdown |= 2;
+    if (has_received_fin(socket.state) || TRY(is_read_side_shut(fd))) socket.shutdown |= 1;
+    return {};
+}
+
+Result<> read_udp(int fd, const Holder& holder, InetSocket& socket) {
+    socket.state = socket.destination_port != 0 ? TCP_ESTABLISHED : TCP_CLOSE;
+    std::array<pollfd, 1> polled = {{{.fd = fd, .events = POLLIN, .revents = 0}}};
+    TRY(os::poll_now(polled));
+    if ((polled[0].revents & POLLIN) != 0) {
+        return refuse(holder, "a UDP socket with unread datagrams, which are not carried");
+    }
+    return {};
+}
+
+Result<> check_kind(const Holder& holder, const SocketKind& kind) {
+    constexpr int kMptcp = 262;  // IPPROTO_MPTCP
+    if (kind.type == SOCK_STREAM && kind.protocol == kMptcp) {
+        return refuse(holder, "an MPTCP socket, which is not carried: use plain TCP");
+    }
+    const bool tcp = kind.type == SOCK_STREAM && kind.protocol == IPPROTO_TCP;
+    const bool udp = kind.type == SOCK_DGRAM && kind.protocol == IPPROTO_UDP;
+    if (tcp || udp) return {};
+    return refuse(holder, fmt::format("an IP socket of type {}, protocol {}, which is not carried",
+                                      kind.type, kind.protocol));
+}
+
+Result<> bind_plain(int fd, const InetSocket& socket) {
+    if (socket.source_port == 0) return {};
+    const InetEndpoint source = {socket.family, socket.source, socket.source_port,
+                                 socket.interface_index};
+    return with_context(os::bind(fd, to_address(source)), fmt::format("port {}", socket.source_port));
+}
+
+Result<> set_flag(int fd, int level, int option, bool on) {
+    const int value = on ? 1 : 0;
+    return os::setsockopt(fd, level, option, value);
+}
+
+// What has to be there before bind(). The address may come up only later (a transparent socket binds
+// and finds routes regardless), and connections of the same port may be there already; both are allowed
+// for until settle_plain().
+Result<> before_bind(int fd, const InetSocket& socket) {
+    const bool v6 = socket.family == AF_INET6;
+    const int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+    if (v6) TRY(set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, socket.ipv6_only));
+    TRY(set_flag(fd, level, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, true));
+    if (socket.free_bind) TRY(set_flag(fd, level, v6 ? IPV6_FREEBIND : IP_FREEBIND, true));
+    if (socket.options.reuse_port) TRY(set_flag(fd, SOL_SOCKET, SO_REUSEPORT, true));
+    if (!socket.options.bound_device.empty()) {
+        TRY(os::setsockopt_bytes(fd, SOL_SOCKET, SO_BINDTODEVICE,
+                                 os::as_bytes(socket.options.bound_device)));
+    }
+    // UDP sockets with SO_REUSEADDR could bind over a foreign socket of the same port.
+    const bool reuse = socket.type == SOCK_STREAM || socket.options.reuse_address;
+    return set_flag(fd, SOL_SOCKET, SO_REUSEADDR, reuse);
+}
+
+Result<> settle_plain(int fd, const InetSocket& socket) {
+    const bool v6 = socket.family == AF_INET6;
+    if (!socket.transparent) {
+        TRY(set_flag(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT,
+                     false));
+    }
+    return set_flag(fd, SOL_SOCKET, SO_REUSEADDR, socket.options.reuse_address);
+}
+
+// shutdown(2) of an unconnected socket says ENOTCONN, and still marks both directions as shut
+// (net/ipv4/af_inet.c, inet_shutdown): reads give end of file, writes EPIPE.
+Result<> shut_down_unconnected(int fd, int shutdown) {
+    if (shutdown == 0) return {};
+    const auto shut = os::shutdown(fd, shutdown - 1);
+    if (shut || shut.error().code() == ENOTCONN) return {};
+    return fail(shut.error());
+}
+
+Result<bool> handshake_under_way(int family, const std::vector<std::uint16_t>& ports) {
+    SockDiag diag = TRY(SockDiag::open());
+    inet_diag_req_v2 request = {};
+    request.sdiag_family = static_cast<std::uint8_t>(family);
+    request.sdiag_protocol = IPPROTO_TCP;
+    request.idiag_states = 1u << TCP_SYN_RECV;
+    bool found = false;
+    TRY(diag.ask(std::as_bytes(std::span(&request, 1)), true, [&](std::span<const std::byte> answer) {
+        inet_diag_msg message = {};
+        if (!copy_front(answer, message)) return;
+        const std::uint16_t port = ntohs(message.id.idiag_sport);
+        found = found || std::ranges::find(ports, port) != ports.end();
+    }));
+    return found;
+}
+
+}  // namespace
+
+Result<SocketKind> socket_kind(int fd) {
+    return SocketKind{.family = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_DOMAIN)),
+                      .type = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_TYPE)),
+                      .protocol = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_PROTOCOL))};
+}
+
+Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
+                                     bool tcp_established, bool thorough) {
+    TRY(check_kind(holder, kind));
+    if (thorough) TRY(check_upper_layers(fd, holder, kind));
+    InetReading reading;
+    InetSocket& socket = reading.socket;
+    socket.family = kind.family;
+    socket.type = kind.type;
+    socket.protocol = kind.protocol;
+    TRY(read_names(fd, socket));
+    TRY(read_address_options(fd, socket));
+    socket.options = TRY(read_socket_options(fd, kind));
+    if (kind.protocol == IPPROTO_TCP) {
+        TRY(read_tcp(fd, holder, tcp_established, reading));
+    } else {
+        TRY(read_udp(fd, holder, socket));
+    }
+    return reading;
+}
+
+Result<bool> has_handshake_under_way(const std::vector<std::uint16_t>& ports) {
+    if (ports.empty()) return false;
+    if (TRY(handshake_under_way(AF_INET, ports))) return true;
+    return handshake_under_way(AF_INET6, ports);
+}
+
+Result<const model::SocketOptions*> InetOpener::fresh_options(const SocketKind& kind) {
+    const auto known = fresh_.find(kind);
+    if (known != fresh_.end()) return &known->second;
+    const os::UniqueFd sample = TRY(os::socket(kind.family, kind.type, kind.protocol));
+    return &fresh_.emplace(kind, TRY(read_socket_options(sample.get(), kind))).first->second;
+}
+
+Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
+    const SocketKind kind = {socket.family, socket.type, socket.protocol};
+    const model::SocketOptions& fresh = *TRY(fresh_options(kind));
+    os::UniqueFd opened = TRY(os::socket(kind.family, kind.type, kind.protocol));
+    const int fd = opened.get();
+    TRY(before_bind(fd, socket));
+    TRY(apply_buffer_sizes(fd, socket.options, fresh));
+    TRY(bind_plain(fd, socket));
+    TRY(apply_socket_options(fd, kind, socket.options, fresh));
+    TRY(apply_buffer_locks(fd, socket.options));
+    if (kind.protocol == IPPROTO_UDP && socket.state == TCP_ESTABLISHED) {
+        const InetEndpoint peer = {socket.family, socket.destination, socket.destination_port,
+                                   socket.interface_index};
+        TRY(os::connect(fd, to_address(peer)));
+    }
+    if (socket.state == TCP_LISTEN && kind.protocol == IPPROTO_TCP) {
+        TRY(os::listen(fd, static_cast<int>(socket.backlog)));
+    } else {
+        TRY(shut_down_unconnected(fd, socket.shutdown));
+    }
+    TRY(settle_plain(fd, socket));
+    return opened;
+}
+
+Result<OpenedConnection> InetOpener::open_connection(const InetSocket& socket) {
+    const SocketKind kind = {socket.family, SOCK_STREAM, IPPROTO_TCP};
+    const model::SocketOptions& fresh = *TRY(fresh_options(kind));
+    return with_context(open_tcp_connection(socket, fresh),
+                        fmt::format("TCP connection of local port {}", socket.source_port));
+}
+
+}  // namespace ferry::resources

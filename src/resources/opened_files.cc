@@ -1,0 +1,169 @@
+#include "resources/opened_files.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "os/description.h"
+#include "resources/descriptor_limit.h"
+#include "resources/event_files.h"
+#include "resources/inet_socket.h"
+#include "resources/pipe.h"
+#include "resources/regular_file.h"
+#include "resources/unix_socket.h"
+
+namespace ferry::resources {
+namespace {
+
+// What fcntl(F_SETFL) can change (fcntl(2)).
+constexpr std::uint32_t kStatusFlags = O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
+
+Result<> apply_status_flags(int fd, std::uint32_t flags) {
+    if ((flags & O_PATH) != 0) return {};
+    const auto current = static_cast<std::uint32_t>(TRY(os::fcntl(fd, F_GETFL)));
+    if ((current & kStatusFlags) == (flags & kStatusFlags)) return {};
+    TRY(os::fcntl(fd, F_SETFL, flags & kStatusFlags));
+    return {};
+}
+
+Result<> apply_owner(int fd, const model::FileOwner& owner) {
+    if (owner.pid == 0) return {};
+    TRY(os::set_owner(fd, {.type = owner.pid_type, .pid = owner.pid}));
+    if (owner.signal != 0) TRY(os::fcntl(fd, F_SETSIG, static_cast<std::uint64_t>(owner.signal)));
+    return {};
+}
+
+struct OpenedFile {
+    os::UniqueFd fd;
+    // Files opened by path ahead of time: how, to see whether the final state still asks for this.
+    std::string path;
+    std::uint32_t flags = 0;
+};
+
+}  // namespace
+
+struct OpenedFiles::Impl {
+    OpenOptions options;
+    std::map<model::FileId, OpenedFile> files;
+    InetOpener inet;
+    UnixOpener unix_opener;
+    std::vector<DormantConnection> dormant;
+
+    Result<> open_path(const model::OpenFile& file, const model::RegularFile& body);
+    Result<os::UniqueFd> open_inet(const model::InetSocket& socket);
+    Result<> open_unix(const model::Checkpoint& checkpoint);
+    Result<> open_one(const model::OpenFile& file, PipeOpener& pipes);
+    Result<> settle(const model::OpenFile& file);
+    void keep(const model::OpenFile& file, os::UniqueFd fd) {
+        files[file.id] = {.fd = std::move(fd), .path = {}, .flags = file.flags};
+    }
+};
+
+OpenedFiles::OpenedFiles(OpenOptions options) : impl_(std::make_unique<Impl>()) {
+    impl_->options = options;
+}
+OpenedFiles::OpenedFiles(OpenedFiles&&) noexcept = default;
+OpenedFiles& OpenedFiles::operator=(OpenedFiles&&) noexcept = default;
+OpenedFiles::~OpenedFiles() = default;
+
+int OpenedFiles::fd(model::FileId id) const {
+    const auto found = impl_->files.find(id);
+    return found == impl_->files.end() ? -1 : found->second.fd.get();
+}
+
+Result<> OpenedFiles::Impl::open_path(const model::OpenFile& file, const model::RegularFile& body) {
+    const auto known = files.find(file.id);
+    if (known != files.end() && known->second.path == body.path && known->second.flags == file.flags) {
+        return {};
+    }
+    files[file.id] = {.fd = TRY(open_regular_file(body, file.flags, options.shell_job)),
+                      .path = body.path,
+                      .flags = file.flags};
+    return {};
+}
+
+Result<> OpenedFiles::prepare(const model::Checkpoint& skeleton) {
+    TRY(raise_descriptor_limit());
+    for (const model::OpenFile& file : skeleton.files) {
+        if (const auto* body = std::get_if<model::RegularFile>(&file.body)) {
+            TRY(impl_->open_path(file, *body));
+        }
+    }
+    return {};
+}
+
+Result<os::UniqueFd> OpenedFiles::Impl::open_inet(const model::InetSocket& socket) {
+    if (!socket.tcp) return inet.open_plain(socket);
+    OpenedConnection opened = TRY(inet.open_connection(socket));
+    dormant.push_back(std::move(opened.dormant));
+    return std::move(opened.fd);
+}
+
+Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
+    std::vector<const model::UnixSocket*> sockets;
+    for (const model::OpenFile& file : checkpoint.files) {
+        if (const auto* socket = std::get_if<model::UnixSocket>(&file.body)) sockets.push_back(socket);
+    }
+    auto opened = TRY(unix_opener.open(sockets));
+    for (const model::OpenFile& file : checkpoint.files) {
+        const auto* socket = std::get_if<model::UnixSocket>(&file.body);
+        if (socket != nullptr) keep(file, std::move(opened[socket->inode]));
+    }
+    return {};
+}
+
+Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pipes) {
+    if (const auto* path = std::get_if<model::RegularFile>(&file.body)) return open_path(file, *path);
+    if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
+        keep(file, TRY(pipes.open(*end, file.flags)));
+    } else if (const auto* event = std::get_if<model::EventFd>(&file.body)) {
+        keep(file, TRY(open_eventfd(*event)));
+    } else if (std::holds_alternative<model::EventPoll>(file.body)) {
+        keep(file, TRY(os::epoll_create()));
+    } else if (const auto* inet_socket = std::get_if<model::InetSocket>(&file.body)) {
+        keep(file, TRY(open_inet(*inet_socket)));
+    }
+    return {};
+}
+
+Result<> OpenedFiles::Impl::settle(const model::OpenFile& file) {
+    const int fd = files[file.id].fd.get();
+    if (const auto* path = std::get_if<model::RegularFile>(&file.body)) {
+        TRY(settle_regular_file(fd, *path, file.flags));
+    }
+    TRY(apply_owner(fd, file.owner));
+    return apply_status_flags(fd, file.flags);
+}
+
+Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
+    TRY(raise_descriptor_limit());
+    std::erase_if(impl_->files, [&](const auto& entry) {
+        return !std::ranges::binary_search(checkpoint.files, entry.first, {}, &model::OpenFile::id);
+    });
+    PipeOpener pipes;
+    for (const model::Pipe& pipe : checkpoint.pipes) pipes.announce(pipe);
+    TRY(impl_->open_unix(checkpoint));
+    for (const model::OpenFile& file : checkpoint.files) {
+        const std::string what = fmt::format("file {}", file.id);
+        TRY(with_context(impl_->open_one(file, pipes), what));
+        TRY(with_context(impl_->settle(file), what));
+    }
+    return {};
+}
+
+Result<> OpenedFiles::leave_repair() {
+    // Past commit there is no way back: every connection that can live shall live.
+    Result<> first;
+    for (const DormantConnection& connection : impl_->dormant) {
+        auto woken = wake_tcp_connection(connection, impl_->options.inject_mark);
+        if (!woken && first) first = std::move(woken);
+    }
+    impl_->dormant.clear();
+    impl_->unix_opener.settle();
+    return first;
+}
+
+}  // namespace ferry::resources

@@ -1,0 +1,130 @@
+#include "resources/regular_file.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include <array>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "os/description.h"
+
+namespace ferry::resources {
+namespace {
+
+constexpr unsigned kMemoryMajor = 1;  // /dev/null and its kin, Documentation/admin-guide/devices.txt
+constexpr std::array<unsigned, 5> kCarriedMinors = {3, 5, 7, 8, 9};  // null zero full random urandom
+
+bool is_terminal(const struct stat& status) {
+    const unsigned number = major(status.st_rdev);
+    return S_ISCHR(status.st_mode) && (number == 4 || number == 5 || (number >= 136 && number <= 143));
+}
+
+bool is_carried_device(const struct stat& status) {
+    if (!S_ISCHR(status.st_mode) || major(status.st_rdev) != kMemoryMajor) return false;
+    for (const unsigned number : kCarriedMinors) {
+        if (minor(status.st_rdev) == number) return true;
+    }
+    return false;
+}
+
+Result<> check_type(const PathFile& file, const std::string& name, bool shell_job) {
+    const mode_t mode = file.status.st_mode;
+    if (S_ISREG(mode) || S_ISDIR(mode) || S_ISFIFO(mode) || is_carried_device(file.status)) return {};
+    if (is_terminal(file.status)) {
+        if (shell_job) return {};
+        return fail(Error::unsupported(fmt::format(
+            "{} is the terminal {}: redirect it to a file, or use --shell-job", name, file.path)));
+    }
+    const char* what = S_ISCHR(mode) || S_ISBLK(mode) ? "the device" : "a special file";
+    return fail(Error::unsupported(
+        fmt::format("{} is {} {}, which is not carried: close it", name, what, file.path)));
+}
+
+bool same_file(const struct stat& a, const struct stat& b) {
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+// What the kernel appends to the link of an unlinked file (fs/d_path.c).
+constexpr std::string_view kDeleted = " (deleted)";
+
+}  // namespace
+
+Result<PathFile> inspect_path(const std::string& link, const std::string& name, bool shell_job) {
+    PathFile file;
+    auto target = os::readlinkat(os::kCwd, link);
+    auto status = os::fstatat(os::kCwd, link);
+    for (const Error* error : {target ? nullptr : &target.error(), status ? nullptr : &status.error()}) {
+        if (error == nullptr) continue;
+        if (error->code() == ENOENT || error->code() == ESRCH) {
+            return fail(Error::gone(fmt::format("{} is gone", name)));
+        }
+        return fail(*error);
+    }
+    file.path = std::move(*target);
+    file.status = *status;
+    const auto by_path = os::fstatat(os::kCwd, file.path);
+    if (by_path && same_file(*by_path, file.status)) {
+        TRY(check_type(file, name, shell_job));
+        return file;
+    }
+    if (file.status.st_nlink == 0 || file.path.ends_with(kDeleted)) {
+        return fail(Error::unsupported(fmt::format(
+            "{} is a deleted file, {}: close or reopen it", name, file.path)));
+    }
+    return fail(Error::unsupported(fmt::format(
+        "{} is {}, but that path now leads to another file or nowhere: reopen it", name, file.path)));
+}
+
+model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
+                                   std::int32_t mount_id) {
+    model::RegularFile result;
+    result.path = file.path;
+    result.mode = file.status.st_mode;
+    if (S_ISREG(file.status.st_mode)) {
+        result.size = static_cast<std::uint64_t>(file.status.st_size);
+    }
+    result.position = position;
+    result.mount_id = mount_id;
+    return result;
+}
+
+Result<> settle_regular_file(int fd, const model::RegularFile& file, std::uint32_t flags) {
+    if (file.size) {
+        const struct stat status = TRY(os::fstat(fd));
+        if (static_cast<std::uint64_t>(status.st_size) != *file.size) {
+            return fail(Error::invalid(fmt::format("{} has {} bytes here, but had {} at the dump",
+                                                   file.path, status.st_size, *file.size)));
+        }
+    }
+    if ((flags & O_PATH) != 0) return {};
+    if (S_ISREG(file.mode) || S_ISDIR(file.mode)) {
+        TRY(with_context(os::lseek(fd, file.position, SEEK_SET), file.path));
+    }
+    return {};
+}
+
+Result<os::UniqueFd> open_regular_file(const model::RegularFile& file, std::uint32_t flags,
+                                       bool shell_job) {
+    // F_GETFL also shows O_ASYNC, which only F_SETFL may set, and the access mode 3 of O_PATH files.
+    const int how = static_cast<int>(flags & ~static_cast<std::uint32_t>(O_ASYNC | O_CREAT | O_TRUNC |
+                                                                       O_EXCL));
+    const bool terminal = S_ISCHR(file.mode) && (file.path.starts_with("/dev/pts/") ||
+                                                 file.path.starts_with("/dev/tty") ||
+                                                 file.path == "/dev/console");
+    if (terminal && !shell_job) {
+        return fail(Error::invalid(
+            fmt::format("{} is a terminal: restore it with --shell-job", file.path)));
+    }
+    const std::string path = terminal ? "/proc/self/fd/0" : file.path;
+    os::UniqueFd opened = TRY(os::open(path, how | O_NOCTTY));
+    const struct stat status = TRY(os::fstat(opened.get()));
+    if ((status.st_mode & S_IFMT) != (file.mode & S_IFMT)) {
+        return fail(Error::invalid(
+            fmt::format("{} is of another type here than it was at the dump", file.path)));
+    }
+    return opened;
+}
+
+}  // namespace ferry::resources

@@ -1,0 +1,312 @@
+// The restoring half of unix_socket.h: sockets that refer to each other by peer and by name.
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "os/endpoint.h"
+#include "os/paths.h"
+#include "os/socket.h"
+#include "resources/unix_socket.h"
+
+namespace ferry::resources {
+namespace {
+
+using model::UnixSocket;
+
+bool has_path(const std::string& name) { return !name.empty() && name.front() != '\0'; }
+
+Result<os::SocketAddress> address_of(const std::string& name) {
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    if (name.size() > sizeof(address.sun_path)) {
+        return fail(Error::corrupt(fmt::format("a unix socket name of {} bytes", name.size())));
+    }
+    std::memcpy(address.sun_path, name.data(), name.size());
+    os::SocketAddress result = os::SocketAddress::of(address);
+    // The length counts for abstract names; a path ends with NUL where it fits.
+    result.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+    if (has_path(name) && name.size() < sizeof(address.sun_path)) result.size += 1;
+    return result;
+}
+
+bool is_connected_stream(const UnixSocket& socket) {
+    return socket.type != SOCK_DGRAM && socket.state == TCP_ESTABLISHED;
+}
+
+// Larger than any queue that is carried; the recorded size follows when the queues are filled.
+constexpr int kFillingSendBuffer = 64 << 20;
+
+Result<> send_queue_to(int sender, const UnixSocket& receiver, const os::SocketAddress* address) {
+    TRY(os::setsockopt(sender, SOL_SOCKET, SO_SNDBUFFORCE, kFillingSendBuffer));
+    for (const model::Bytes& message : receiver.receive_queue) {
+        std::span<const std::byte> left = message;
+        do {
+            const std::size_t sent = TRY(os::sendto(sender, left, MSG_DONTWAIT, address));
+            left = left.subspan(sent);
+        } while (!left.empty());
+    }
+    return {};
+}
+
+}  // namespace
+
+// Removes what was bound and puts back what stood there, in reverse order.
+void UnixOpener::put_back(std::vector<Displaced>& displaced) {
+    for (auto entry = displaced.rbegin(); entry != displaced.rend(); ++entry) {
+        std::ignore = os::unlinkat(os::kCwd, entry->path);
+        if (!entry->aside.empty()) std::ignore = os::rename(entry->aside, entry->path);
+    }
+    displaced.clear();
+}
+
+// One run of UnixOpener::open().
+class UnixOpener::Work {
+  public:
+    Work(const std::vector<const UnixSocket*>& sockets, std::vector<Displaced>& displaced)
+        : sockets_(sockets), displaced_(displaced) {
+        for (const UnixSocket* socket : sockets) by_inode_[socket->inode] = socket;
+    }
+    Work(const Work&) = delete;
+    Work& operator=(const Work&) = delete;
+    ~Work() { end_temporary_listeners(); }
+    Result<> run();
+    std::map<std::uint32_t, os::UniqueFd> take() { return std::move(fds_); }
+
+  private:
+    [[nodiscard]] const UnixSocket* peer_of(const UnixSocket& socket) const {
+        const auto found = by_inode_.find(socket.peer_inode);
+        return found == by_inode_.end() ? nullptr : found->second;
+    }
+    [[nodiscard]] int fd(const UnixSocket& socket) const { return fds_.at(socket.inode).get(); }
+    Result<const model::SocketOptions*> fresh_options(int type);
+    Result<> bind_name(int fd, const UnixSocket& socket);
+    Result<> open_single(const UnixSocket& socket);
+    Result<int> listener_for(const UnixSocket& accepted);
+    Result<> open_pair(const UnixSocket& a, const UnixSocket& b);
+    Result<> open_accepted_pair(const UnixSocket& client, const UnixSocket& accepted);
+    Result<> open_orphan(const UnixSocket& socket);
+    Result<> open_stream(const UnixSocket& socket);
+    Result<> connect_datagram(const UnixSocket& socket);
+    Result<> fill(const UnixSocket& socket);
+    Result<> finish_options(const UnixSocket& socket);
+    void end_temporary_listeners();
+
+    const std::vector<const UnixSocket*>& sockets_;
+    std::vector<Displaced>& displaced_;
+    std::map<std::uint32_t, const UnixSocket*> by_inode_;
+    std::map<std::uint32_t, os::UniqueFd> fds_;
+    std::map<std::uint32_t, os::UniqueFd> dead_peers_;  // by the survivor's inode
+    std::map<int, model::SocketOptions> fresh_;         // by type
+    std::map<std::pair<int, std::string>, os::UniqueFd> temporary_;  // listeners that no longer exist
+    std::vector<Displaced> temporary_displaced_;
+};
+
+Result<const model::SocketOptions*> UnixOpener::Work::fresh_options(int type) {
+    const auto known = fresh_.find(type);
+    if (known != fresh_.end()) return &known->second;
+    const os::UniqueFd sample = TRY(os::socket(AF_UNIX, type, 0));
+    const SocketKind kind = {AF_UNIX, type, 0};
+    return &fresh_.emplace(type, TRY(read_socket_options(sample.get(), kind))).first->second;
+}
+
+Result<> UnixOpener::Work::bind_name(int fd, const UnixSocket& socket) {
+    if (socket.name.empty()) return {};
+    const os::SocketAddress address = TRY(address_of(socket.name));
+    if (!has_path(socket.name)) {
+        return with_context(os::bind(fd, address), "@" + socket.name.substr(1));
+    }
+    Displaced displaced = {.path = socket.name, .aside = {}};
+    const auto status = os::fstatat(os::kCwd, socket.name, AT_SYMLINK_NOFOLLOW);
+    if (status) {
+        if (!S_ISSOCK(status->st_mode)) {
+            return fail(Error::invalid(
+                fmt::format("{} is in the way: it is no socket", socket.name)));
+        }
+        displaced.aside = fmt::format("{}.ferry-{}", socket.name, socket.inode);
+        TRY(os::rename(socket.name, displaced.aside));
+    }
+    displaced_.push_back(displaced);
+    TRY(with_context(os::bind(fd, address), socket.name));
+    if (socket.file_mode == 0) return {};
+    TRY(os::chmod(socket.name, socket.file_mode & 07777));
+    return os::chown(socket.name, socket.file_uid, socket.file_gid);
+}
+
+// Listening, bound or plain sockets, and datagram sockets but for unnamed pairs.
+Result<> UnixOpener::Work::open_single(const UnixSocket& socket) {
+    os::UniqueFd opened = TRY(os::socket(AF_UNIX, socket.type, 0));
+    TRY(bind_name(opened.get(), socket));
+    if (socket.state == TCP_LISTEN) {
+        TRY(os::listen(opened.get(), static_cast<int>(socket.backlog)));
+    }
+    fds_[socket.inode] = std::move(opened);
+    return {};
+}
+
+// The socket that connections of this name were accepted from; made for the moment if it is gone.
+Result<int> UnixOpener::Work::listener_for(const UnixSocket& accepted) {
+    for (const UnixSocket* socket : sockets_) {
+        if (socket->state == TCP_LISTEN && socket->type == accepted.type &&
+            socket->name == accepted.name) {
+            return fd(*socket);
+        }
+    }
+    auto& made = temporary_[{accepted.type, accepted.name}];
+    if (!made) {
+        os::UniqueFd opened = TRY(os::socket(AF_UNIX, accepted.type, 0));
+        const std::size_t before = displaced_.size();
+        const auto bound = bind_name(opened.get(), accepted);
+        while (displaced_.size() > before) {
+            temporary_displaced_.push_back(std::move(displaced_.back()));
+            displaced_.pop_back();
+        }
+        TRY(bound);
+        TRY(os::listen(opened.get(), 1));
+        made = std::move(opened);
+    }
+    return made.get();
+}
+
+Result<> UnixOpener::Work::open_accepted_pair(const UnixSocket& client, const UnixSocket& accepted) {
+    const int listener = TRY(listener_for(accepted));
+    os::UniqueFd opened = TRY(os::socket(AF_UNIX, client.type, 0));
+    TRY(bind_name(opened.get(), client));
+    TRY(os::connect(opened.get(), TRY(address_of(accepted.name))));
+    fds_[accepted.inode] = TRY(os::accept(listener));
+    fds_[client.inode] = std::move(opened);
+    return {};
+}
+
+Result<> UnixOpener::Work::open_pair(const UnixSocket& a, const UnixSocket& b) {
+    const bool named = is_connected_stream(a) && (!a.name.empty() || !b.name.empty());
+    if (named) {
+        // With two names, the accepted end is the one that a listener still has.
+        const bool b_has_listener = std::ranges::any_of(sockets_, [&](const UnixSocket* socket) {
+            return socket->state == TCP_LISTEN && socket->name == b.name;
+        });
+        const bool b_accepted = !b.name.empty() && (a.name.empty() || b_has_listener);
+        return b_accepted ? open_accepted_pair(a, b) : open_accepted_pair(b, a);
+    }
+    auto [first, second] = TRY(os::socketpair(AF_UNIX, a.type));
+    TRY(bind_name(first.get(), a));
+    TRY(bind_name(second.get(), b));
+    fds_[a.inode] = std::move(first);
+    fds_[b.inode] = std::move(second);
+    return {};
+}
+
+// Connected once; the peer has closed. What it had sent can still be read.
+Result<> UnixOpener::Work::open_orphan(const UnixSocket& socket) {
+    auto [first, second] = TRY(os::socketpair(AF_UNIX, socket.type));
+    fds_[socket.inode] = std::move(first);
+    dead_peers_[socket.inode] = std::move(second);
+    return {};
+}
+
+Result<> UnixOpener::Work::open_stream(const UnixSocket& socket) {
+    if (fds_.contains(socket.inode)) return {};
+    const UnixSocket* peer = peer_of(socket);
+    if (peer == nullptr) return open_orphan(socket);
+    if (peer == &socket || peer->type != socket.type || fds_.contains(peer->inode)) {
+        return fail(Error::corrupt(fmt::format("unix socket {}: impossible peer", socket.inode)));
+    }
+    return open_pair(socket, *peer);
+}
+
+Result<> UnixOpener::Work::connect_datagram(const UnixSocket& socket) {
+    if (socket.type != SOCK_DGRAM || socket.peer_inode == 0) return {};
+    const UnixSocket* peer = peer_of(socket);
+    const std::string& name = peer != nullptr ? peer->name : socket.peer_name;
+    if (peer != nullptr && name.empty()) return {};  // an unnamed pair, connected from the start
+    return with_context(os::connect(fd(socket), TRY(address_of(name))), "peer of a unix socket");
+}
+
+Result<> UnixOpener::Work::fill(const UnixSocket& socket) {
+    if (socket.receive_queue.empty()) return {};
+    if (const auto dead = dead_peers_.find(socket.inode); dead != dead_peers_.end()) {
+        return send_queue_to(dead->second.get(), socket, nullptr);
+    }
+    const UnixSocket* peer = peer_of(socket);
+    const bool mutual = peer != nullptr && peer->peer_inode == socket.inode;
+    if (mutual) return send_queue_to(fd(*peer), socket, nullptr);
+    // Whoever sent these datagrams is unknown or gone.
+    const os::UniqueFd sender = TRY(os::socket(AF_UNIX, socket.type, 0));
+    const os::SocketAddress address = TRY(address_of(socket.name));
+    return send_queue_to(sender.get(), socket, &address);
+}
+
+Result<> UnixOpener::Work::finish_options(const UnixSocket& socket) {
+    const SocketKind kind = {AF_UNIX, socket.type, 0};
+    const model::SocketOptions& fresh = *TRY(fresh_options(socket.type));
+    const int own = fd(socket);
+    const int size = static_cast<int>(socket.options.send_buffer / 2);
+    TRY(os::setsockopt(own, SOL_SOCKET, SO_SNDBUFFORCE, size));
+    if (socket.options.receive_buffer != fresh.receive_buffer) {
+        const int receive_size = static_cast<int>(socket.options.receive_buffer / 2);
+        TRY(os::setsockopt(own, SOL_SOCKET, SO_RCVBUFFORCE, receive_size));
+    }
+    TRY(apply_socket_options(own, kind, socket.options, fresh));
+    TRY(apply_buffer_locks(own, socket.options));
+    if (socket.shutdown == 0 || dead_peers_.contains(socket.inode)) return {};
+    const auto shut = os::shutdown(own, socket.shutdown - 1);
+    if (!shut && shut.error().code() != ENOTCONN) return shut;
+    return {};
+}
+
+// Their files did not exist at the dump, or were another socket's.
+void UnixOpener::Work::end_temporary_listeners() {
+    temporary_.clear();
+    put_back(temporary_displaced_);
+}
+
+Result<> UnixOpener::Work::run() {
+    const auto is_unnamed_pair = [&](const UnixSocket& socket) {
+        const UnixSocket* peer = peer_of(socket);
+        return socket.type == SOCK_DGRAM && peer != nullptr && peer != &socket &&
+               peer->peer_inode == socket.inode && (socket.name.empty() || peer->name.empty());
+    };
+    for (const UnixSocket* socket : sockets_) {
+        if (fds_.contains(socket->inode) || is_connected_stream(*socket)) continue;
+        if (is_unnamed_pair(*socket)) {
+            TRY(open_pair(*socket, *peer_of(*socket)));
+        } else {
+            TRY(open_single(*socket));
+        }
+    }
+    for (const UnixSocket* socket : sockets_) {
+        if (is_connected_stream(*socket)) TRY(open_stream(*socket));
+    }
+    end_temporary_listeners();
+    for (const UnixSocket* socket : sockets_) TRY(connect_datagram(*socket));
+    for (const UnixSocket* socket : sockets_) TRY(fill(*socket));
+    for (const UnixSocket* socket : sockets_) TRY(finish_options(*socket));
+    return {};
+}
+
+Result<std::map<std::uint32_t, os::UniqueFd>> UnixOpener::open(
+    const std::vector<const UnixSocket*>& sockets) {
+    if (sockets.empty()) return std::map<std::uint32_t, os::UniqueFd>{};
+    Work work(sockets, displaced_);
+    TRY(work.run());
+    return work.take();
+}
+
+void UnixOpener::settle() {
+    for (const Displaced& displaced : displaced_) {
+        if (!displaced.aside.empty()) std::ignore = os::unlinkat(os::kCwd, displaced.aside);
+    }
+    displaced_.clear();
+}
+
+UnixOpener::~UnixOpener() { put_back(displaced_); }
+
+}  // namespace ferry::resources

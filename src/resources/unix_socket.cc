@@ -1,0 +1,220 @@
+#include "resources/unix_socket.h"
+
+#include <linux/unix_diag.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "os/endpoint.h"
+#include "os/socket.h"
+
+namespace ferry::resources {
+namespace {
+
+using model::UnixSocket;
+
+struct DiagAnswer {
+    std::uint8_t state = 0;
+    std::string name;
+    bool has_file = false;
+    std::uint64_t file_inode = 0;
+    std::uint32_t peer_inode = 0;
+    std::uint32_t receive_queue = 0, send_queue = 0;  // listening: pending connections, backlog
+    std::uint8_t shutdown = 0;
+};
+
+// One attribute; false: shorter than its type says.
+bool take_attribute(std::uint16_t type, std::span<const std::byte> payload, DiagAnswer& answer) {
+    switch (type) {
+        case UNIX_DIAG_NAME:
+            answer.name.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
+            // A path may come with its closing NUL; an abstract name begins with one and has no end mark.
+            if (!answer.name.empty() && answer.name.front() != '\0') {
+                answer.name.resize(::strnlen(answer.name.data(), answer.name.size()));
+            }
+            return true;
+        case UNIX_DIAG_VFS: {
+            unix_diag_vfs file = {};
+            answer.has_file = true;
+            const bool good = copy_front(payload, file);
+            answer.file_inode = file.udiag_vfs_ino;
+            return good;
+        }
+        case UNIX_DIAG_PEER: return copy_front(payload, answer.peer_inode);
+        case UNIX_DIAG_RQLEN: {
+            unix_diag_rqlen lengths = {};
+            const bool good = copy_front(payload, lengths);
+            answer.receive_queue = lengths.udiag_rqueue;
+            answer.send_queue = lengths.udiag_wqueue;
+            return good;
+        }
+        case UNIX_DIAG_SHUTDOWN: return copy_front(payload, answer.shutdown);
+        default: return true;
+    }
+}
+
+Result<DiagAnswer> ask(SockDiag& diag, std::uint32_t inode) {
+    unix_diag_req request = {};
+    request.sdiag_family = AF_UNIX;
+    request.udiag_states = ~0u;
+    request.udiag_ino = inode;
+    request.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+    // Any cookie (linux/inet_diag.h, INET_DIAG_NOCOOKIE).
+    request.udiag_cookie[0] = ~0u;
+    request.udiag_cookie[1] = ~0u;
+    DiagAnswer answer;
+    bool good = false;
+    TRY(with_context(
+        diag.ask(std::as_bytes(std::span(&request, 1)), false,
+                 [&](std::span<const std::byte> payload) {
+                     unix_diag_msg message = {};
+                     good = copy_front(payload, message);
+                     if (!good) return;
+                     answer.state = message.udiag_state;
+                     for_each_attribute(payload.subspan(sizeof(message)),
+                                        [&](std::uint16_t type, std::span<const std::byte> value) {
+                                            good = take_attribute(type, value, answer);
+                                            return good;
+                                        });
+                 }),
+        fmt::format("unix socket {}", inode)));
+    if (!good) return fail(Error::corrupt("sock_diag: short answer about a unix socket"));
+    return answer;
+}
+
+bool is_abstract(const std::string& name) { return !name.empty() && name.front() == '\0'; }
+
+std::string shown(const std::string& name) {
+    return is_abstract(name) ? "@" + name.substr(1) : name;
+}
+
+// The socket's file must be the one that stands at its path, or nobody could reach it again.
+Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, UnixSocket& socket) {
+    if (socket.name.empty() || is_abstract(socket.name)) return {};
+    const bool shared = socket.state == TCP_ESTABLISHED && socket.type != SOCK_DGRAM;
+    if (socket.name.front() != '/') {
+        if (shared) return {};
+        return refuse(holder, fmt::format("a unix socket bound to the relative path {}", socket.name));
+    }
+    const auto status = os::fstatat(os::kCwd, socket.name);
+    const bool same = status && answer.has_file &&
+                      static_cast<std::uint32_t>(status->st_ino) ==
+                          static_cast<std::uint32_t>(answer.file_inode);
+    // An accepted connection only carries the name of the listener; its file may be long gone.
+    if (!same && shared) return {};
+    if (!same) {
+        return refuse(holder, fmt::format("a unix socket bound to {}, which was removed or replaced",
+                                          socket.name));
+    }
+    socket.file_mode = status->st_mode;
+    socket.file_uid = status->st_uid;
+    socket.file_gid = status->st_gid;
+    return {};
+}
+
+constexpr std::size_t kMessageMax = 256 * 1024;  // beyond net.core.wmem_max's default of 208 KiB
+
+Result<> peek_queue(int fd, const Holder& holder, UnixSocket& socket) {
+    model::Bytes buffer(kMessageMax);
+    std::size_t total = 0;
+    for (;;) {
+        const auto peeked = os::peek_message(fd, buffer);
+        if (!peeked) {
+            if (peeked.error().code() == EAGAIN) return {};
+            return fail(peeked.error());
+        }
+        if (peeked->carries_rights) {
+            return refuse(holder, "a unix socket with descriptors in flight (SCM_RIGHTS)");
+        }
+        // End of file; an empty datagram is a message.
+        if (peeked->bytes == 0 && socket.type != SOCK_DGRAM) return {};
+        total += peeked->bytes;
+        if (peeked->bytes > buffer.size() || total > limits::kQueueBytesMax) {
+            return refuse(holder, fmt::format("a unix socket with a message of {} bytes", total));
+        }
+        const auto size = static_cast<std::ptrdiff_t>(peeked->bytes);
+        socket.receive_queue.emplace_back(buffer.begin(), buffer.begin() + size);
+    }
+}
+
+// SO_PEEK_OFF moves each peek on to the next message. It is the socket's own state, so it is put back.
+Result<> read_queue(int fd, const Holder& holder, UnixSocket& socket) {
+    const int before = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_PEEK_OFF));
+    constexpr int kStart = 0;
+    TRY(os::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, kStart));
+    const auto peeked = peek_queue(fd, holder, socket);
+    TRY(os::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, before));
+    return peeked;
+}
+
+bool may_have_data(const DiagAnswer& answer, const UnixSocket& socket) {
+    return socket.state != TCP_LISTEN &&
+           (answer.receive_queue > 0 || socket.type == SOCK_DGRAM);
+}
+
+}  // namespace
+
+Result<UnixReader> UnixReader::open() {
+    return UnixReader(TRY(SockDiag::open()));
+}
+
+Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketKind& kind,
+                                     std::uint32_t inode) {
+    const DiagAnswer answer = TRY(ask(diag_, inode));
+    UnixReading reading;
+    UnixSocket& socket = reading.socket;
+    socket.inode = inode;
+    socket.type = kind.type;
+    socket.state = answer.state;
+    socket.name = answer.name;
+    socket.peer_inode = answer.peer_inode;
+    socket.shutdown = answer.shutdown;
+    socket.options = TRY(read_socket_options(fd, kind));
+    TRY(read_file_of_name(holder, answer, socket));
+    if (socket.state == TCP_LISTEN) {
+        socket.backlog = answer.send_queue;
+        if (answer.receive_queue > 0) {
+            reading.busy = fmt::format("{}: {} unix connections were not accepted yet", holder.text(),
+                                       answer.receive_queue);
+        }
+    }
+    if (const auto peer = os::getpeername(fd); peer && socket.peer_inode != 0) {
+        const auto& address = peer->as<sockaddr_un>();
+        const std::size_t size = peer->size - offsetof(sockaddr_un, sun_path);
+        if (peer->size > offsetof(sockaddr_un, sun_path)) {
+            socket.peer_name.assign(address.sun_path, size);
+            if (!is_abstract(socket.peer_name)) {
+                socket.peer_name.resize(::strnlen(address.sun_path, size));
+            }
+        }
+    }
+    if (may_have_data(answer, socket)) TRY(read_queue(fd, holder, socket));
+    return reading;
+}
+
+Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool external) {
+    std::vector<std::uint32_t> inodes;
+    for (const HeldUnixSocket& held : sockets) inodes.push_back(held.socket->inode);
+    std::ranges::sort(inodes);
+    for (const HeldUnixSocket& held : sockets) {
+        const UnixSocket& socket = *held.socket;
+        if (socket.peer_inode == 0 || std::ranges::binary_search(inodes, socket.peer_inode)) continue;
+        const bool reachable = !socket.peer_name.empty() && socket.type == SOCK_DGRAM;
+        if (external && reachable) continue;
+        return refuse(held.holder,
+                      fmt::format("a unix socket whose peer ({}) is outside the tree: {}",
+                                  socket.peer_name.empty() ? "unnamed" : shown(socket.peer_name),
+                                  reachable ? "close it, or use --ext-unix-sk" : "close it"));
+    }
+    return {};
+}
+
+}  // namespace ferry::resources

@@ -1,0 +1,71 @@
+// Unix domain sockets: pairs, bound and abstract names, listeners, datagrams, queued data.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "model/files.h"
+#include "os/fd.h"
+#include "resources/descriptions.h"
+#include "resources/sock_diag.h"
+#include "resources/socket_options.h"
+
+namespace ferry::resources {
+
+struct UnixReading {
+    model::UnixSocket socket;
+    std::string busy;  // see CollectedFiles::busy
+};
+
+// Reads sockets through sock_diag (NETLINK_SOCK_DIAG) and duplicates.
+class UnixReader {
+  public:
+    static Result<UnixReader> open();
+    // Refused by name: names relative to a directory, a bound path that is gone, descriptors in flight.
+    // Queued data is read without being consumed.
+    Result<UnixReading> read(int fd, const Holder& holder, const SocketKind& kind,
+                             std::uint32_t inode);
+
+  private:
+    explicit UnixReader(SockDiag diag) : diag_(std::move(diag)) {}
+    SockDiag diag_;
+};
+
+// Every peer must be in the tree; refused by name otherwise, but for named peers where `external` is set.
+struct HeldUnixSocket {
+    Holder holder;
+    const model::UnixSocket* socket = nullptr;
+};
+Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool external);
+
+// Opens all unix sockets of a checkpoint together, because they refer to each other. A socket file that
+// stands at a bound path is moved aside; settle() removes it, the destructor without settle() puts it
+// back.
+class UnixOpener {
+  public:
+    UnixOpener() = default;
+    UnixOpener(UnixOpener&& other) noexcept : displaced_(std::exchange(other.displaced_, {})) {}
+    UnixOpener& operator=(UnixOpener&&) = delete;
+    UnixOpener(const UnixOpener&) = delete;
+    UnixOpener& operator=(const UnixOpener&) = delete;
+    ~UnixOpener();
+
+    // By inode.
+    Result<std::map<std::uint32_t, os::UniqueFd>> open(
+        const std::vector<const model::UnixSocket*>& sockets);
+    void settle();
+
+  private:
+    struct Displaced {
+        std::string path, aside;  // aside is empty where nothing stood
+    };
+    class Work;
+    static void put_back(std::vector<Displaced>& displaced);
+    std::vector<Displaced> displaced_;
+};
+
+}  // namespace ferry::resources
