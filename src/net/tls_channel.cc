@@ -65,6 +65,7 @@ struct TlsChannel::State {
     Result<> flush(Deadline deadline);
     Result<> handshake(const std::string& expected, Deadline deadline);
     Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
+    Result<> read_greeting(std::span<std::byte> rest, const std::string& expected, Deadline deadline);
     Result<> encrypt(std::span<const std::byte> data);
     Result<> encrypt_record();
     [[nodiscard]] Deadline idle() const { return Deadline::after(idle_timeout); }
@@ -204,44 +205,69 @@ Result<os::UniqueFd> connect_to(const os::SocketAddress& address, const std::str
     return socket;
 }
 
+Result<os::UniqueFd> connect_any(const Endpoint& to, Deadline deadline, int interrupt) {
+    const std::string peer = to.to_string();
+    Result<os::UniqueFd> socket = fail(Error::invalid(peer + ": no address"));
+    for (const os::SocketAddress& address : TRY(os::resolve(to.host, to.port))) {
+        socket = connect_to(address, peer, deadline, interrupt);
+        if (socket || deadline.passed()) break;
+    }
+    return socket;
+}
+
 }  // namespace
+
+// Reads what the accepting side sends first; before that the peer has not judged our certificate.
+Result<> TlsChannel::State::read_greeting(std::span<std::byte> rest, const std::string& expected,
+                                          Deadline deadline) {
+    while (!rest.empty()) {
+        ERR_clear_error();
+        std::size_t n = 0;
+        const int result = SSL_read_ex(ssl.get(), rest.data(), rest.size(), &n);
+        rest = rest.subspan(n);
+        if (result == 1) continue;
+        if (SSL_get_error(ssl.get(), result) != SSL_ERROR_WANT_READ) {
+            if (auto failure = socket.take_failure()) {
+                return fail(std::move(*failure).context(peer + ": in the handshake"));
+            }
+            return fail(handshake_error(ssl.get(), peer, expected));
+        }
+        TRY(wait(POLLIN, deadline));
+    }
+    return {};
+}
 
 Result<TlsChannel> TlsChannel::connect(const TlsContext& context, const Endpoint& to,
                                        const std::string& expected_peer, Deadline deadline,
                                        int interrupt) {
     const std::string peer = to.to_string();
-    const auto addresses = TRY(os::resolve(to.host, to.port));
-    Result<os::UniqueFd> socket = fail(Error::invalid(peer + ": no address"));
-    for (const os::SocketAddress& address : addresses) {
-        socket = connect_to(address, peer, deadline, interrupt);
-        if (socket || deadline.passed()) break;
-    }
+    os::UniqueFd socket = TRY(connect_any(to, deadline, interrupt));
     SslOwner ssl = TRY(new_ssl(context, expected_peer));
     SSL_set_connect_state(ssl.get());
-    auto state = std::make_unique<State>(TRY(std::move(socket)), std::move(ssl), peer);
+    auto state = std::make_unique<State>(std::move(socket), std::move(ssl), peer);
     state->interrupt = interrupt;
     TRY(state->handshake(expected_peer, deadline));
-
     std::array<char, kGreeting.size()> greeting = {};
-    std::span<std::byte> rest = std::as_writable_bytes(std::span(greeting));
-    while (!rest.empty()) {
-        ERR_clear_error();
-        std::size_t n = 0;
-        const int result = SSL_read_ex(state->ssl.get(), rest.data(), rest.size(), &n);
-        rest = rest.subspan(n);
-        if (result == 1) continue;
-        if (SSL_get_error(state->ssl.get(), result) != SSL_ERROR_WANT_READ) {
-            if (auto failure = state->socket.take_failure()) {
-                return fail(std::move(*failure).context(peer + ": in the handshake"));
-            }
-            return fail(handshake_error(state->ssl.get(), peer, expected_peer));
-        }
-        TRY(state->wait(POLLIN, deadline));
-    }
+    TRY(state->read_greeting(std::as_writable_bytes(std::span(greeting)), expected_peer, deadline));
     if (std::string_view(greeting.data(), greeting.size()) != kGreeting) {
         return fail(Error::peer(peer + ": it speaks another version of the data protocol"));
     }
     return TlsChannel(std::move(state));
+}
+
+Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
+                            const std::string& expected_peer, Deadline deadline) {
+    os::UniqueFd socket = TRY(connect_any(to, deadline, -1));
+    SslOwner ssl = TRY(new_ssl(context, expected_peer));
+    SSL_set_connect_state(ssl.get());
+    // RFC 7301: a length byte before each name.
+    constexpr std::array<unsigned char, 3> kHttp2 = {2, 'h', '2'};
+    CHECK(SSL_set_alpn_protos(ssl.get(), kHttp2.data(), kHttp2.size()) == 0);
+    TlsChannel::State state(std::move(socket), std::move(ssl), to.to_string());
+    TRY(state.handshake(expected_peer, deadline));
+    // An HTTP/2 server speaks first: its SETTINGS frame (RFC 9113, 3.4).
+    std::byte first{};
+    return state.read_greeting(std::span(&first, 1), expected_peer, deadline);
 }
 
 Result<TlsChannel> TlsChannel::accept(const TlsContext& context, os::UniqueFd socket,

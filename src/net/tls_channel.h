@@ -56,6 +56,11 @@ class TlsContext {
     std::unique_ptr<State> state_;
 };
 
+// Whether `to` is an agent's control port that accepts our certificate and whose own is right; the same
+// errors as TlsChannel::connect. gRPC's own words for these cases help nobody.
+Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
+                            const std::string& expected_peer, Deadline deadline);
+
 class TlsChannel {
   public:
     // Connects, shakes hands and waits until the peer has accepted our certificate. `expected_peer`
@@ -104,6 +109,8 @@ class TlsChannel {
 
   private:
     struct State;
+    friend Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
+                                       const std::string& expected_peer, Deadline deadline);
     explicit TlsChannel(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
 };

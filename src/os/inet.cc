@@ -82,6 +82,16 @@ Result<SocketAddress> getsockname(int socket) {
     return address;
 }
 
+Result<std::string> to_string(const SocketAddress& address) {
+    char host[NI_MAXHOST] = {};
+    char port[NI_MAXSERV] = {};
+    const int result = ::getnameinfo(address.raw(), address.size, host, sizeof(host), port,
+                                     sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
+    if (result != 0) return fail(Error::invalid(::gai_strerror(result)));
+    return address.family() == AF_INET6 ? fmt::format("[{}]:{}", host, port)
+                                        : fmt::format("{}:{}", host, port);
+}
+
 Result<int> poll(std::span<pollfd> fds, int timeout_ms) {
     const int ready = ::poll(fds.data(), fds.size(), timeout_ms);
     if (ready >= 0) return ready;

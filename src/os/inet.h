@@ -39,6 +39,8 @@ Result<> listen(int socket, int backlog);
 // The accepted socket is close-on-exec and has the given SOCK_NONBLOCK or 0.
 Result<UniqueFd> accept4(int socket, int flags);
 Result<SocketAddress> getsockname(int socket);
+// "10.0.0.2:80" or "[fe80::1]:80" (getnameinfo(3), numeric).
+Result<std::string> to_string(const SocketAddress& address);
 
 // Interrupted by a signal counts as nothing ready (0). Negative descriptors are skipped.
 Result<int> poll(std::span<pollfd> fds, int timeout_ms);

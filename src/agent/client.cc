@@ -1,0 +1,285 @@
+#include "agent/client.h"
+
+#include <grpcpp/grpcpp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+
+#include <fmt/format.h>
+
+#include "agent/agent.grpc.pb.h"
+#include "agent/wire_convert.h"
+#include "os/inet.h"
+#include "os/socket.h"
+
+namespace ferry::agent {
+namespace {
+
+// Calls that only ask. Prepare starts a worker, Abort waits for a roll-back.
+constexpr std::chrono::seconds kAskTimeout{5};
+constexpr std::chrono::seconds kPrepareTimeout{15};
+
+void set_timeout(grpc::ClientContext& context, std::chrono::seconds timeout) {
+    context.set_deadline(std::chrono::system_clock::now() + timeout);
+}
+
+Error error_of(const grpc::Status& status, const std::string& whom) {
+    switch (status.error_code()) {
+        case grpc::StatusCode::UNAVAILABLE:
+            return Error::gone(fmt::format("{}: the agent is gone", whom));
+        case grpc::StatusCode::DEADLINE_EXCEEDED:
+            return Error::system(ETIMEDOUT, fmt::format("{}: no answer", whom));
+        case grpc::StatusCode::UNIMPLEMENTED:
+            return Error::peer(fmt::format("{}: it does not know this call; another version?", whom));
+        case grpc::StatusCode::CANCELLED:
+            return Error::aborted("cancelled");
+        case grpc::StatusCode::INVALID_ARGUMENT:
+            return Error::invalid(status.error_message());
+        default:
+            return Error::peer(fmt::format("{}: {}", whom, status.error_message()));
+    }
+}
+
+grpc::ChannelArguments channel_arguments() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    // Each client has a connection of its own, which ends with it.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return arguments;
+}
+
+// Tells an agent that is not there from one that we may not ask, before gRPC wraps it in its own words.
+Result<> check_socket(const std::string& path) {
+    os::SocketAddress address;
+    auto* unix_address = reinterpret_cast<sockaddr_un*>(&address.storage);
+    unix_address->sun_family = AF_UNIX;
+    if (path.size() >= sizeof(unix_address->sun_path)) {
+        return fail(Error::invalid(fmt::format("{}: too long for a socket", path)));
+    }
+    std::memcpy(unix_address->sun_path, path.c_str(), path.size() + 1);
+    address.size = sizeof(sockaddr_un);
+    const os::UniqueFd socket = TRY(os::socket(AF_UNIX, SOCK_STREAM, 0));
+    const auto connected = os::connect(socket.get(), address);
+    if (connected) return {};
+    const int code = connected.error().code();
+    if (code == ENOENT || code == ECONNREFUSED) {
+        return fail(Error::system(code, fmt::format("no agent on {} (is ferryd running?)", path)));
+    }
+    return fail(Error::system(code, path));
+}
+
+}  // namespace
+
+void allow_only_tls13_in_grpc() {
+    // Neither side of ours has a pre-shared key, so no connection can use this.
+    ::setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1);
+}
+
+struct ControlClient::State {
+    std::string socket;
+    std::unique_ptr<v1::Control::Stub> stub;
+};
+
+ControlClient::ControlClient(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ControlClient::ControlClient(ControlClient&&) noexcept = default;
+ControlClient& ControlClient::operator=(ControlClient&&) noexcept = default;
+ControlClient::~ControlClient() = default;
+
+Result<ControlClient> ControlClient::connect(const std::string& socket) {
+    TRY(check_socket(socket));
+    auto state = std::make_unique<State>();
+    state->socket = socket;
+    const auto channel = grpc::CreateCustomChannel(
+        "unix:" + socket, grpc::InsecureChannelCredentials(), channel_arguments());
+    state->stub = v1::Control::NewStub(channel);
+    return ControlClient(std::move(state));
+}
+
+Result<AgentIdentity> ControlClient::ping() {
+    grpc::ClientContext context;
+    set_timeout(context, kAskTimeout);
+    v1::PingReply reply;
+    const auto status = state_->stub->Ping(&context, v1::PingRequest(), &reply);
+    if (!status.ok()) return fail(error_of(status, state_->socket));
+    return from_wire(reply);
+}
+
+Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watcher& watcher) {
+    v1::MigrateRequest request;
+    request.set_service(order.service);
+    request.set_to(order.destination);
+    request.set_max_downtime_ms(static_cast<std::uint32_t>(order.max_downtime.count()));
+    request.set_max_rounds(order.max_rounds);
+    request.set_timeout_s(static_cast<std::uint32_t>(order.timeout.count()));
+    request.set_shell_job(order.shell_job);
+    grpc::ClientContext context;
+    const auto stream = state_->stub->Migrate(&context, request);
+    std::optional<SessionInfo> last;
+    v1::MigrateEvent event;
+    while (stream->Read(&event)) {
+        if (event.has_started()) {
+            watcher.started(TRY(from_wire(event.started())));
+        } else if (event.has_progress()) {
+            watcher.progress(from_wire(event.progress()));
+        } else if (event.has_finished()) {
+            last = TRY(from_wire(event.finished()));
+        }
+    }
+    const auto status = stream->Finish();
+    if (last) return std::move(*last);
+    if (status.ok()) return fail(Error::peer("the agent said nothing of the session's end"));
+    return fail(error_of(status, state_->socket));
+}
+
+Result<ControlClient::Sessions> ControlClient::status() {
+    grpc::ClientContext context;
+    set_timeout(context, kAskTimeout);
+    v1::SessionList reply;
+    const auto status = state_->stub->Status(&context, v1::StatusRequest(), &reply);
+    if (!status.ok()) return fail(error_of(status, state_->socket));
+    Sessions answer{.agent = from_wire(reply.agent()), .sessions = {}};
+    for (const v1::Session& session : reply.sessions()) {
+        answer.sessions.push_back(TRY(from_wire(session)));
+    }
+    return answer;
+}
+
+Result<std::vector<SessionInfo>> ControlClient::history(unsigned limit) {
+    grpc::ClientContext context;
+    set_timeout(context, kAskTimeout);
+    v1::HistoryRequest request;
+    request.set_limit(limit);
+    v1::SessionList reply;
+    const auto status = state_->stub->History(&context, request, &reply);
+    if (!status.ok()) return fail(error_of(status, state_->socket));
+    std::vector<SessionInfo> sessions;
+    for (const v1::Session& session : reply.sessions()) {
+        sessions.push_back(TRY(from_wire(session)));
+    }
+    return sessions;
+}
+
+Result<SessionInfo> ControlClient::abort(const std::string& session) {
+    grpc::ClientContext context;
+    v1::AbortRequest request;
+    request.set_session(session);
+    v1::Session reply;
+    const auto status = state_->stub->Abort(&context, request, &reply);
+    if (!status.ok()) return fail(error_of(status, state_->socket));
+    return from_wire(reply);
+}
+
+struct PeerClient::State {
+    std::string peer;
+    std::unique_ptr<v1::Peer::Stub> stub;
+};
+
+PeerClient::PeerClient(std::unique_ptr<State> state) : state_(std::move(state)) {}
+PeerClient::PeerClient(PeerClient&&) noexcept = default;
+PeerClient& PeerClient::operator=(PeerClient&&) noexcept = default;
+PeerClient::~PeerClient() = default;
+
+Result<PeerClient> PeerClient::connect(const net::TlsIdentity& identity, const PeerAgent& peer,
+                                       net::Deadline deadline) {
+    const auto context = TRY(net::TlsContext::load(identity));
+    TRY(net::probe_control_port(context, peer.at, peer.name, deadline));
+    grpc::SslCredentialsOptions options;
+    options.pem_root_certs = TRY(os::read_file(identity.ca));
+    options.pem_cert_chain = TRY(os::read_file(identity.certificate));
+    options.pem_private_key = TRY(os::read_file(identity.key));
+    grpc::ChannelArguments arguments = channel_arguments();
+    arguments.SetSslTargetNameOverride(peer.name);
+    // Resolved the way the data connection is, not by gRPC's own resolver.
+    const os::SocketAddress address = TRY(os::resolve(peer.at.host, peer.at.port)).front();
+    auto state = std::make_unique<State>();
+    state->peer = peer.at.to_string();
+    const std::string target = fmt::format(
+        "{}:{}", address.family() == AF_INET6 ? "ipv6" : "ipv4", TRY(os::to_string(address)));
+    state->stub = v1::Peer::NewStub(
+        grpc::CreateCustomChannel(target, grpc::SslCredentials(options), arguments));
+    return PeerClient(std::move(state));
+}
+
+Result<AgentIdentity> PeerClient::ping() {
+    grpc::ClientContext context;
+    set_timeout(context, kAskTimeout);
+    v1::PingReply reply;
+    const auto status = state_->stub->Ping(&context, v1::PingRequest(), &reply);
+    if (!status.ok()) return fail(error_of(status, state_->peer));
+    return from_wire(reply);
+}
+
+Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
+    grpc::ClientContext context;
+    set_timeout(context, kPrepareTimeout);
+    v1::PrepareRequest request;
+    request.set_protocol(order.protocol);
+    request.set_session(order.session);
+    request.set_service(order.service);
+    request.set_destination(order.destination);
+    request.set_control_host(order.control_host);
+    request.set_control_port(order.control_port);
+    v1::PrepareReply reply;
+    const auto status = state_->stub->Prepare(&context, request, &reply);
+    if (!status.ok()) return fail(error_of(status, state_->peer));
+    if (reply.data_port() == 0 || reply.data_port() > 65535) {
+        return fail(Error::corrupt(fmt::format("{}: it names no data port", state_->peer)));
+    }
+    return Prepared{.data_address = reply.data_address(),
+                    .data_port = static_cast<std::uint16_t>(reply.data_port())};
+}
+
+namespace {
+
+template <class Call>
+Result<migrate::SessionState> ask_state(const std::string& session, const std::string& peer, Call call) {
+    grpc::ClientContext context;
+    set_timeout(context, kAskTimeout);
+    v1::OutcomeRequest request;
+    request.set_session(session);
+    v1::OutcomeReply reply;
+    const grpc::Status status = call(&context, request, &reply);
+    if (!status.ok()) return fail(error_of(status, peer));
+    if (const auto state = migrate::session_state_from(reply.state())) return *state;
+    return fail(Error::corrupt(fmt::format("{}: it names an unknown state", peer)));
+}
+
+}  // namespace
+
+Result<migrate::SessionState> PeerClient::outcome(const std::string& session) {
+    return ask_state(session, state_->peer, [&](auto... arguments) {
+        return state_->stub->Outcome(arguments...);
+    });
+}
+
+Result<migrate::SessionState> PeerClient::cancel(const std::string& session) {
+    return ask_state(session, state_->peer, [&](auto... arguments) {
+        return state_->stub->Cancel(arguments...);
+    });
+}
+
+int run_outcome_query(const std::vector<std::string>& arguments) {
+    const auto query = [&]() -> Result<migrate::SessionState> {
+        if (arguments.size() != 7) return fail(Error::invalid("seven arguments are needed"));
+        unsigned port = 0;
+        std::from_chars(arguments[4].data(), arguments[4].data() + arguments[4].size(), port);
+        const net::TlsIdentity identity = {
+            .ca = arguments[0], .certificate = arguments[1], .key = arguments[2]};
+        const PeerAgent peer = {.at = {.host = arguments[3], .port = static_cast<std::uint16_t>(port)},
+                                .name = arguments[5]};
+        PeerClient client =
+            TRY(PeerClient::connect(identity, peer, net::Deadline::after(std::chrono::seconds(4))));
+        return client.outcome(arguments[6]);
+    };
+    const auto state = query();
+    fmt::print("{}", state ? migrate::name_of(*state) : state.error().message());
+    return state ? 0 : 1;
+}
+
+}  // namespace ferry::agent

@@ -1,0 +1,85 @@
+// The calling side of the control protocol. Blocking; gRPC stays inside client.cc.
+//
+// Errors are one clear line. Of a host: what TlsChannel::connect tells (nobody listens, no agent, a
+// foreign certificate, ...). Of our own agent: that there is none on the socket. Error::Kind::Peer: the
+// agent answered with a refusal.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "agent/orders.h"
+#include "agent/session_info.h"
+#include "agent/worker_message.h"
+#include "base/error.h"
+#include "net/tls_channel.h"
+
+namespace ferry::agent {
+
+// To the agent of this host, over its Unix socket. One call at a time, but abort() and cancel() may be
+// called from another thread while migrate() runs.
+class ControlClient {
+  public:
+    static Result<ControlClient> connect(const std::string& socket);
+    ControlClient(ControlClient&&) noexcept;
+    ControlClient& operator=(ControlClient&&) noexcept;
+    ~ControlClient();
+
+    Result<AgentIdentity> ping();
+    // `started` is called once with the new session, `progress` as it goes on. Returns the session's end,
+    // which may be a failure (SessionInfo::error). An Error means that the session never began, or
+    // (Gone) that the agent died and nobody here knows the outcome.
+    struct Watcher {
+        std::function<void(const SessionInfo&)> started;
+        std::function<void(const migrate::Progress&)> progress;
+    };
+    Result<SessionInfo> migrate(const MigrateOrder& order, const Watcher& watcher);
+    struct Sessions {
+        AgentIdentity agent;
+        std::vector<SessionInfo> sessions;
+    };
+    Result<Sessions> status();
+    Result<std::vector<SessionInfo>> history(unsigned limit);
+    // Returns the session as it ended.
+    Result<SessionInfo> abort(const std::string& session);
+
+  private:
+    struct State;
+    explicit ControlClient(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+// To the agent of another host, over TCP with mutual TLS 1.3.
+class PeerClient {
+  public:
+    // Probes the connection, so that later calls fail only for what they are about.
+    static Result<PeerClient> connect(const net::TlsIdentity& identity, const PeerAgent& peer,
+                                      net::Deadline deadline);
+    PeerClient(PeerClient&&) noexcept;
+    PeerClient& operator=(PeerClient&&) noexcept;
+    ~PeerClient();
+
+    Result<AgentIdentity> ping();
+    Result<Prepared> prepare(const PrepareOrder& order);
+    Result<migrate::SessionState> outcome(const std::string& session);
+    Result<migrate::SessionState> cancel(const std::string& session);
+
+  private:
+    struct State;
+    explicit PeerClient(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+// For `ferryd query-outcome CA CERTIFICATE KEY HOST PORT NAME SESSION`: prints the state's name, or why
+// there is none. Returns the exit status.
+int run_outcome_query(const std::vector<std::string>& arguments);
+
+// gRPC 1.51 has no setting for the lowest TLS version, but reads the cipher list for TLS 1.2 and below
+// from the environment. A list without a usable cipher leaves TLS 1.3 alone. To be called by main before
+// there are threads and before the first use of gRPC.
+void allow_only_tls13_in_grpc();
+
+}  // namespace ferry::agent

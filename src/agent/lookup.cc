@@ -1,0 +1,93 @@
+#include "agent/lookup.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "os/fd.h"
+
+namespace ferry::agent {
+namespace {
+
+struct Process {
+    pid_t parent = 0;
+    std::string name;
+};
+
+std::optional<pid_t> number(std::string_view text) {
+    pid_t value = 0;
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (code != std::errc() || end != text.data() + text.size() || value <= 0) return std::nullopt;
+    return value;
+}
+
+// From /proc/PID/stat: "PID (comm) S PPID ...", where comm may contain anything (proc(5)).
+std::optional<Process> parse_stat(std::string_view stat) {
+    const auto open = stat.find('(');
+    const auto close = stat.rfind(')');
+    if (open == std::string_view::npos || close == std::string_view::npos || close < open) {
+        return std::nullopt;
+    }
+    const std::string_view rest = stat.substr(close + 1);  // " S PPID ..."
+    if (rest.size() < 4) return std::nullopt;
+    const std::string_view tail = rest.substr(3);
+    const auto parent = tail.substr(0, tail.find(' '));
+    return Process{.parent = number(parent).value_or(0),
+                   .name = std::string(stat.substr(open + 1, close - open - 1))};
+}
+
+Result<std::map<pid_t, Process>> all_processes() {
+    std::map<pid_t, Process> processes;
+    for (const std::string& entry : TRY(os::list_directory(os::kCwd, "/proc"))) {
+        const auto pid = number(entry);
+        if (!pid) continue;
+        // One that has ended meanwhile is simply not there.
+        const auto stat = os::read_file(fmt::format("/proc/{}/stat", *pid));
+        if (!stat) continue;
+        if (auto process = parse_stat(*stat)) processes.emplace(*pid, std::move(*process));
+    }
+    return processes;
+}
+
+bool has_matching_ancestor(const std::map<pid_t, Process>& all, pid_t pid, const std::string& name) {
+    // Parents are read one after the other, so a reused pid could close a circle: bounded.
+    auto found = all.find(pid);
+    for (std::size_t steps = 0; found != all.end() && steps < all.size(); ++steps) {
+        found = all.find(found->second.parent);
+        if (found != all.end() && found->second.name == name) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+Result<Pid> find_service(const std::string& text) {
+    if (text.empty()) return fail(Error::invalid("no service given"));
+    const auto all = TRY(all_processes());
+    if (const auto pid = number(text)) {
+        if (all.contains(*pid)) return Pid{*pid};
+        return fail(Error::gone(fmt::format("there is no process {}", *pid)));
+    }
+    // The kernel keeps 15 bytes of a name.
+    const std::string name = text.substr(0, 15);
+    std::vector<pid_t> roots;
+    for (const auto& [pid, process] : all) {
+        if (process.name == name && !has_matching_ancestor(all, pid, name)) roots.push_back(pid);
+    }
+    if (roots.empty()) return fail(Error::gone(fmt::format("there is no process named {}", text)));
+    if (roots.size() == 1) return Pid{roots.front()};
+    std::string candidates;
+    for (const pid_t pid : roots) {
+        std::string command = os::read_file(fmt::format("/proc/{}/cmdline", pid)).value_or("");
+        std::ranges::replace(command, '\0', ' ');
+        candidates += fmt::format("{}{} ({})", candidates.empty() ? "" : ", ", pid,
+                                  command.substr(0, command.find_last_not_of(' ') + 1));
+    }
+    return fail(Error::invalid(fmt::format("{} is ambiguous; say which: {}", text, candidates)));
+}
+
+}  // namespace ferry::agent

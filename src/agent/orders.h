@@ -1,0 +1,46 @@
+// What people and peers ask of an agent, as plain values: the same for the server, which gets them from
+// gRPC, and for the clients.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace ferry::agent {
+
+// The control protocol between agents. Agents of different numbers do not work together (I8).
+inline constexpr std::uint32_t kControlProtocol = 1;
+inline constexpr const char* kVersion = "0.1.0";
+inline constexpr const char* kControlSocket = "/run/ferry/ferryd.sock";
+
+struct AgentIdentity {
+    std::string name;
+    std::string version;
+    std::uint32_t protocol = 0;
+};
+
+struct MigrateOrder {
+    std::string service;      // a pid or a name
+    std::string destination;  // HOST[:PORT]
+    std::chrono::milliseconds max_downtime{50};
+    unsigned max_rounds = 30;
+    std::chrono::seconds timeout{0};  // 0: none
+    bool shell_job = false;
+};
+
+struct PrepareOrder {
+    std::uint32_t protocol = kControlProtocol;
+    std::string session;
+    std::string service;
+    std::string source;        // from the certificate of the caller, never from the message
+    std::string destination;   // the name by which the source knows this host
+    std::string control_host;  // where the source's agent answers
+    std::uint16_t control_port = 0;
+};
+
+struct Prepared {
+    std::string data_address;  // empty: the address by which the control connection was made
+    std::uint16_t data_port = 0;
+};
+
+}  // namespace ferry::agent

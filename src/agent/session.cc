@@ -1,0 +1,158 @@
+#include "agent/session.h"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "os/inet.h"
+#include "os/socket.h"
+#include "os/spawn.h"
+
+namespace ferry::agent {
+
+using migrate::SessionState;
+
+Result<SessionInfo> conclude_session(const SessionInfo& last_known, const SessionStore& store,
+                                     History& history) {
+    SessionInfo info = TRY(store.read(last_known.id)).value_or(last_known);
+    if (info.finished_ms == 0) {
+        info.finished_ms = now_ms();
+        if (info.error.empty()) info.error = "the session's worker died";
+    }
+    // A dead worker's stubs died with it, and its source tree runs on: nothing can be decided any more.
+    if (info.state == SessionState::Precopy || info.state == SessionState::Ready) {
+        info.state = SessionState::Aborted;
+    }
+    // In this order, so that at every moment one of the two knows.
+    TRY(history.add(info));
+    TRY(store.remove(info.id));
+    return info;
+}
+
+Result<std::shared_ptr<Session>> Session::start(const WorkerSetup& setup, const SessionStore& store,
+                                                History& history) {
+    std::shared_ptr<Session> session(new Session(setup.info, store, history));
+    auto lock = TRY(store.try_lock(setup.info.id));
+    if (!lock) return fail(Error::invalid(fmt::format("session {} exists", setup.info.id)));
+    TRY(store.write(setup.info));
+    auto [ours, theirs] = TRY(os::socketpair(AF_UNIX, SOCK_SEQPACKET));
+    TRY(os::send_with_fds(ours.get(), os::as_bytes(to_json(setup)), {}));
+    auto worker = os::spawn({.path = "/proc/self/exe",
+                             .arguments = {"ferryd", kWorkerVerb, setup.info.id},
+                             .descriptors = {{theirs.get(), kWorkerControlFd},
+                                             {lock->get(), kWorkerLockFd}},
+                             .own_group = true});
+    if (!worker) {
+        std::ignore = store.remove(setup.info.id);
+        return fail(std::move(worker.error()).context("starting a worker"));
+    }
+    session->control_ = std::move(ours);
+    session->worker_ = *worker;
+    session->listener_ = std::thread([raw = session.get()] { raw->listen(); });
+    return session;
+}
+
+Session::~Session() {
+    if (listener_.joinable()) listener_.join();
+}
+
+SessionInfo Session::info() const {
+    const std::lock_guard lock(mutex_);
+    return info_;
+}
+
+bool Session::finished() const {
+    const std::lock_guard lock(mutex_);
+    return finished_;
+}
+
+void Session::abort() {
+    // One packet is enough: the worker never reads it.
+    const auto sent = os::send_some(control_.get(), os::as_bytes("abort"));
+    if (!sent) log_debug("session {}: abort: {}", info_.id, sent.error().message());
+}
+
+bool Session::wait_finished(std::chrono::milliseconds timeout) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, timeout, [&] { return finished_; });
+}
+
+bool Session::wait_news(std::uint64_t& seen, std::chrono::milliseconds timeout) {
+    std::unique_lock lock(mutex_);
+    const bool any = changed_.wait_for(lock, timeout, [&] { return news_ != seen; });
+    seen = news_;
+    return any;
+}
+
+Result<std::uint16_t> Session::wait_port(std::chrono::milliseconds timeout) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, timeout, [&] { return finished_ || port_.has_value(); });
+    if (port_) return *port_;
+    return fail(Error::peer(info_.error.empty() ? "the worker does not listen" : info_.error));
+}
+
+void Session::take(const WorkerEvent& event) {
+    const std::lock_guard lock(mutex_);
+    switch (event.kind) {
+        case WorkerEvent::Kind::Progress:
+            info_.progress = event.progress;
+            break;
+        case WorkerEvent::Kind::State:
+            info_.state = event.state;
+            break;
+        case WorkerEvent::Kind::Listening:
+            port_ = event.port;
+            break;
+        case WorkerEvent::Kind::Finished:
+            info_.report = event.report;
+            info_.error = event.error;
+            break;
+    }
+    ++news_;
+    changed_.notify_all();
+}
+
+void Session::listen() {
+    std::vector<std::byte> packet(kWorkerPacketBytesMax);
+    for (;;) {
+        const auto received = os::receive_with_fds(control_.get(), packet);
+        if (!received || received->bytes == 0) break;
+        const auto event = worker_event_from_json(
+            std::string(reinterpret_cast<const char*>(packet.data()), received->bytes));
+        if (event) {
+            take(*event);
+        } else {
+            log_warn("session {}: {}", info_.id, event.error().describe());
+        }
+    }
+    conclude();
+}
+
+void Session::conclude() {
+    const auto status = os::wait_child(worker_);
+    const SessionInfo known = info();
+    auto concluded = conclude_session(known, store_, history_);
+    if (!concluded) log_error("session {}: {}", known.id, concluded.error().describe());
+    const std::lock_guard lock(mutex_);
+    if (concluded) {
+        concluded->progress = info_.progress;
+        info_ = std::move(*concluded);
+    }
+    if (status && WIFSIGNALED(*status)) {
+        log_warn("session {}: the worker was killed by signal {}", info_.id, WTERMSIG(*status));
+    }
+    log_info("session {}: {} {} -> {}: {}{}{}", info_.id, info_.service, info_.source,
+             info_.destination, migrate::name_of(info_.state), info_.error.empty() ? "" : ": ",
+             info_.error);
+    finished_ = true;
+    ++news_;
+    changed_.notify_all();
+}
+
+}  // namespace ferry::agent

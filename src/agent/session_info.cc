@@ -1,0 +1,77 @@
+#include "agent/session_info.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "os/fd.h"
+
+namespace ferry::agent {
+
+const char* name_of(Role role) { return role == Role::Source ? "source" : "destination"; }
+
+std::int64_t now_ms() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+Result<std::string> new_session_id() {
+    std::array<std::byte, 16> random = {};
+    const os::UniqueFd source = TRY(os::open("/dev/urandom", O_RDONLY));
+    TRY(os::read_all(source.get(), random));
+    std::string id;
+    for (const std::byte b : random) id += fmt::format("{:02x}", std::to_integer<unsigned>(b));
+    return id;
+}
+
+bool is_session_id(const std::string& id) {
+    return id.size() == 32 && std::ranges::all_of(id, [](char c) {
+               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+           });
+}
+
+std::string to_json(const SessionInfo& info) {
+    const nlohmann::json json = {
+        {"session", info.id},
+        {"role", name_of(info.role)},
+        {"service", info.service},
+        {"source", info.source},
+        {"destination", info.destination},
+        {"state", migrate::name_of(info.state)},
+        {"error", info.error},
+        {"started_ms", info.started_ms},
+        {"finished_ms", info.finished_ms},
+        {"report", info.report},
+    };
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Result<SessionInfo> session_info_from_json(const std::string& text) {
+    try {
+        const auto json = nlohmann::json::parse(text);
+        SessionInfo info;
+        json.at("session").get_to(info.id);
+        info.role = json.at("role") == "source" ? Role::Source : Role::Destination;
+        json.at("service").get_to(info.service);
+        json.at("source").get_to(info.source);
+        json.at("destination").get_to(info.destination);
+        const auto state = migrate::session_state_from(json.at("state").get<std::string>());
+        if (!state) return fail(Error::corrupt("session file: unknown state"));
+        info.state = *state;
+        json.at("error").get_to(info.error);
+        json.at("started_ms").get_to(info.started_ms);
+        json.at("finished_ms").get_to(info.finished_ms);
+        json.at("report").get_to(info.report);
+        if (!is_session_id(info.id)) return fail(Error::corrupt("session file: bad id"));
+        return info;
+    } catch (const nlohmann::json::exception& exception) {
+        return fail(Error::corrupt(fmt::format("session file: {}", exception.what())));
+    }
+}
+
+}  // namespace ferry::agent

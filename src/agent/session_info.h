@@ -1,0 +1,37 @@
+// What an agent knows of one session: the value behind status, history and the decision files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+#include "migrate/session.h"
+
+namespace ferry::agent {
+
+enum class Role { Source, Destination };
+[[nodiscard]] const char* name_of(Role role);
+
+struct SessionInfo {
+    std::string id;  // 32 hexadecimal digits
+    Role role = Role::Source;
+    std::string service;  // as the user named it
+    std::string source, destination;
+    migrate::SessionState state = migrate::SessionState::Precopy;
+    std::string error;             // one line; empty while all is well
+    std::int64_t started_ms = 0;   // since 1970
+    std::int64_t finished_ms = 0;  // 0: not yet
+    std::string report;            // JSON (migrate/report.h); only a finished source has one
+    migrate::Progress progress;    // the latest; not stored
+};
+
+[[nodiscard]] std::int64_t now_ms();
+// A new random session id.
+Result<std::string> new_session_id();
+[[nodiscard]] bool is_session_id(const std::string& id);
+
+// One JSON object. Progress is left out. Corrupt if it is none of ours.
+[[nodiscard]] std::string to_json(const SessionInfo& info);
+Result<SessionInfo> session_info_from_json(const std::string& text);
+
+}  // namespace ferry::agent

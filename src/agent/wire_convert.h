@@ -1,0 +1,18 @@
+// Between the generated messages and the agent's values. For server.cc and client.cc only.
+#pragma once
+
+#include "agent/agent.pb.h"
+#include "agent/orders.h"
+#include "agent/session_info.h"
+
+namespace ferry::agent {
+
+[[nodiscard]] v1::Session to_wire(const SessionInfo& info);
+// Corrupt where a name is none of ours.
+Result<SessionInfo> from_wire(const v1::Session& wire);
+[[nodiscard]] v1::Progress to_wire(const migrate::Progress& progress);
+[[nodiscard]] migrate::Progress from_wire(const v1::Progress& wire);
+[[nodiscard]] v1::PingReply to_wire(const AgentIdentity& identity);
+[[nodiscard]] AgentIdentity from_wire(const v1::PingReply& wire);
+
+}  // namespace ferry::agent
