@@ -1,5 +1,6 @@
 #include "agent/client.h"
 
+#include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -10,8 +11,6 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
-
-#include <fmt/format.h>
 
 #include "agent/agent.grpc.pb.h"
 #include "agent/wire_convert.h"
@@ -36,7 +35,8 @@ Error error_of(const grpc::Status& status, const std::string& whom) {
         case grpc::StatusCode::DEADLINE_EXCEEDED:
             return Error::system(ETIMEDOUT, fmt::format("{}: no answer", whom));
         case grpc::StatusCode::UNIMPLEMENTED:
-            return Error::peer(fmt::format("{}: it does not know this call; another version?", whom));
+            return Error::peer(
+                fmt::format("{}: it does not know this call; another version?", whom));
         case grpc::StatusCode::CANCELLED:
             return Error::aborted("cancelled");
         case grpc::StatusCode::INVALID_ARGUMENT:
@@ -54,7 +54,8 @@ grpc::ChannelArguments channel_arguments() {
     return arguments;
 }
 
-// Tells an agent that is not there from one that we may not ask, before gRPC wraps it in its own words.
+// Tells an agent that is not there from one that we may not ask, before gRPC wraps it in its own
+// words.
 Result<> check_socket(const std::string& path) {
     os::SocketAddress address;
     auto* unix_address = reinterpret_cast<sockaddr_un*>(&address.storage);
@@ -199,8 +200,8 @@ Result<PeerClient> PeerClient::connect(const net::TlsIdentity& identity, const P
     const os::SocketAddress address = TRY(os::resolve(peer.at.host, peer.at.port)).front();
     auto state = std::make_unique<State>();
     state->peer = peer.at.to_string();
-    const std::string target = fmt::format(
-        "{}:{}", address.family() == AF_INET6 ? "ipv6" : "ipv4", TRY(os::to_string(address)));
+    const std::string target = fmt::format("{}:{}", address.family() == AF_INET6 ? "ipv6" : "ipv4",
+                                           TRY(os::to_string(address)));
     state->stub = v1::Peer::NewStub(
         grpc::CreateCustomChannel(target, grpc::SslCredentials(options), arguments));
     return PeerClient(std::move(state));
@@ -238,7 +239,8 @@ Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
 namespace {
 
 template <class Call>
-Result<migrate::SessionState> ask_state(const std::string& session, const std::string& peer, Call call) {
+Result<migrate::SessionState> ask_state(const std::string& session, const std::string& peer,
+                                        Call call) {
     grpc::ClientContext context;
     set_timeout(context, kAskTimeout);
     v1::OutcomeRequest request;
@@ -253,15 +255,13 @@ Result<migrate::SessionState> ask_state(const std::string& session, const std::s
 }  // namespace
 
 Result<migrate::SessionState> PeerClient::outcome(const std::string& session) {
-    return ask_state(session, state_->peer, [&](auto... arguments) {
-        return state_->stub->Outcome(arguments...);
-    });
+    return ask_state(session, state_->peer,
+                     [&](auto... arguments) { return state_->stub->Outcome(arguments...); });
 }
 
 Result<migrate::SessionState> PeerClient::cancel(const std::string& session) {
-    return ask_state(session, state_->peer, [&](auto... arguments) {
-        return state_->stub->Cancel(arguments...);
-    });
+    return ask_state(session, state_->peer,
+                     [&](auto... arguments) { return state_->stub->Cancel(arguments...); });
 }
 
 int run_outcome_query(const std::vector<std::string>& arguments) {
@@ -271,8 +271,9 @@ int run_outcome_query(const std::vector<std::string>& arguments) {
         std::from_chars(arguments[4].data(), arguments[4].data() + arguments[4].size(), port);
         const net::TlsIdentity identity = {
             .ca = arguments[0], .certificate = arguments[1], .key = arguments[2]};
-        const PeerAgent peer = {.at = {.host = arguments[3], .port = static_cast<std::uint16_t>(port)},
-                                .name = arguments[5]};
+        const PeerAgent peer = {
+            .at = {.host = arguments[3], .port = static_cast<std::uint16_t>(port)},
+            .name = arguments[5]};
         PeerClient client =
             TRY(PeerClient::connect(identity, peer, net::Deadline::after(std::chrono::seconds(4))));
         return client.outcome(arguments[6]);

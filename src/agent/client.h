@@ -1,8 +1,8 @@
 // The calling side of the control protocol. Blocking; gRPC stays inside client.cc.
 //
 // Errors are one clear line. Of a host: what TlsChannel::connect tells (nobody listens, no agent, a
-// foreign certificate, ...). Of our own agent: that there is none on the socket. Error::Kind::Peer: the
-// agent answered with a refusal.
+// foreign certificate, ...). Of our own agent: that there is none on the socket. Error::Kind::Peer:
+// the agent answered with a refusal.
 #pragma once
 
 #include <functional>
@@ -19,8 +19,8 @@
 
 namespace ferry::agent {
 
-// To the agent of this host, over its Unix socket. One call at a time, but abort() and cancel() may be
-// called from another thread while migrate() runs.
+// To the agent of this host, over its Unix socket. One call at a time, but abort() and cancel() may
+// be called from another thread while migrate() runs.
 class ControlClient {
   public:
     static Result<ControlClient> connect(const std::string& socket);
@@ -29,9 +29,9 @@ class ControlClient {
     ~ControlClient();
 
     Result<AgentIdentity> ping();
-    // `started` is called once with the new session, `progress` as it goes on. Returns the session's end,
-    // which may be a failure (SessionInfo::error). An Error means that the session never began, or
-    // (Gone) that the agent died and nobody here knows the outcome.
+    // `started` is called once with the new session, `progress` as it goes on. Returns the
+    // session's end, which may be a failure (SessionInfo::error). An Error means that the session
+    // never began, or (Gone) that the agent died and nobody here knows the outcome.
     struct Watcher {
         std::function<void(const SessionInfo&)> started;
         std::function<void(const migrate::Progress&)> progress;
@@ -73,13 +73,13 @@ class PeerClient {
     std::unique_ptr<State> state_;
 };
 
-// For `ferryd query-outcome CA CERTIFICATE KEY HOST PORT NAME SESSION`: prints the state's name, or why
-// there is none. Returns the exit status.
+// For `ferryd query-outcome CA CERTIFICATE KEY HOST PORT NAME SESSION`: prints the state's name, or
+// why there is none. Returns the exit status.
 int run_outcome_query(const std::vector<std::string>& arguments);
 
-// gRPC 1.51 has no setting for the lowest TLS version, but reads the cipher list for TLS 1.2 and below
-// from the environment. A list without a usable cipher leaves TLS 1.3 alone. To be called by main before
-// there are threads and before the first use of gRPC.
+// gRPC 1.51 has no setting for the lowest TLS version, but reads the cipher list for TLS 1.2 and
+// below from the environment. A list without a usable cipher leaves TLS 1.3 alone. To be called by
+// main before there are threads and before the first use of gRPC.
 void allow_only_tls13_in_grpc();
 
 }  // namespace ferry::agent

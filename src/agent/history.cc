@@ -1,8 +1,7 @@
 #include "agent/history.h"
 
-#include <sqlite3.h>
-
 #include <fmt/format.h>
+#include <sqlite3.h>
 
 #include "base/check.h"
 
@@ -35,8 +34,10 @@ Result<Statement> prepare(sqlite3* database, const std::string& sql) {
 
 // The statement keeps its own copy (the destructor argument -1 is SQLITE_TRANSIENT, spelled without
 // the old-style cast of the macro).
-Result<> bind_text(sqlite3* database, sqlite3_stmt* statement, int position, const std::string& text) {
-    const auto transient = reinterpret_cast<sqlite3_destructor_type>(static_cast<std::intptr_t>(-1));
+Result<> bind_text(sqlite3* database, sqlite3_stmt* statement, int position,
+                   const std::string& text) {
+    const auto transient =
+        reinterpret_cast<sqlite3_destructor_type>(static_cast<std::intptr_t>(-1));
     if (sqlite3_bind_text(statement, position, text.c_str(), static_cast<int>(text.size()),
                           transient) != SQLITE_OK) {
         return failure(database, "bind");
@@ -56,7 +57,9 @@ Result<std::unique_ptr<History>> History::open(const std::string& path) {
     return history;
 }
 
-History::~History() { CHECK(sqlite3_close(database_) == SQLITE_OK); }
+History::~History() {
+    CHECK(sqlite3_close(database_) == SQLITE_OK);
+}
 
 Result<> History::execute(const char* sql) {
     if (sqlite3_exec(database_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) {
@@ -78,7 +81,8 @@ Result<> History::add(const SessionInfo& info) {
     return {};
 }
 
-Result<std::vector<SessionInfo>> History::select(const std::string& tail, const std::string& argument) {
+Result<std::vector<SessionInfo>> History::select(const std::string& tail,
+                                                 const std::string& argument) {
     const std::lock_guard lock(mutex_);
     const Statement statement = TRY(prepare(database_, "SELECT info FROM sessions " + tail));
     if (!argument.empty()) TRY(bind_text(database_, statement.get(), 1, argument));

@@ -1,12 +1,12 @@
 #include "agent/lookup.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <map>
 #include <optional>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "os/fd.h"
 
@@ -53,7 +53,8 @@ Result<std::map<pid_t, Process>> all_processes() {
     return processes;
 }
 
-bool has_matching_ancestor(const std::map<pid_t, Process>& all, pid_t pid, const std::string& name) {
+bool has_matching_ancestor(const std::map<pid_t, Process>& all, pid_t pid,
+                           const std::string& name) {
     // Parents are read one after the other, so a reused pid could close a circle: bounded.
     auto found = all.find(pid);
     for (std::size_t steps = 0; found != all.end() && steps < all.size(); ++steps) {

@@ -1,5 +1,5 @@
-// What people and peers ask of an agent, as plain values: the same for the server, which gets them from
-// gRPC, and for the clients.
+// What people and peers ask of an agent, as plain values: the same for the server, which gets them
+// from gRPC, and for the clients.
 #pragma once
 
 #include <chrono>

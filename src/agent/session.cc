@@ -1,12 +1,11 @@
 #include "agent/session.h"
 
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <utility>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -25,7 +24,8 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
         info.finished_ms = now_ms();
         if (info.error.empty()) info.error = "the session's worker died";
     }
-    // A dead worker's stubs died with it, and its source tree runs on: nothing can be decided any more.
+    // A dead worker's stubs died with it, and its source tree runs on: nothing can be decided any
+    // more.
     if (info.state == SessionState::Precopy || info.state == SessionState::Ready) {
         info.state = SessionState::Aborted;
     }
@@ -43,11 +43,11 @@ Result<std::shared_ptr<Session>> Session::start(const WorkerSetup& setup, const 
     TRY(store.write(setup.info));
     auto [ours, theirs] = TRY(os::socketpair(AF_UNIX, SOCK_SEQPACKET));
     TRY(os::send_with_fds(ours.get(), os::as_bytes(to_json(setup)), {}));
-    auto worker = os::spawn({.path = "/proc/self/exe",
-                             .arguments = {"ferryd", kWorkerVerb, setup.info.id},
-                             .descriptors = {{theirs.get(), kWorkerControlFd},
-                                             {lock->get(), kWorkerLockFd}},
-                             .own_group = true});
+    auto worker =
+        os::spawn({.path = "/proc/self/exe",
+                   .arguments = {"ferryd", kWorkerVerb, setup.info.id},
+                   .descriptors = {{theirs.get(), kWorkerControlFd}, {lock->get(), kWorkerLockFd}},
+                   .own_group = true});
     if (!worker) {
         std::ignore = store.remove(setup.info.id);
         return fail(std::move(worker.error()).context("starting a worker"));
@@ -73,7 +73,11 @@ bool Session::finished() const {
 }
 
 void Session::abort() {
-    // One packet is enough: the worker never reads it.
+    {
+        const std::lock_guard lock(mutex_);
+        // One packet is enough: the worker never reads it.
+        if (std::exchange(abort_wished_, true)) return;
+    }
     const auto sent = os::send_some(control_.get(), os::as_bytes("abort"));
     if (!sent) log_debug("session {}: abort: {}", info_.id, sent.error().message());
 }

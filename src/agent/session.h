@@ -1,5 +1,5 @@
-// One session of an agent: its worker process and what that has said so far. Owned by the agent's table
-// and by the calls that watch it. Thread-safe.
+// One session of an agent: its worker process and what that has said so far. Owned by the agent's
+// table and by the calls that watch it. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -24,8 +24,8 @@ class Session {
   public:
     // Records the session, starts its worker and a thread that listens to it. `store` and `history`
     // outlive the session.
-    static Result<std::shared_ptr<Session>> start(const WorkerSetup& setup, const SessionStore& store,
-                                                  History& history);
+    static Result<std::shared_ptr<Session>> start(const WorkerSetup& setup,
+                                                  const SessionStore& store, History& history);
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
     // The session must have ended, or is waited for.
@@ -37,8 +37,8 @@ class Session {
     void abort();
     // False if it has not ended in that time.
     bool wait_finished(std::chrono::milliseconds timeout);
-    // Waits for something newer than `seen` (a counter that the caller keeps, at first 0) and updates
-    // it; false after the timeout.
+    // Waits for something newer than `seen` (a counter that the caller keeps, at first 0) and
+    // updates it; false after the timeout.
     bool wait_news(std::uint64_t& seen, std::chrono::milliseconds timeout);
     // The destination's data port, once its worker listens; an error if it ends before that.
     Result<std::uint16_t> wait_port(std::chrono::milliseconds timeout);
@@ -56,6 +56,7 @@ class Session {
     std::uint64_t news_ = 0;
     std::optional<std::uint16_t> port_;
     bool finished_ = false;
+    bool abort_wished_ = false;
     const SessionStore& store_;
     History& history_;
     os::UniqueFd control_;
@@ -63,8 +64,8 @@ class Session {
     std::thread listener_;
 };
 
-// The final word on a session whose worker is dead: what its file says, with "undecided" turned into
-// "aborted", moved into the history. The store's files are removed.
+// The final word on a session whose worker is dead: what its file says, with "undecided" turned
+// into "aborted", moved into the history. The store's files are removed.
 Result<SessionInfo> conclude_session(const SessionInfo& last_known, const SessionStore& store,
                                      History& history);
 

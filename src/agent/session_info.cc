@@ -1,19 +1,20 @@
 #include "agent/session_info.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "os/fd.h"
 
 namespace ferry::agent {
 
-const char* name_of(Role role) { return role == Role::Source ? "source" : "destination"; }
+const char* name_of(Role role) {
+    return role == Role::Source ? "source" : "destination";
+}
 
 std::int64_t now_ms() {
     const auto now = std::chrono::system_clock::now().time_since_epoch();

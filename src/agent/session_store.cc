@@ -1,13 +1,13 @@
 #include "agent/session_store.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 
-#include <fmt/format.h>
-
 #include "agent/directory.h"
+#include "os/directory.h"
 #include "os/flock.h"
 
 namespace ferry::agent {
@@ -24,7 +24,7 @@ Result<> SessionStore::write(const SessionInfo& info) const {
     os::UniqueFd file = TRY(os::open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600));
     TRY(with_context(os::write_all(file.get(), os::as_bytes(to_json(info))), fresh));
     TRY(std::move(file).close());
-    return os::rename(fresh, path);
+    return os::renameat(os::kCwd, fresh, path);
 }
 
 Result<std::optional<SessionInfo>> SessionStore::read(const std::string& id) const {

@@ -1,10 +1,10 @@
-// The journal of decisions: one small file per session that is under way, replaced by rename, written
-// by the session's worker before it acts (migrate::SessionHost::record) and read by whoever must answer
-// what became of the session. It outlives worker and agent. It is not synced to disk: what would take
-// the page cache with it (power loss) takes the service's tree with it as well.
+// The journal of decisions: one small file per session that is under way, replaced by rename,
+// written by the session's worker before it acts (migrate::SessionHost::record) and read by whoever
+// must answer what became of the session. It outlives worker and agent. It is not synced to disk:
+// what would take the page cache with it (power loss) takes the service's tree with it as well.
 //
-// A worker holds an exclusive flock(2) on ID.lock as long as it lives, through a descriptor that it got
-// from the agent; who gets the lock knows that the worker is dead and that the file is final.
+// A worker holds an exclusive flock(2) on ID.lock as long as it lives, through a descriptor that it
+// got from the agent; who gets the lock knows that the worker is dead and that the file is final.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,7 @@
 #include "agent/worker.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -9,13 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include "agent/session_store.h"
 #include "agent/worker_message.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "os/inet.h"
+#include "os/process.h"
 #include "os/socket.h"
 #include "os/spawn.h"
 
@@ -35,7 +35,8 @@ void tell(const WorkerEvent& event) {
 
 Result<std::string> read_answer(int fd) {
     std::string answer;
-    const net::Deadline deadline = net::Deadline::after(std::chrono::milliseconds(kOutcomeTimeoutMs));
+    const net::Deadline deadline =
+        net::Deadline::after(std::chrono::milliseconds(kOutcomeTimeoutMs));
     for (;;) {
         std::array<pollfd, 1> fds = {pollfd{.fd = fd, .events = POLLIN, .revents = 0}};
         const int ready = TRY(os::poll(fds, deadline.poll_timeout()));
@@ -101,12 +102,12 @@ Result<migrate::SessionState> WorkerHost::peer_state() {
     const bool source = setup_.info.role == Role::Source;
     const migrate::TlsFiles& tls = source ? setup_.source.tls : setup_.destination.tls;
     auto [reading, writing] = TRY(os::pipe2(0));
-    const Pid child = TRY(os::spawn({.path = "/proc/self/exe",
-                                     .arguments = {"ferryd", kOutcomeVerb, tls.ca, tls.certificate,
-                                                   tls.key, setup_.peer.at.host,
-                                                   std::to_string(setup_.peer.at.port),
-                                                   setup_.peer.name, setup_.info.id},
-                                     .descriptors = {{writing.get(), 1}}}));
+    const Pid child =
+        TRY(os::spawn({.path = "/proc/self/exe",
+                       .arguments = {"ferryd", kOutcomeVerb, tls.ca, tls.certificate, tls.key,
+                                     setup_.peer.at.host, std::to_string(setup_.peer.at.port),
+                                     setup_.peer.name, setup_.info.id},
+                       .descriptors = {{writing.get(), 1}}}));
     writing.reset();
     const auto answer = read_answer(reading.get());
     if (!answer) std::ignore = os::kill(child, SIGKILL);

@@ -1,6 +1,7 @@
 #include "agent/worker_message.h"
 
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 namespace ferry::agent {
@@ -48,7 +49,8 @@ migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
     request.address = json.at("address");
     request.port = json.at("port");
     request.tls = tls_files_of(json.at("tls"));
-    request.max_downtime = std::chrono::milliseconds(json.at("max_downtime_ms").get<std::int64_t>());
+    request.max_downtime =
+        std::chrono::milliseconds(json.at("max_downtime_ms").get<std::int64_t>());
     request.max_rounds = json.at("max_rounds");
     request.timeout = std::chrono::seconds(json.at("timeout_s").get<std::int64_t>());
     request.shell_job = json.at("shell_job");

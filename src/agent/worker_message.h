@@ -22,7 +22,8 @@ inline constexpr int kWorkerControlFd = 3;
 inline constexpr int kWorkerLockFd = 4;
 inline constexpr const char* kWorkerVerb = "session-worker";
 inline constexpr const char* kOutcomeVerb = "query-outcome";
-// A report with a hundred rounds is about 20 KiB; the kernel takes packets up to wmem_default (208 KiB).
+// A report with a hundred rounds is about 20 KiB; the kernel takes packets up to wmem_default (208
+// KiB).
 inline constexpr std::size_t kWorkerPacketBytesMax = 192u << 10;
 
 // Another agent: where it listens and the name that its certificate must carry.
@@ -44,11 +45,11 @@ struct WorkerSetup {
 struct WorkerEvent {
     enum class Kind { Progress, State, Listening, Finished };
     Kind kind = Kind::Progress;
-    migrate::Progress progress;
+    migrate::Progress progress = {};
     migrate::SessionState state = migrate::SessionState::Unknown;
     std::uint16_t port = 0;
-    std::string report;  // JSON, of a finished source
-    std::string error;   // of a finished session; empty: success
+    std::string report = {};  // JSON, of a finished source
+    std::string error = {};   // of a finished session; empty: success
 };
 
 [[nodiscard]] std::string to_json(const WorkerSetup& setup);

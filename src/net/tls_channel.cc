@@ -65,7 +65,8 @@ struct TlsChannel::State {
     Result<> flush(Deadline deadline);
     Result<> handshake(const std::string& expected, Deadline deadline);
     Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
-    Result<> read_greeting(std::span<std::byte> rest, const std::string& expected, Deadline deadline);
+    Result<> read_greeting(std::span<std::byte> rest, const std::string& expected,
+                           Deadline deadline);
     Result<> encrypt(std::span<const std::byte> data);
     Result<> encrypt_record();
     [[nodiscard]] Deadline idle() const { return Deadline::after(idle_timeout); }

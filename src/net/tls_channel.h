@@ -56,8 +56,8 @@ class TlsContext {
     std::unique_ptr<State> state_;
 };
 
-// Whether `to` is an agent's control port that accepts our certificate and whose own is right; the same
-// errors as TlsChannel::connect. gRPC's own words for these cases help nobody.
+// Whether `to` is an agent's control port that accepts our certificate and whose own is right; the
+// same errors as TlsChannel::connect. gRPC's own words for these cases help nobody.
 Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
                             const std::string& expected_peer, Deadline deadline);
 

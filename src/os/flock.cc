@@ -1,11 +1,9 @@
 #include "os/flock.h"
 
+#include <fmt/format.h>
 #include <sys/file.h>
 
 #include <cerrno>
-#include <cstdio>
-
-#include <fmt/format.h>
 
 namespace ferry::os {
 
@@ -14,12 +12,6 @@ Result<bool> try_flock(int fd) {
     const int code = errno;
     if (code == EWOULDBLOCK) return false;
     return fail(Error::system(code, fmt::format("flock({})", fd)));
-}
-
-Result<> rename(const std::string& from, const std::string& to) {
-    if (std::rename(from.c_str(), to.c_str()) == 0) return {};
-    const int code = errno;
-    return fail(Error::system(code, fmt::format("rename({}, {})", from, to)));
 }
 
 }  // namespace ferry::os

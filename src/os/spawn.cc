@@ -1,6 +1,7 @@
 #include "os/spawn.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -8,8 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 
@@ -22,8 +21,8 @@ Result<Pid> spawn(const SpawnRequest& request) {
     }
     argv.push_back(nullptr);
 
-    // Targets must not overwrite sources that are still to be duplicated: go through copies above all
-    // targets. posix_spawn's dup2 clears close-on-exec.
+    // Targets must not overwrite sources that are still to be duplicated: go through copies above
+    // all targets. posix_spawn's dup2 clears close-on-exec.
     int highest = 2;
     for (const auto& [ours, theirs] : request.descriptors) highest = std::max(highest, theirs);
     std::vector<UniqueFd> copies;
@@ -55,8 +54,8 @@ Result<Pid> spawn(const SpawnRequest& request) {
     CHECK(posix_spawnattr_setflags(&attributes, static_cast<short>(flags)) == 0);
 
     pid_t child = -1;
-    const int code = ::posix_spawn(&child, request.path.c_str(), &actions, &attributes, argv.data(),
-                                   environ);
+    const int code =
+        ::posix_spawn(&child, request.path.c_str(), &actions, &attributes, argv.data(), environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (code != 0) return fail(Error::system(code, fmt::format("posix_spawn({})", request.path)));

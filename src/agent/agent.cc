@@ -1,0 +1,240 @@
+#include "agent/agent.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "agent/client.h"
+#include "agent/directory.h"
+#include "agent/lookup.h"
+#include "base/log.h"
+
+namespace ferry::agent {
+
+using migrate::SessionState;
+using std::chrono::seconds;
+
+namespace {
+
+// Reaching the peer's agent before a session.
+constexpr seconds kConnectTimeout{10};
+// A worker that is to listen needs no time but for its exec.
+constexpr seconds kListenTimeout{10};
+
+}  // namespace
+
+Result<std::unique_ptr<Agent>> Agent::create(const AgentConfig& config) {
+    TRY(make_directories(config.state_directory));
+    SessionStore store = TRY(SessionStore::open(config.state_directory + "/sessions"));
+    auto history = TRY(History::open(config.state_directory + "/history.db"));
+    std::unique_ptr<Agent> agent(new Agent(config, std::move(store), std::move(history)));
+    agent->tick();
+    return agent;
+}
+
+Agent::~Agent() = default;
+
+AgentIdentity Agent::identity() const {
+    return {.name = config_.name, .version = kVersion, .protocol = kControlProtocol};
+}
+
+net::TlsIdentity Agent::keys() const {
+    return net::TlsIdentity::in_directory(config_.pki_directory, config_.name);
+}
+
+WorkerSetup Agent::new_setup(Role role) const {
+    const net::TlsIdentity identity = keys();
+    const migrate::TlsFiles tls = {
+        .ca = identity.ca, .certificate = identity.certificate, .key = identity.key};
+    WorkerSetup setup;
+    setup.info.role = role;
+    setup.info.started_ms = now_ms();
+    setup.store_directory = store_.directory();
+    setup.log_level = config_.log_level;
+    setup.source.tls = tls;
+    setup.destination.tls = tls;
+    return setup;
+}
+
+Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) const {
+    if (control_port_ == 0) {
+        return fail(
+            Error::invalid("this agent does not listen on TCP, so the other side could not ask it "
+                           "for the outcome of a "
+                           "session (ferryd --listen)"));
+    }
+    WorkerSetup setup = new_setup(Role::Source);
+    setup.source.root = TRY(find_service(order.service));
+    if (setup.source.root.value == ::getpid())
+        return fail(Error::invalid("this is the agent itself"));
+    setup.peer.at = TRY(net::Endpoint::parse(order.destination, net::kControlPort));
+    setup.peer.name = setup.peer.at.host;
+    setup.info.id = TRY(new_session_id());
+    setup.info.service = order.service;
+    setup.info.source = config_.name;
+    setup.info.destination = setup.peer.name;
+    setup.source.max_downtime = order.max_downtime;
+    setup.source.max_rounds = static_cast<int>(order.max_rounds);
+    setup.source.timeout = order.timeout;
+    setup.source.shell_job = order.shell_job;
+    return setup;
+}
+
+Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
+    WorkerSetup setup = TRY(plan_source(order));
+    PeerClient peer =
+        TRY(PeerClient::connect(keys(), setup.peer, net::Deadline::after(kConnectTimeout)));
+    const Prepared prepared = TRY(peer.prepare({.session = setup.info.id,
+                                                .service = order.service,
+                                                .source = config_.name,
+                                                .destination = setup.info.destination,
+                                                .control_host = config_.advertise,
+                                                .control_port = control_port_}));
+    setup.source.address =
+        prepared.data_address.empty() ? setup.peer.at.host : prepared.data_address;
+    setup.source.port = prepared.data_port;
+    auto session = Session::start(setup, store_, *history_);
+    Result<> added;
+    if (session) added = add(*session);
+    if (!session || !added) {
+        const auto cancelled = peer.cancel(setup.info.id);
+        if (!cancelled) log_warn("{}", cancelled.error().message());
+        return fail(session ? std::move(added.error()) : std::move(session.error()));
+    }
+    return session;
+}
+
+Result<Prepared> Agent::prepare(const PrepareOrder& order) {
+    if (order.protocol != kControlProtocol) {
+        return fail(Error::invalid(fmt::format("this agent speaks control protocol {}, not {}",
+                                               kControlProtocol, order.protocol)));
+    }
+    if (!is_session_id(order.session)) return fail(Error::invalid("this is no session id"));
+    if (order.source == config_.name) {
+        return fail(Error::invalid("source and destination are the same host"));
+    }
+    if (TRY(known(order.session))) return fail(Error::invalid("the session exists already"));
+    WorkerSetup setup = new_setup(Role::Destination);
+    setup.info.id = order.session;
+    setup.info.service = order.service;
+    setup.info.source = order.source;
+    setup.info.destination = order.destination;
+    setup.peer = {.at = {.host = order.control_host, .port = order.control_port},
+                  .name = order.source};
+    setup.destination.listen_address =
+        config_.advertise.empty() ? config_.listen->host : config_.advertise;
+    setup.destination.uplink = config_.uplink;
+    const auto session = TRY(Session::start(setup, store_, *history_));
+    TRY(add(session));
+    const std::uint16_t port = TRY(session->wait_port(kListenTimeout));
+    return Prepared{.data_address = config_.advertise, .data_port = port};
+}
+
+Result<> Agent::add(const std::shared_ptr<Session>& session) {
+    const std::lock_guard lock(mutex_);
+    sessions_.emplace(session->info().id, session);
+    if (!closing_) return {};
+    session->abort();
+    return fail(Error::aborted("the agent is shutting down"));
+}
+
+std::shared_ptr<Session> Agent::find(const std::string& id) {
+    const std::lock_guard lock(mutex_);
+    const auto found = sessions_.find(id);
+    return found == sessions_.end() ? nullptr : found->second;
+}
+
+std::vector<std::shared_ptr<Session>> Agent::sessions() {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::shared_ptr<Session>> all;
+    for (const auto& [id, session] : sessions_) all.push_back(session);
+    return all;
+}
+
+// A session under way is known by its file, which its worker writes before it acts; afterwards by
+// the history. It is in the history before its file is removed, so this order misses none.
+Result<std::optional<SessionInfo>> Agent::known(const std::string& id) {
+    if (auto stored = TRY(store_.read(id))) {
+        if (find(id) != nullptr) return stored;
+        // Of an earlier agent. If its worker is dead as well the file says too little.
+        if (!TRY(store_.try_lock(id))) return stored;
+        return TRY(conclude_session(*stored, store_, *history_));
+    }
+    return history_->find(id);
+}
+
+Result<SessionState> Agent::outcome(const std::string& id, const std::string& peer) {
+    const auto info = TRY(known(id));
+    if (!info) return SessionState::Unknown;
+    const std::string& other = info->role == Role::Source ? info->destination : info->source;
+    if (other != peer) return fail(Error::invalid(fmt::format("this is no session with {}", peer)));
+    return info->state;
+}
+
+Result<SessionState> Agent::cancel(const std::string& id, const std::string& peer) {
+    const SessionState state = TRY(outcome(id, peer));
+    const auto session = find(id);
+    if (session == nullptr || session->info().role != Role::Destination) return state;
+    session->abort();
+    session->wait_finished(seconds(3));
+    return outcome(id, peer);
+}
+
+Result<SessionInfo> Agent::abort(const std::string& beginning) {
+    std::shared_ptr<Session> meant;
+    for (const auto& session : sessions()) {
+        if (session->finished() || !session->info().id.starts_with(beginning)) continue;
+        if (meant != nullptr) return fail(Error::invalid("several sessions begin like this"));
+        meant = session;
+    }
+    if (meant == nullptr) return fail(Error::invalid("no session under way begins like this"));
+    meant->abort();
+    while (!meant->wait_finished(seconds(1))) {
+    }
+    return meant->info();
+}
+
+Result<std::vector<SessionInfo>> Agent::status() {
+    std::vector<SessionInfo> under_way;
+    for (const auto& session : sessions()) {
+        if (!session->finished()) under_way.push_back(session->info());
+    }
+    // Workers of an earlier agent that are still at it.
+    for (const std::string& id : TRY(store_.ids())) {
+        if (find(id) != nullptr) continue;
+        if (auto info = TRY(known(id)); info && info->finished_ms == 0) under_way.push_back(*info);
+    }
+    return under_way;
+}
+
+void Agent::tick() {
+    {
+        const std::lock_guard lock(mutex_);
+        std::erase_if(sessions_, [](const auto& entry) {
+            return entry.second->finished() && entry.second.use_count() == 1;
+        });
+    }
+    const auto ids = store_.ids();
+    if (!ids) return log_error("{}", ids.error().describe());
+    for (const std::string& id : *ids) {
+        if (find(id) != nullptr) continue;
+        const auto concluded = known(id);
+        if (!concluded) log_error("session {}: {}", id, concluded.error().describe());
+    }
+}
+
+void Agent::shut_down() {
+    {
+        const std::lock_guard lock(mutex_);
+        closing_ = true;
+    }
+    const auto running = sessions();
+    for (const auto& session : running) session->abort();
+    for (const auto& session : running) {
+        while (!session->wait_finished(seconds(1))) {
+        }
+    }
+}
+
+}  // namespace ferry::agent

@@ -1,0 +1,84 @@
+// The agent's decisions, without the transport: which sessions there are, who may do what.
+// Thread-safe; calls come from gRPC's threads.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/history.h"
+#include "agent/orders.h"
+#include "agent/session.h"
+#include "agent/session_store.h"
+#include "base/error.h"
+#include "net/tls_channel.h"
+
+namespace ferry::agent {
+
+struct AgentConfig {
+    std::string name;  // of this host: common name of its certificate, stem of its key files
+    std::string socket = kControlSocket;
+    std::string state_directory = "/var/lib/ferry";
+    std::string pki_directory = "/etc/ferry/pki";
+    std::optional<net::Endpoint> listen;  // TCP control; without it there are no migrations
+    std::string advertise;  // where peers reach this host; empty: where their connection went to
+    std::string uplink;     // DestinationRequest::uplink
+    int log_level = 3;
+};
+
+class Agent {
+  public:
+    // Opens the state directory and takes over what an earlier agent left in it.
+    static Result<std::unique_ptr<Agent>> create(const AgentConfig& config);
+    Agent(const Agent&) = delete;
+    Agent& operator=(const Agent&) = delete;
+    ~Agent();
+
+    [[nodiscard]] AgentIdentity identity() const;
+    [[nodiscard]] net::TlsIdentity keys() const;
+    // The port where peers ask; known only after the server has bound it.
+    void set_control_port(std::uint16_t port) { control_port_ = port; }
+
+    // Starts the source's half after the destination has agreed to its own.
+    Result<std::shared_ptr<Session>> migrate(const MigrateOrder& order);
+    // Starts the destination's half. `called_at` is the address that the peer has called.
+    Result<Prepared> prepare(const PrepareOrder& order);
+    // For the peer named in a certificate: what became of a session between it and us. Unknown
+    // where there is none.
+    Result<migrate::SessionState> outcome(const std::string& id, const std::string& peer);
+    // The peer gives up a session that it has prepared here.
+    Result<migrate::SessionState> cancel(const std::string& id, const std::string& peer);
+    // By the beginning of an id. Returns the session as it ended.
+    Result<SessionInfo> abort(const std::string& beginning);
+    Result<std::vector<SessionInfo>> status();
+    Result<std::vector<SessionInfo>> history(unsigned limit) { return history_->recent(limit); }
+
+    // Forgets sessions that have ended and concludes those of an earlier agent. To be called each
+    // second.
+    void tick();
+    // Refuses what is new, aborts what runs and waits for its end.
+    void shut_down();
+
+  private:
+    explicit Agent(AgentConfig config, SessionStore store, std::unique_ptr<History> history)
+        : config_(std::move(config)), store_(std::move(store)), history_(std::move(history)) {}
+    Result<> add(const std::shared_ptr<Session>& session);
+    [[nodiscard]] std::shared_ptr<Session> find(const std::string& id);
+    [[nodiscard]] std::vector<std::shared_ptr<Session>> sessions();
+    Result<std::optional<SessionInfo>> known(const std::string& id);
+    [[nodiscard]] WorkerSetup new_setup(Role role) const;
+    Result<WorkerSetup> plan_source(const MigrateOrder& order) const;
+
+    const AgentConfig config_;
+    const SessionStore store_;
+    const std::unique_ptr<History> history_;
+    std::uint16_t control_port_ = 0;
+    std::mutex mutex_;
+    bool closing_ = false;
+    std::map<std::string, std::shared_ptr<Session>> sessions_;
+};
+
+}  // namespace ferry::agent
