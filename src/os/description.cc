@@ -64,12 +64,6 @@ Result<UniqueFd> epoll_create() {
     return fail(Error::system(code, "epoll_create1()"));
 }
 
-Result<> poll_now(std::span<pollfd> fds) {
-    if (::poll(fds.data(), fds.size(), 0) >= 0) return {};
-    const int code = errno;
-    return fail(Error::system(code, fmt::format("poll({} descriptors)", fds.size())));
-}
-
 Result<FileOwnerState> owner_of(int fd) {
     f_owner_ex owner = {};
     if (::fcntl(fd, F_GETOWN_EX, &owner) == 0) {

@@ -2,8 +2,6 @@
 // plain files.
 #pragma once
 
-#include <poll.h>
-
 #include <compare>
 #include <cstdint>
 #include <span>
@@ -26,8 +24,6 @@ Result<std::int64_t> lseek(int fd, std::int64_t offset, int whence);
 Result<std::size_t> tee(int from, int into, std::size_t length);
 Result<UniqueFd> eventfd(unsigned initial, int flags);
 Result<UniqueFd> epoll_create();
-// poll(2) with revents filled in; timeout 0.
-Result<> poll_now(std::span<pollfd> fds);
 
 struct FileOwnerState {
     int type = 0;  // F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP

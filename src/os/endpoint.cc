@@ -16,53 +16,16 @@ std::unexpected<Error> failed(int code, const char* call, int socket) {
     return fail(Error::system(code, fmt::format("{}({})", call, socket)));
 }
 
-using NameCall = int (*)(int, sockaddr*, socklen_t*);
-
-Result<SocketAddress> name_of(NameCall call, const char* name, int socket) {
-    SocketAddress address;
-    address.size = sizeof(address.storage);
-    if (call(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size) != 0) {
-        const int code = errno;
-        return failed(code, name, socket);
-    }
-    return address;
-}
-
 }  // namespace
 
-Result<> bind(int socket, const SocketAddress& address) {
-    if (::bind(socket, address.get(), address.size) == 0) return {};
-    const int code = errno;
-    return failed(code, "bind", socket);
-}
-
-Result<> connect(int socket, const SocketAddress& address) {
-    if (::connect(socket, address.get(), address.size) == 0) return {};
-    const int code = errno;
-    return failed(code, "connect", socket);
-}
-
-Result<> listen(int socket, int backlog) {
-    if (::listen(socket, backlog) == 0) return {};
-    const int code = errno;
-    return failed(code, "listen", socket);
-}
-
-Result<UniqueFd> accept(int socket) {
-    for (;;) {
-        const int fd = ::accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
-        if (fd >= 0) return UniqueFd(fd);
-        const int code = errno;
-        if (code != EINTR) return failed(code, "accept", socket);
-    }
-}
-
-Result<SocketAddress> getsockname(int socket) {
-    return name_of(::getsockname, "getsockname", socket);
-}
-
 Result<SocketAddress> getpeername(int socket) {
-    return name_of(::getpeername, "getpeername", socket);
+    SocketAddress address;
+    address.size = sizeof(address.storage);
+    if (::getpeername(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size) == 0) {
+        return address;
+    }
+    const int code = errno;
+    return failed(code, "getpeername", socket);
 }
 
 Result<> shutdown(int socket, int how) {
@@ -75,7 +38,7 @@ Result<std::size_t> sendto(int socket, std::span<const std::byte> from, int flag
                            const SocketAddress* address) {
     for (;;) {
         const ssize_t n = ::sendto(socket, from.data(), from.size(), flags | MSG_NOSIGNAL,
-                                   address != nullptr ? address->get() : nullptr,
+                                   address != nullptr ? address->raw() : nullptr,
                                    address != nullptr ? address->size : 0);
         if (n >= 0) return static_cast<std::size_t>(n);
         const int code = errno;

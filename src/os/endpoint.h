@@ -1,5 +1,6 @@
-// Socket addresses and the calls that connect, bind, send and receive. Blocking behaviour is that of
-// the descriptor; MSG_NOSIGNAL is always added. EINTR is retried. socket() itself is in os/socket.h.
+// Sockets of any family: peers, shutdown, sending and receiving with flags, peeking. Blocking behaviour
+// is that of the descriptor; MSG_NOSIGNAL is always added. EINTR is retried. socket() is in os/socket.h,
+// connect() and bind() in os/inet.h.
 #pragma once
 
 #include <sys/socket.h>
@@ -10,35 +11,24 @@
 
 #include "base/error.h"
 #include "os/fd.h"
+#include "os/inet.h"
 
 namespace ferry::os {
 
-struct SocketAddress {
-    sockaddr_storage storage = {};
-    socklen_t size = 0;
-    [[nodiscard]] const sockaddr* get() const {
-        return reinterpret_cast<const sockaddr*>(&storage);
-    }
-    // The address as one of the kernel's structures; the caller has looked at the family.
-    template <class T>
-    [[nodiscard]] const T& as() const {
-        return reinterpret_cast<const T&>(storage);
-    }
-    template <class T>
-    static SocketAddress of(const T& address) {
-        SocketAddress result;
-        reinterpret_cast<T&>(result.storage) = address;
-        result.size = sizeof(T);
-        return result;
-    }
-};
+// An address made of one of the kernel's structures (sockaddr_in, ...).
+template <class T>
+[[nodiscard]] SocketAddress make_address(const T& address) {
+    SocketAddress result;
+    reinterpret_cast<T&>(result.storage) = address;
+    result.size = sizeof(T);
+    return result;
+}
+// The address as one of them; the caller has looked at the family.
+template <class T>
+[[nodiscard]] const T& address_as(const SocketAddress& address) {
+    return reinterpret_cast<const T&>(address.storage);
+}
 
-Result<> bind(int socket, const SocketAddress& address);
-// EINPROGRESS of a non-blocking socket is returned as a System error with that code.
-Result<> connect(int socket, const SocketAddress& address);
-Result<> listen(int socket, int backlog);
-Result<UniqueFd> accept(int socket);
-Result<SocketAddress> getsockname(int socket);
 Result<SocketAddress> getpeername(int socket);
 // how: SHUT_RD, SHUT_WR or SHUT_RDWR.
 Result<> shutdown(int socket, int how);

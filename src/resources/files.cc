@@ -53,7 +53,7 @@ using PipeTable = std::map<std::uint32_t, PipeEnds>;
 Result<> check_pipe_ends(const PipeEnds& ends, int copy) {
     if (ends.reader.fd >= 0 && ends.writer.fd >= 0) return {};
     std::array<pollfd, 1> polled = {{{.fd = copy, .events = 0, .revents = 0}}};
-    TRY(os::poll_now(polled));
+    TRY(os::poll(polled, 0));
     const bool reader_only = ends.writer.fd < 0;
     if ((polled[0].revents & (reader_only ? POLLHUP : POLLERR)) != 0) return {};
     return refuse(ends.any, fmt::format("a pipe whose {} end is outside the tree: redirect it to a "

@@ -12,13 +12,13 @@ Result<InetEndpoint> to_endpoint(const os::SocketAddress& address) {
     InetEndpoint endpoint;
     endpoint.family = address.storage.ss_family;
     if (endpoint.family == AF_INET) {
-        const auto& v4 = address.as<sockaddr_in>();
+        const auto& v4 = os::address_as<sockaddr_in>(address);
         std::memcpy(&endpoint.address, &v4.sin_addr, sizeof(v4.sin_addr));
         endpoint.port = ntohs(v4.sin_port);
         return endpoint;
     }
     if (endpoint.family == AF_INET6) {
-        const auto& v6 = address.as<sockaddr_in6>();
+        const auto& v6 = os::address_as<sockaddr_in6>(address);
         endpoint.address = v6.sin6_addr;
         endpoint.port = ntohs(v6.sin6_port);
         endpoint.scope = v6.sin6_scope_id;
@@ -33,14 +33,14 @@ os::SocketAddress to_address(const InetEndpoint& endpoint) {
         v4.sin_family = AF_INET;
         v4.sin_port = htons(endpoint.port);
         std::memcpy(&v4.sin_addr, &endpoint.address, sizeof(v4.sin_addr));
-        return os::SocketAddress::of(v4);
+        return os::make_address(v4);
     }
     sockaddr_in6 v6 = {};
     v6.sin6_family = AF_INET6;
     v6.sin6_port = htons(endpoint.port);
     v6.sin6_addr = endpoint.address;
     v6.sin6_scope_id = endpoint.scope;
-    return os::SocketAddress::of(v6);
+    return os::make_address(v6);
 }
 
 InetEndpoint on_the_wire(const InetEndpoint& endpoint) {

@@ -70,7 +70,7 @@ Result<> read_address_options(int fd, InetSocket& socket) {
 // shutdown(SHUT_RD) and the end of a dead connection show nowhere but in poll(2).
 Result<bool> is_read_side_shut(int fd) {
     std::array<pollfd, 1> polled = {{{.fd = fd, .events = POLLRDHUP, .revents = 0}}};
-    TRY(os::poll_now(polled));
+    TRY(os::poll(polled, 0));
     return (polled[0].revents & POLLRDHUP) != 0;
 }
 
@@ -124,7 +124,7 @@ Result<> read_tcp(int fd, const Holder& holder, bool established_too, InetReadin
 Result<> read_udp(int fd, const Holder& holder, InetSocket& socket) {
     socket.state = socket.destination_port != 0 ? TCP_ESTABLISHED : TCP_CLOSE;
     std::array<pollfd, 1> polled = {{{.fd = fd, .events = POLLIN, .revents = 0}}};
-    TRY(os::poll_now(polled));
+    TRY(os::poll(polled, 0));
     if ((polled[0].revents & POLLIN) != 0) {
         return refuse(holder, "a UDP socket with unread datagrams, which are not carried");
     }

@@ -310,8 +310,7 @@ Result<> reconnect(const DormantConnection& connection) {
     TRY(os::fcntl(fd, F_SETFL, flags | O_NONBLOCK));
     const auto begun = os::connect(fd, to_address(connection.destination));
     TRY(os::fcntl(fd, F_SETFL, flags));
-    if (begun || begun.error().code() == EINPROGRESS) return {};
-    return fail(begun.error());
+    return begun;
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ Result<os::SocketAddress> address_of(const std::string& name) {
         return fail(Error::corrupt(fmt::format("a unix socket name of {} bytes", name.size())));
     }
     std::memcpy(address.sun_path, name.data(), name.size());
-    os::SocketAddress result = os::SocketAddress::of(address);
+    os::SocketAddress result = os::make_address(address);
     // The length counts for abstract names; a path ends with NUL where it fits.
     result.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
     if (has_path(name) && name.size() < sizeof(address.sun_path)) result.size += 1;
@@ -181,7 +181,7 @@ Result<> UnixOpener::Work::open_accepted_pair(const UnixSocket& client, const Un
     os::UniqueFd opened = TRY(os::socket(AF_UNIX, client.type, 0));
     TRY(bind_name(opened.get(), client));
     TRY(os::connect(opened.get(), TRY(address_of(accepted.name))));
-    fds_[accepted.inode] = TRY(os::accept(listener));
+    fds_[accepted.inode] = TRY(os::accept4(listener, 0));
     fds_[client.inode] = std::move(opened);
     return {};
 }

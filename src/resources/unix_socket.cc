@@ -187,7 +187,7 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
         }
     }
     if (const auto peer = os::getpeername(fd); peer && socket.peer_inode != 0) {
-        const auto& address = peer->as<sockaddr_un>();
+        const auto& address = os::address_as<sockaddr_un>(*peer);
         const std::size_t size = peer->size - offsetof(sockaddr_un, sun_path);
         if (peer->size > offsetof(sockaddr_un, sun_path)) {
             socket.peer_name.assign(address.sun_path, size);
