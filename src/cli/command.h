@@ -31,5 +31,6 @@ using AddVerb = void (*)(CLI::App& app, Invocation& invocation);
 void add_dump(CLI::App& app, Invocation& invocation);
 void add_restore(CLI::App& app, Invocation& invocation);
 void add_check(CLI::App& app, Invocation& invocation);
+void add_lab(CLI::App& app, Invocation& invocation);
 
 }  // namespace ferry::cli

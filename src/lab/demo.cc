@@ -3,12 +3,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "lab/display.h"
 #include "lab/interrupt.h"
+#include "lab/report_file.h"
 #include "lab/two_platforms.h"
 #include "lab/values.h"
 
@@ -45,13 +45,6 @@ std::vector<Check> judge(const std::vector<Crossing>& crossings, const Result<>&
     checks.push_back({"every client read back what it wrote", verified && found.probe_errors == 0,
                       fmt::format("{} wrong replies", found.probe_errors)});
     return checks;
-}
-
-Result<> write_report(const std::string& path, const nlohmann::json& report) {
-    std::error_code error;
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
-    const os::UniqueFd file = TRY(os::open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
-    return os::write_all(file.get(), os::as_bytes(report.dump(2) + "\n"));
 }
 
 class Demo {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -53,6 +54,8 @@ constexpr std::array<const char*, 4> kSteps = {"join the cgroup of", "enter the 
         copies[i] = ::fcntl(wanted[i] < 0 ? null : wanted[i], F_DUPFD_CLOEXEC, 3);
     }
     for (std::size_t i = 0; i < 3; ++i) ::dup2(copies[i], static_cast<int>(i));
+    // Not all descriptors of a program are its own: some come from whoever started it.
+    ::syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
     for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);

@@ -1,0 +1,56 @@
+// ferry lab: Ferry shown at work on platforms of this one machine.
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "cli/command.h"
+#include "lab/bench.h"
+#include "lab/demo.h"
+
+namespace ferry::cli {
+namespace {
+
+void add_demo(CLI::App& lab, Invocation& invocation) {
+    CLI::App* verb =
+        lab.add_subcommand("demo", "A live Redis crosses to another platform and back");
+    auto options = std::make_shared<lab::DemoOptions>();
+    verb->add_option("--mib", options->mib, "Mebibytes of data in Redis")->capture_default_str();
+    verb->add_option("--writes", options->writes_per_second, "Writes per second")
+        ->check(CLI::Range(1.0, 1e6))
+        ->capture_default_str();
+    verb->add_option("--json", options->json_path, "Write the report to this file as well");
+    verb->callback([options, &invocation] {
+        invocation.run = [options]() -> Result<int> {
+            return TRY(lab::run_demo(*options)) ? kExitOk : kExitFailure;
+        };
+    });
+}
+
+void add_bench(CLI::App& lab, Invocation& invocation) {
+    CLI::App* verb = lab.add_subcommand("bench", "Measure pauses, crossings, dump and restore");
+    auto options = std::make_shared<lab::BenchOptions>();
+    verb->add_option("--sizes", options->sizes_mib, "Mebibytes of data in Redis, one or several")
+        ->capture_default_str();
+    verb->add_option("--dump-mib", options->dump_mib, "Size for dump and restore; 0: leave it out")
+        ->capture_default_str();
+    verb->add_option("--writes", options->writes_per_second, "Writes per second")
+        ->check(CLI::Range(1.0, 1e6))
+        ->capture_default_str();
+    verb->add_option("--criu", options->criu, "Measure this criu in the same run, for comparison");
+    verb->add_option("--json", options->json_path, "Write the report to this file as well");
+    verb->callback([options, &invocation] {
+        invocation.run = [options]() -> Result<int> {
+            return TRY(lab::run_bench(*options)) ? kExitOk : kExitFailure;
+        };
+    });
+}
+
+}  // namespace
+
+void add_lab(CLI::App& app, Invocation& invocation) {
+    CLI::App* verb = app.add_subcommand("lab", "Show Ferry at work on this one machine");
+    verb->require_subcommand(1);
+    add_demo(*verb, invocation);
+    add_bench(*verb, invocation);
+}
+
+}  // namespace ferry::cli
