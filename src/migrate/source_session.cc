@@ -238,7 +238,7 @@ pages::Seconds SourceSession::fixed_cost() const {
 
 Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
-    hold_ = TRY(handover::NetworkHold::install(targets_, handover::NetworkHold::Scope::NewConnections));
+    hold_ = TRY(handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections));
     std::this_thread::sleep_for(kAcceptDrain);
     const Clock::time_point begun = Clock::now();
     frozen_ = TRY(tree_->freeze());
