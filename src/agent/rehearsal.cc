@@ -1,0 +1,111 @@
+// ferryd_rehearsal, for tests: the whole agent with sessions that move nothing. What a session does
+// is told by the name of its service: the agent must cope with every way in which a session can go.
+// These definitions take the place of those in the migrate library.
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "migrate/session.h"
+#include "net/listener.h"
+#include "net/tls_channel.h"
+
+namespace ferry::migrate {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kPatience = 30s;
+
+// True: somebody wants an end; false: nobody did for so long.
+bool wait_for_abort(SessionHost& host) {
+    const auto give_up = net::Deadline::after(kPatience);
+    while (!give_up.passed()) {
+        if (host.abort_requested()) return true;
+        std::this_thread::sleep_for(5ms);
+    }
+    return false;
+}
+
+net::TlsIdentity identity(const TlsFiles& files) {
+    return {.ca = files.ca, .certificate = files.certificate, .key = files.key};
+}
+
+Result<> source(const SourceRequest& request, SessionHost& host) {
+    const auto context = TRY(net::TlsContext::load(identity(request.tls)));
+    auto channel = TRY(net::TlsChannel::connect(
+        context, {.host = request.address, .port = request.port}, request.destination_name,
+        net::Deadline::after(kPatience), host.control_fd()));
+    host.progress({.phase = "precopy", .round = 1, .message = {}});
+    const std::string& script = request.service;
+    // The destination follows the same script.
+    TRY(channel.write_all(os::as_bytes(fmt::format("{:16}", script))));
+    if (script.ends_with("wait")) {
+        if (wait_for_abort(host)) return fail(Error::aborted("aborted on request"));
+        return fail(Error::peer("nobody aborted"));
+    }
+    if (script.ends_with("die")) ::raise(SIGKILL);
+    std::byte ready{};
+    TRY(channel.read_all(std::span(&ready, 1)));
+    TRY(host.record(SessionState::Committed));
+    if (script.ends_with("cut")) {
+        // The decision never reaches the destination. Its agent knows what became of it.
+        std::ignore = channel.shutdown();
+        for (;;) {
+            const auto state = host.peer_state();
+            if (state && *state == SessionState::Running) break;
+            if (state && *state == SessionState::Aborted) {
+                return fail(Error::peer("the destination gave up"));
+            }
+            std::this_thread::sleep_for(20ms);
+        }
+    } else {
+        TRY(channel.write_all(os::as_bytes("C")));
+        TRY(channel.read_all(std::span(&ready, 1)));
+    }
+    return host.record(SessionState::Done);
+}
+
+}  // namespace
+
+Report run_source(const SourceRequest& request, SessionHost& host) {
+    Report report;
+    report.session = request.session;
+    report.service = request.service;
+    report.source = request.source_name;
+    report.destination = request.destination_name;
+    const auto result = source(request, host);
+    report.succeeded = result.has_value();
+    if (!result) report.error = result.error().message();
+    return report;
+}
+
+Result<> run_destination(const DestinationRequest& request, SessionHost& host, PortSink& port) {
+    const auto context = TRY(net::TlsContext::load(identity(request.tls)));
+    const auto listener = TRY(net::Listener::bind({.host = request.listen_address, .port = 0}));
+    port.listening(listener.port());
+    const auto deadline = net::Deadline::after(kPatience);
+    os::UniqueFd socket = TRY(listener.accept(deadline, host.control_fd()));
+    auto channel = TRY(net::TlsChannel::accept(context, std::move(socket), request.source_name,
+                                               deadline, host.control_fd()));
+    std::string script(16, ' ');
+    TRY(channel.read_all(std::as_writable_bytes(std::span(script))));
+    TRY(host.record(SessionState::Ready));
+    TRY(channel.write_all(os::as_bytes("R")));
+    std::byte decision{};
+    const auto decided = channel.read_all(std::span(&decision, 1));
+    if (!decided) {
+        // The link is cut: only the source's agent knows what was decided.
+        const auto state = TRY(host.peer_state());
+        if (state != SessionState::Committed) return fail(Error::peer("the source gave up"));
+    }
+    TRY(host.record(SessionState::Running));
+    if (decided) TRY(channel.write_all(os::as_bytes("r")));
+    return {};
+}
+
+}  // namespace ferry::migrate
