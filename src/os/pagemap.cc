@@ -61,6 +61,8 @@ Result<PagemapScanReply> Pagemap::scan(const PagemapScanRequest& request,
     argument.end = request.range.end.value;
     argument.vec = reinterpret_cast<std::uintptr_t>(into.data());
     argument.vec_len = into.size();
+    argument.category_inverted = request.absent;
+    argument.category_mask = request.all_of;
     argument.category_anyof_mask = request.any_of;
     argument.return_mask = request.return_mask;
     // Not os::ioctl, which repeats an interrupted call: this one has side effects that a repetition

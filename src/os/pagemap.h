@@ -63,7 +63,11 @@ struct PagemapScanRequest {
     // reported. Mappings that are not registered for asynchronous write-protection are then skipped
     // silently.
     bool protect_matching = false;
-    std::uint64_t any_of = 0;       // a page matches if it has one of these
+    // A page matches if it has all of `all_of`, and one of `any_of` unless that is 0; where a
+    // category is in `absent`, not having it counts as having it.
+    std::uint64_t all_of = 0;
+    std::uint64_t any_of = 0;
+    std::uint64_t absent = 0;
     std::uint64_t return_mask = 0;  // the categories to report; equal neighbours are one region
 };
 

@@ -54,6 +54,20 @@ Result<bool> userfault_register_protection(int userfault, AddrRange range) {
     return fail(Error::system(code, fmt::format("ioctl(UFFDIO_REGISTER, {})", range)));
 }
 
+Result<bool> userfault_unprotect(int userfault, AddrRange range) {
+    uffdio_writeprotect request = {};
+    request.range = {.start = range.start.value, .len = range.size()};
+    int result = ::ioctl(userfault, UFFDIO_WRITEPROTECT, &request);
+    while (result != 0 && (errno == EAGAIN || errno == EINTR)) {
+        result = ::ioctl(userfault, UFFDIO_WRITEPROTECT, &request);
+    }
+    if (result == 0) return true;
+    const int code = errno;
+    if (code == ENOENT) return false;
+    if (code == ESRCH) return fail(Error::gone("the address space is gone"));
+    return fail(Error::system(code, fmt::format("ioctl(UFFDIO_WRITEPROTECT, {})", range)));
+}
+
 Result<> userfault_unregister(int userfault, AddrRange range) {
     uffdio_range request = {.start = range.start.value, .len = range.size()};
     if (::ioctl(userfault, UFFDIO_UNREGISTER, &request) == 0) return {};

@@ -29,6 +29,9 @@ Result<> userfault_enable_async_protection(int userfault);
 // address space is gone (exit or execve(2)). EPERM: a shared mapping that is not writable; EBUSY:
 // another userfaultfd has it.
 Result<bool> userfault_register_protection(int userfault, AddrRange range);
+// UFFDIO_WRITEPROTECT with mode 0: the pages count as written again. False: a part of the range is
+// not registered (any more), and some pages may not have been reached.
+Result<bool> userfault_unprotect(int userfault, AddrRange range);
 // UFFDIO_UNREGISTER: drops the protection of the pages as well. Nothing mapped there is success.
 Result<> userfault_unregister(int userfault, AddrRange range);
 

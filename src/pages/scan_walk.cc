@@ -12,6 +12,7 @@ namespace {
 using os::page_is::kFile;
 using os::page_is::kPresent;
 using os::page_is::kSwapped;
+using os::page_is::kWpAllowed;
 using os::page_is::kWritten;
 using os::page_is::kZeroFrame;
 
@@ -38,13 +39,47 @@ Result<> for_each_entry(const EntriesCall& entries, AddrRange range, Visit visit
     return {};
 }
 
+// Calls visit(region) for each region that matches, chunk by chunk.
+template <class Visit>
+Result<> for_each_region(const ScanCall& scan, os::PagemapScanRequest request, Visit visit) {
+    std::vector<os::PageRegion> regions(kRegionsPerCall);
+    const RemoteAddr end = request.range.end;
+    while (request.range.start < end) {
+        request.range.end =
+            RemoteAddr{std::min(end.value, request.range.start.value + kScanChunkBytes)};
+        const os::PagemapScanReply reply = TRY(scan(request, regions));
+        CHECK(reply.regions <= regions.size());
+        CHECK(reply.walked_to > request.range.start);
+        for (const os::PageRegion& region : std::span(regions).first(reply.regions)) {
+            TRY(visit(region));
+        }
+        request.range.start = std::min(reply.walked_to, request.range.end);
+    }
+    return {};
+}
+
+Result<PageSet> find_pages(const ScanCall& scan, const os::PagemapScanRequest& request) {
+    PageSet found;
+    TRY(for_each_region(scan, request, [&](const os::PageRegion& region) -> Result<> {
+        found.add({RemoteAddr{region.start}, RemoteAddr{region.end}});
+        return {};
+    }));
+    return found;
+}
+
+// The protection bit of a page in a mapping that is not registered says nothing: see
+// Tracker::register_range().
+bool is_written(const os::PageRegion& region) {
+    return (region.categories & kWritten) != 0 || (region.categories & kWpAllowed) == 0;
+}
+
 // PAGEMAP_SCAN calls whatever is not in memory "swapped": real swap, pages under migration, but
 // also markers, behind which there is no page. Where a private file mapping's protected page was
 // dropped (MADV_DONTNEED) the kernel leaves such a marker, and it must not pass for an unchanged
 // page.
 Result<> add_swapped(const EntriesCall& entries, const os::PageRegion& region, Scan& into) {
     const AddrRange range = {RemoteAddr{region.start}, RemoteAddr{region.end}};
-    const bool written = (region.categories & kWritten) != 0;
+    const bool written = is_written(region);
     return for_each_entry(entries, range, [&](RemoteAddr at, os::PagemapEntry entry) {
         const PageRun page = {at, at + kPageSize};
         if (entry.guard()) {
@@ -61,7 +96,7 @@ Result<> add_region(const EntriesCall& entries, const os::PageRegion& region, Sc
     if ((region.categories & (kZeroFrame | kFile)) != 0) return {};
     const PageRun run = {RemoteAddr{region.start}, RemoteAddr{region.end}};
     into.present.add(run);
-    if ((region.categories & kWritten) != 0) into.written.add(run);
+    if (is_written(region)) into.written.add(run);
     return {};
 }
 
@@ -69,28 +104,31 @@ Result<> add_region(const EntriesCall& entries, const os::PageRegion& region, Sc
 
 Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
                         Protect protect, Scan& into) {
-    std::vector<os::PageRegion> regions(kRegionsPerCall);
-    RemoteAddr at = range.start;
-    while (at < range.end) {
-        const RemoteAddr chunk_end =
-            RemoteAddr{std::min(range.end.value, at.value + kScanChunkBytes)};
-        // PM_SCAN_CHECK_WPASYNC is not used: on a mapping that appeared after the registration it
-        // fails the call, and the pages that the call had protected already would go unreported.
-        // Without it such a mapping is skipped, until it has been registered.
-        const os::PagemapScanReply reply =
-            TRY(scan({.range = {at, chunk_end},
-                      .protect_matching = protect == Protect::Yes,
-                      .any_of = kPresent | kSwapped,
-                      .return_mask = kPresent | kSwapped | kWritten | kFile | kZeroFrame},
-                     regions));
-        CHECK(reply.regions <= regions.size());
-        CHECK(reply.walked_to > at);
-        for (const os::PageRegion& region : std::span(regions).first(reply.regions)) {
-            TRY(add_region(entries, region, into));
-        }
-        at = std::min(reply.walked_to, chunk_end);
-    }
-    return {};
+    // PM_SCAN_CHECK_WPASYNC is not used: on a mapping that appeared after the registration it fails
+    // the call, and the pages that the call had protected already would go unreported. Without it
+    // such a mapping is skipped, until it has been registered.
+    const os::PagemapScanRequest request = {
+        .range = range,
+        .protect_matching = protect == Protect::Yes,
+        .any_of = kPresent | kSwapped,
+        .return_mask = kPresent | kSwapped | kWritten | kFile | kZeroFrame | kWpAllowed};
+    return for_each_region(scan, request, [&](const os::PageRegion& region) {
+        return add_region(entries, region, into);
+    });
+}
+
+Result<PageSet> find_unregistered(const ScanCall& scan, AddrRange range) {
+    return find_pages(
+        scan,
+        {.range = range, .all_of = kWpAllowed, .absent = kWpAllowed, .return_mask = kWpAllowed});
+}
+
+Result<PageSet> find_protected(const ScanCall& scan, AddrRange range) {
+    return find_pages(scan, {.range = range,
+                             .all_of = kWritten,
+                             .any_of = kPresent | kSwapped,
+                             .absent = kWritten,
+                             .return_mask = kWritten});
 }
 
 Result<> scan_soft_dirty(const EntriesCall& entries, AddrRange range, Scan& into) {

@@ -29,6 +29,11 @@ inline constexpr std::uint64_t kScanChunkBytes = 128 << 20;
 Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
                         Protect protect, Scan& into);
 
+// The parts of the range that are mapped but not registered; no page table of the rest is walked.
+Result<PageSet> find_unregistered(const ScanCall& scan, AddrRange range);
+// Pages that carry the mark of protection.
+Result<PageSet> find_protected(const ScanCall& scan, AddrRange range);
+
 // Soft-dirty bits out of the pagemap array.
 Result<> scan_soft_dirty(const EntriesCall& entries, AddrRange range, Scan& into);
 

@@ -42,7 +42,9 @@ struct FakeKernel {
                 const std::uint64_t at = number * kPageSize;
                 if (at < request.range.start.value || at >= request.range.end.value) continue;
                 const std::uint64_t shown = page.categories & request.return_mask;
-                if ((page.categories & request.any_of) == 0) continue;
+                const std::uint64_t has = page.categories ^ request.absent;
+                if ((has & request.all_of) != request.all_of) continue;
+                if (request.any_of != 0 && (has & request.any_of) == 0) continue;
                 os::PageRegion* last = reply.regions > 0 ? &into[reply.regions - 1] : nullptr;
                 if (last != nullptr && last->end == at && last->categories == shown) {
                     last->end = at + kPageSize;
@@ -76,13 +78,13 @@ struct FakeKernel {
 
 TEST(ScanProtected, SortsPagesByWhatTheyAre) {
     FakeKernel kernel;
-    kernel.pages = {{10, {kPresent | kWritten}},
-                    {11, {kPresent}},
-                    {12, {kPresent | kWritten | kZeroFrame}},
-                    {13, {kPresent | kFile}},
-                    {14, {kSwapped | kWritten, kEntrySwapped}},
-                    {15, {kSwapped, kEntrySwapped | kMarkerType | 1 << 5}},
-                    {16, {kSwapped | kWritten, kEntrySwapped | kMarkerType | 4 << 5}}};
+    kernel.pages = {{10, {kWpAllowed | kPresent | kWritten}},
+                    {11, {kWpAllowed | kPresent}},
+                    {12, {kWpAllowed | kPresent | kWritten | kZeroFrame}},
+                    {13, {kWpAllowed | kPresent | kFile}},
+                    {14, {kWpAllowed | kSwapped | kWritten, kEntrySwapped}},
+                    {15, {kWpAllowed | kSwapped, kEntrySwapped | kMarkerType | 1 << 5}},
+                    {16, {kWpAllowed | kSwapped | kWritten, kEntrySwapped | kMarkerType | 4 << 5}}};
     const Scan scan = kernel.scan(run(0, 100));
     EXPECT_EQ(scan.present, (PageSet{run(10, 12), run(14, 15)}));
     EXPECT_EQ(scan.written, (PageSet{run(10, 11), run(14, 15)}));
@@ -91,11 +93,30 @@ TEST(ScanProtected, SortsPagesByWhatTheyAre) {
     EXPECT_TRUE(kernel.scan(run(0, 100)).written.empty());
 }
 
+TEST(ScanProtected, BelievesNoMarkInAMappingThatIsNotRegistered) {
+    FakeKernel kernel;
+    kernel.pages = {{10, {kPresent}}, {11, {kPresent | kWpAllowed}}};
+    const Scan scan = kernel.scan(run(0, 100), Protect::No);
+    EXPECT_EQ(scan.written, (PageSet{run(10, 11)}));
+}
+
+TEST(FindPages, TellsUnregisteredAndProtectedOnesApart) {
+    FakeKernel kernel;
+    kernel.pages = {{10, {kPresent | kWritten}},
+                    {11, {kPresent | kWpAllowed}},
+                    {12, {kPresent | kWpAllowed | kWritten}},
+                    {13, {kSwapped}}};
+    EXPECT_EQ(find_unregistered(kernel.scan_call(), run(0, 100)).value(),
+              (PageSet{run(10, 11), run(13, 14)}));
+    EXPECT_EQ(find_protected(kernel.scan_call(), run(0, 100)).value(),
+              (PageSet{run(11, 12), run(13, 14)}));
+}
+
 TEST(ScanProtected, GoesOnWhereAFullBufferStoppedTheKernel) {
     FakeKernel kernel;
     PageSet expected;
     for (std::uint64_t i = 0; i < 1000; ++i) {
-        kernel.pages[i] = {i % 3 == 0 ? kPresent : kPresent | kWritten};
+        kernel.pages[i] = {(i % 3 == 0 ? kPresent : kPresent | kWritten) | kWpAllowed};
         if (i % 3 != 0) expected.add(run(i, i + 1));
     }
     kernel.regions_per_call = 7;

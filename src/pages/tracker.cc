@@ -47,10 +47,44 @@ Result<Tracker> Tracker::start_soft_dirty(Pid pid) {
     return Tracker(pid, Method::SoftDirty, std::move(process), {});
 }
 
+// Linux (6.18 and before) can take a mapping out of the tracking behind our back, and leave marks
+// of protection on its pages that no longer work:
+//   1. Two mappings A and B are registered, and B is such that it could be one mapping with A.
+//   2. The process moves B next to A (mremap). The kernel joins the two, and because it ends the
+//   tracking of
+//      what is moved (UFFD_FEATURE_EVENT_REMAP is not used), it does so for all of the joined
+//      mapping.
+//   3. It cleans the marks of B's pages, not of A's. Writes to A go unnoticed and leave the marks.
+//   4. We register A again: its marks say "not written". The writes of 3 would be lost.
+// So what is found unregistered is registered, and then every mark there is removed. Marks that are
+// removed once more than needed only make pages travel once more than needed.
 Result<bool> Tracker::register_range(AddrRange range) {
     if (range.empty()) return false;
     if (method_ == Method::SoftDirty) return true;
-    return os::userfault_register_protection(userfault_.get(), range);
+    const os::Pagemap pagemap = TRY(os::Pagemap::open(pid_));
+    const ScanCall walk = [&](const os::PagemapScanRequest& request,
+                              std::span<os::PageRegion> into) {
+        return pagemap.scan(request, into);
+    };
+    const int userfault = userfault_.get();
+    bool registered = true;
+    const PageSet fresh = TRY(find_unregistered(walk, range));
+    for (const PageRun& run : fresh.runs()) {
+        if (!TRY(os::userfault_register_protection(userfault, run))) {
+            registered = false;
+            continue;
+        }
+        const PageSet marked = TRY(find_protected(walk, run));
+        for (const PageRun& marks : marked.runs()) {
+            if (TRY(os::userfault_unprotect(userfault, marks))) continue;
+            // A mapping has changed within these microseconds. Unregistering removes the marks of
+            // what it finds registered, and the next round starts over with the rest.
+            TRY(os::userfault_unregister(userfault, run));
+            registered = false;
+            break;
+        }
+    }
+    return registered;
 }
 
 Result<> Tracker::unregister_range(AddrRange range) {

@@ -66,8 +66,11 @@ class Tracker {
     [[nodiscard]] Method method() const { return method_; }
     [[nodiscard]] Pid pid() const { return pid_; }
 
-    // Private mappings only. False: nothing is mapped there any more, which is no error.
-    // Kind::Gone: the process has exited, or replaced its address space by execve(2).
+    // Private mappings only, one per call; before each scan, for all of them: the kernel may have
+    // dropped some meanwhile, and asking for what is registered already is one short call. False:
+    // not (all) registered, because it has changed or vanished meanwhile or cannot be protected
+    // (MAP_DROPPABLE); no error, later rounds and the last scan see it. Kind::Gone: the process has
+    // exited, or replaced its address space by execve(2).
     Result<bool> register_range(AddrRange range);
     Result<> unregister_range(AddrRange range);
 
