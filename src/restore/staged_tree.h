@@ -49,6 +49,12 @@ struct FileRun {
     std::uint64_t offset = 0;  // in the file
 };
 
+// Whole pages for a page-aligned address.
+struct PageWrite {
+    RemoteAddr address;
+    std::span<const std::byte> bytes;
+};
+
 // How long the last activation took, and what it did.
 struct ActivationReport {
     std::chrono::microseconds update{0};  // mappings and tasks that changed since the last update
@@ -93,6 +99,8 @@ class StagedTree {
     // Writes whole pages at a page-aligned address; the range may span mappings. For a process that
     // was forked from a filled stub, pages that are equal already stay shared.
     Result<> write_pages(Pid pid, RemoteAddr address, std::span<const std::byte> pages);
+    // Many at once cost few system calls; ascending is fastest.
+    Result<> write_pages(Pid pid, std::span<const PageWrite> writes);
     // These pages are absent on the source (zero, or the file's own content). Ranges that are no
     // longer mapped are ignored.
     Result<> drop_pages(Pid pid, std::span<const AddrRange> ranges);

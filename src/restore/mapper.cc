@@ -1,0 +1,216 @@
+#include "restore/mapper.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <map>
+#include <variant>
+
+#include "base/check.h"
+#include "os/socket.h"
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+namespace ferry::restore {
+namespace {
+
+using model::VmaKind;
+
+// Files of one program travel in one message.
+constexpr std::size_t kFilesPerProgram = os::kScmFdsMax;
+
+Result<os::UniqueFd> open_mapped_file(const model::Checkpoint& checkpoint, const MappedVma& mapped) {
+    const model::OpenFile* file = checkpoint.find_file(mapped.vma.file);
+    CHECK(file != nullptr);  // wanted_mappings() looked
+    const auto& regular = std::get<model::RegularFile>(file->body);
+    const bool is_shared = mapped.vma.kind == VmaKind::FileShared;
+    const int access = is_shared ? static_cast<int>(file->flags & O_ACCMODE) : O_RDONLY;
+    auto opened = os::open(regular.path, access == O_WRONLY ? O_RDWR : access);
+    if (!opened) {
+        return fail(Error::invalid(
+            fmt::format("mapped file {}: {}", regular.path, opened.error().message())));
+    }
+    const struct stat have = TRY(os::fstat(opened->get()));
+    if (!is_shared && regular.size && *regular.size != static_cast<std::uint64_t>(have.st_size)) {
+        return fail(Error::invalid(fmt::format("mapped file {} has {} bytes here, {} at the source",
+                                               regular.path, have.st_size, *regular.size)));
+    }
+    return std::move(*opened);
+}
+
+int map_flags(const MappedVma& mapped) {
+    int flags = MAP_FIXED_NOREPLACE;
+    flags |= mapped.vma.kind == VmaKind::FileShared ? MAP_SHARED : MAP_PRIVATE;
+    if (mapped.vma.kind == VmaKind::Anonymous) flags |= MAP_ANONYMOUS;
+    if (mapped.vma.grows_down) flags |= MAP_GROWSDOWN;
+    if (mapped.vma.no_reserve) flags |= MAP_NORESERVE;
+    return flags;
+}
+
+// Adds the steps of a plan to programs and runs them, with the files they need.
+class Mapper {
+  public:
+    Mapper(StubProcess& process, const model::Checkpoint& checkpoint)
+        : process_(process), checkpoint_(checkpoint) {}
+
+    Result<> take(std::span<const LayoutStep> steps) {
+        for (const LayoutStep& step : steps) {
+            TRY(note_file(step));
+            pending_.push_back(&step);
+            // An operation each, and for names some text.
+            if (pending_.size() >= 1024 || files_.size() >= kFilesPerProgram) TRY(run());
+        }
+        return run();
+    }
+
+  private:
+    // A private mapping needs no right to write.
+    static std::pair<model::FileId, bool> key(const model::Vma& vma) {
+        return {vma.file, vma.kind == VmaKind::FileShared};
+    }
+
+    Result<> note_file(const LayoutStep& step) {
+        if (step.kind != LayoutStep::Kind::Map) return {};
+        if (step.target.vma.kind == VmaKind::Anonymous) return {};
+        const auto id = key(step.target.vma);
+        if (file_index_.contains(id)) return {};
+        files_.push_back(TRY(open_mapped_file(checkpoint_, step.target)));
+        file_index_[id] = files_.size() - 1;
+        return {};
+    }
+
+    Result<> run() {
+        if (pending_.empty()) return {};
+        Program program;
+        std::vector<int> fds;
+        for (const os::UniqueFd& file : files_) fds.push_back(file.get());
+        std::optional<Receiver> received;
+        if (!fds.empty()) {
+            received.emplace(program, process_.leader().socket_number(), fds.size());
+        }
+        for (const LayoutStep* step : pending_) add(program, *step, received);
+        for (std::size_t i = 0; i < fds.size(); ++i) {
+            program.call("close", SYS_close, {received->fd(i)});
+        }
+        TRY(process_.leader().run(program, fds));
+        pending_.clear();
+        files_.clear();
+        file_index_.clear();
+        return {};
+    }
+
+    void add(Program& program, const LayoutStep& step, const std::optional<Receiver>& received) {
+        const AddrRange range = step.range;
+        const model::Vma& vma = step.target.vma;
+        switch (step.kind) {
+            case LayoutStep::Kind::Unmap:
+                program.call("munmap", SYS_munmap, {range.start, range.size()});
+                return;
+            case LayoutStep::Kind::Map: {
+                const bool has_file = vma.kind != VmaKind::Anonymous;
+                const Argument fd =
+                    has_file ? Argument(received->fd(file_index_.at(key(vma)))) : Argument(-1);
+                program.call("mmap", SYS_mmap,
+                             {range.start, range.size(), vma.protection, map_flags(step.target), fd,
+                              has_file ? vma.file_offset : 0},
+                             exactly(static_cast<std::int64_t>(range.start.value)));
+                return;
+            }
+            case LayoutStep::Kind::Protect:
+                program.call("mprotect", SYS_mprotect, {range.start, range.size(), vma.protection});
+                return;
+            case LayoutStep::Kind::Advise:
+                // Advice is a hint: a kernel without huge pages or KSM refuses it.
+                for (const int advice : step.advice) {
+                    program.call("madvise", SYS_madvise, {range.start, range.size(), advice},
+                                 kAnything);
+                }
+                return;
+            case LayoutStep::Kind::Name:
+                // Without CONFIG_ANON_VMA_NAME names are not shown either.
+                program.call("prctl", SYS_prctl,
+                             {PR_SET_VMA, PR_SET_VMA_ANON_NAME, range.start, range.size(),
+                              vma.name.empty() ? Argument(0) : program.add_text(vma.name)},
+                             kAnything);
+                return;
+        }
+    }
+
+    StubProcess& process_;
+    const model::Checkpoint& checkpoint_;
+    std::vector<const LayoutStep*> pending_;
+    std::vector<os::UniqueFd> files_;
+    std::map<std::pair<model::FileId, bool>, std::size_t> file_index_;  // with: is it shared
+};
+
+// The target's places for [vvar]..., then [vdso], in the order of ParkedVdso.
+std::vector<AddrRange> vdso_places(const model::Process& wanted) {
+    std::vector<AddrRange> places;
+    for (const VmaKind kind : {VmaKind::Vvar, VmaKind::Vdso}) {
+        for (const model::Vma& vma : wanted.address_space.vmas) {
+            if (vma.kind == kind) places.push_back(vma.range);
+        }
+    }
+    return places;
+}
+
+}  // namespace
+
+Result<> check_vdso(const Tree& tree, const model::Process& wanted) {
+    const std::vector<AddrRange> places = vdso_places(wanted);
+    if (places.empty()) return {};
+    std::vector<std::uint64_t> sizes = tree.vdso().data_bytes;
+    sizes.push_back(tree.vdso().text_bytes);
+    const bool same =
+        std::ranges::equal(places, sizes, {}, [](const AddrRange& range) { return range.size(); });
+    if (same) return {};
+    return fail(Error::unsupported(fmt::format(
+        "process {} comes from a kernel with another vdso layout", wanted.pid)));
+}
+
+Result<> apply_layout(Tree& tree, StubProcess& process, const model::Checkpoint& checkpoint,
+                      const model::Process& wanted) {
+    std::vector<MappedVma> target = TRY(wanted_mappings(checkpoint, wanted));
+    for (const model::Vma& vma : wanted.address_space.vmas) {
+        if (!vma.range.overlaps(tree.arena().hole())) continue;
+        return fail(Error::unsupported(
+            fmt::format("process {} mapped {} where the stub's code lies", wanted.pid, vma.range)));
+    }
+    const std::vector<LayoutStep> steps = plan_layout(process.mapped, target);
+    TRY(with_context(Mapper(process, checkpoint).take(steps),
+                     fmt::format("mappings of process {}", wanted.pid)));
+    process.mapped = std::move(target);
+    return {};
+}
+
+Result<> finish_layout(Tree& tree, StubProcess& process, const model::Process& wanted) {
+    TRY(check_vdso(tree, wanted));
+    Program program;
+    RemoteAddr parked = tree.arena().park();
+    for (const AddrRange& place : vdso_places(wanted)) {
+        program.call("mremap", SYS_mremap,
+                     {parked, place.size(), place.size(), MREMAP_MAYMOVE | MREMAP_FIXED, place.start},
+                     exactly(static_cast<std::int64_t>(place.start.value)));
+        parked = parked + place.size();
+    }
+    for (const MappedVma& mapped : process.mapped) {
+        const AddrRange range = mapped.vma.range;
+        for (const int advice : mapped.vma.advice) {
+            if (!is_late_advice(advice)) continue;
+            program.call("madvise", SYS_madvise, {range.start, range.size(), advice});
+        }
+        if (mapped.vma.locked) program.call("mlock", SYS_mlock, {range.start, range.size()});
+        TRY(process.leader().run_if_full(program));
+    }
+    return process.leader().run_rest(program);
+}
+
+}  // namespace ferry::restore

@@ -1,0 +1,26 @@
+// The state of processes and threads that they must set themselves.
+#pragma once
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+#include "restore/tree.h"
+
+namespace ferry::restore {
+
+// Signal actions, umask, huge pages; from outside: oom_score_adj. Before the threads give up privileges.
+Result<> set_process_state(StubProcess& process, const model::Process& wanted);
+
+// Appends everything that is a thread's own: stacks, lists, name, scheduling, credentials, signals.
+void add_thread_state(Program& program, const model::Process& process, const model::Thread& thread,
+                      bool same_credentials);
+
+// Timers, limits, pending signals of the process, dumpable; then the blob's socket is closed.
+Result<> finish_process(StubProcess& process, const model::Process& wanted);
+
+// Our own credentials, which every stub has at first.
+Result<model::Credentials> own_credentials();
+
+// PR_TIMER_CREATE_RESTORE_IDS (Linux 6.15): a timer gets the id that is asked for.
+inline constexpr int kTimerCreateRestoreIds = 77;
+
+}  // namespace ferry::restore

@@ -1,0 +1,444 @@
+#include "restore/tree.h"
+
+#include <fmt/format.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+#include <thread>
+#include <tuple>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "os/ptrace.h"
+#include "os/socket.h"
+#include "proc/process_directory.h"
+#include "proc/vdso.h"
+
+namespace ferry::restore {
+namespace {
+
+constexpr std::chrono::milliseconds kEndTimeout{30'000};
+// So that a dead stub that hangs in a ptrace stop is noticed (StubThread::check_alive).
+constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 100'000};
+
+Error pid_in_use(Pid pid) {
+    std::string owner;
+    if (const auto directory = proc::ProcessDirectory::open(pid)) {
+        if (const auto comm = directory->comm()) owner = fmt::format(" by \"{}\"", *comm);
+    }
+    return Error::invalid(fmt::format("pid {} is in use{}", pid, owner));
+}
+
+Error explain_clone(Error error, Pid pid) {
+    return error.code() == EEXIST ? pid_in_use(pid) : error;
+}
+
+Result<std::pair<os::UniqueFd, os::UniqueFd>> stub_sockets() {
+    auto sockets = TRY(os::socketpair(AF_UNIX, SOCK_SEQPACKET));
+    TRY(os::setsockopt(sockets.first.get(), SOL_SOCKET, SO_RCVTIMEO, kReceiveTimeout));
+    return sockets;
+}
+
+// Every range that some process of the tree or we ourselves use.
+Result<std::vector<AddrRange>> used_ranges(const model::Checkpoint& skeleton) {
+    std::vector<AddrRange> used;
+    for (const model::Process& process : skeleton.processes) {
+        for (const model::Vma& vma : process.address_space.vmas) used.push_back(vma.range);
+    }
+    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
+    for (const proc::MapsEntry& entry : TRY(self.maps())) used.push_back(entry.range);
+    return used;
+}
+
+// Room for what the skeleton has and for a tree that grows.
+std::uint32_t slots_for(const model::Checkpoint& skeleton) {
+    std::size_t slots = 4096;
+    for (const model::Process& process : skeleton.processes) {
+        slots += 2 * (kLeaderSlots + process.threads.size());
+    }
+    return static_cast<std::uint32_t>(slots);
+}
+
+// Waits for the end of a killed thread that we trace, whatever it reports before.
+void await_end(Tid tid) {
+    const auto deadline = std::chrono::steady_clock::now() + kEndTimeout;
+    while (std::chrono::steady_clock::now() < deadline) {
+        const auto status = os::wait_nohang(tid);
+        if (!status) return;
+        if (!status->has_value()) {
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+        } else if (trace::Stop::decode(**status).is_end()) {
+            return;
+        }
+    }
+}
+
+// Reaps whatever of these has become our child. Their other threads are gone.
+void reap(const std::vector<Pid>& pids) {
+    const auto deadline = std::chrono::steady_clock::now() + kEndTimeout;
+    for (const Pid pid : pids) {
+        while (std::chrono::steady_clock::now() < deadline) {
+            const auto status = os::wait_nohang(leader_of(pid));
+            if (!status) break;
+            if (!status->has_value()) std::this_thread::sleep_for(std::chrono::microseconds(200));
+        }
+    }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tree>> Tree::create(const model::Checkpoint& skeleton,
+                                           const StageOptions& options) {
+    if (skeleton.processes.empty()) return fail(Error::corrupt("a tree without processes"));
+    const std::uint32_t slots = slots_for(skeleton);
+    const RemoteAddr hole = TRY(find_hole(TRY(used_ranges(skeleton)), Arena::bytes_for(slots)));
+    Arena arena = TRY(Arena::create(hole, slots));
+    std::unique_ptr<Tree> tree(new Tree(std::move(arena), options));
+    TRY(tree->make_root(skeleton.root()));
+    return tree;
+}
+
+Tree::~Tree() {
+    kill_all();
+}
+
+StubProcess* Tree::find(Pid pid) {
+    const auto found =
+        std::ranges::find(processes_, pid, [](const auto& process) { return process->pid; });
+    return found == processes_.end() ? nullptr : found->get();
+}
+
+std::vector<StubProcess*> Tree::processes() {
+    std::vector<StubProcess*> all;
+    for (const auto& process : processes_) all.push_back(process.get());
+    return all;
+}
+
+Result<> Tree::make_root(const model::Process& root) {
+    root_ = root.pid;
+    const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
+    auto [ours, theirs] = TRY(stub_sockets());
+    arena_.slot(slots).socket = theirs.get();
+    os::FlatImage image = arena_.image(slots);
+    image.sibling = options_.sibling;
+    if (auto forked = os::fork_into_image(root.pid, image); !forked) {
+        arena_.release(slots);
+        return fail(explain_clone(std::move(forked.error()), root.pid));
+    }
+    StubProcess process;
+    process.pid = root.pid;
+    process.session = Pid{::getsid(0)};
+    TRY(adopt(std::move(process), slots, std::move(ours)));
+    return empty_address_space(*processes_.front());
+}
+
+// Takes the new stub into the tree first, so that it is killed whatever fails next.
+Result<> Tree::adopt(StubProcess made, SlotRun slots, os::UniqueFd socket) {
+    auto process = std::make_unique<StubProcess>(std::move(made));
+    const Pid pid = process->pid;
+    process->threads.push_back(
+        std::make_unique<StubThread>(arena_, pid, leader_of(pid), slots, std::move(socket)));
+    StubProcess& adopted = *processes_.emplace_back(std::move(process));
+    TRY(adopted.leader().seize());
+    adopted.pidfd.emplace(TRY(os::PidFd::open(pid)));
+    adopted.memory = TRY(os::open(fmt::format("/proc/{}/mem", pid), O_RDWR));
+    adopted.pagemap = TRY(os::open(fmt::format("/proc/{}/pagemap", pid), O_RDONLY));
+    return {};
+}
+
+// Parks the vdso, unmaps everything but the hole. The limit on descriptors must allow those of the tree.
+Result<> Tree::empty_address_space(StubProcess& process) {
+    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
+    const proc::VdsoMappings own = proc::find_vdso(TRY(self.maps()));
+    Program program;
+    RemoteAddr park = arena_.park();
+    const auto move = [&](AddrRange range) {
+        program.call("mremap", SYS_mremap,
+                     {range.start, range.size(), range.size(), MREMAP_MAYMOVE | MREMAP_FIXED, park},
+                     exactly(static_cast<std::int64_t>(park.value)));
+        park = park + range.size();
+    };
+    for (const AddrRange& range : own.data) {
+        vdso_.data_bytes.push_back(range.size());
+        move(range);
+    }
+    if (!own.text.empty()) {
+        vdso_.text_bytes = own.text.size();
+        move(own.text);
+    }
+    CHECK(park <= arena_.hole().end);
+    const AddrRange hole = arena_.hole();
+    program.call("munmap", SYS_munmap, {0, hole.start});
+    program.call("munmap", SYS_munmap, {hole.end, kAddressSpaceEnd - hole.end});
+    const model::SignalAction default_action = {};
+    const Data action = program.add_value(default_action);
+    for (int signal = 1; signal <= model::kSignals; ++signal) {
+        program.call("rt_sigaction", SYS_rt_sigaction, {signal, action, 0, sizeof(std::uint64_t)},
+                     kAnything);  // SIGKILL and SIGSTOP refuse
+    }
+    rlimit64 files = TRY(os::prlimit(process.pid, RLIMIT_NOFILE));
+    files.rlim_cur = files.rlim_max;
+    program.call("prlimit64", SYS_prlimit64,
+                 {0, RLIMIT_NOFILE, program.add_value(files), 0});
+    return process.leader().run(program);
+}
+
+Result<> Tree::follow(const model::Checkpoint& skeleton) {
+    if (skeleton.root().pid != root_) {
+        return fail(Error::corrupt(
+            fmt::format("the tree's root changed from {} to {}", root_, skeleton.root().pid)));
+    }
+    for (auto it = processes_.rbegin(); it != processes_.rend(); ++it) {
+        const model::Process* wanted = skeleton.find_process((*it)->pid);
+        if (wanted == nullptr || wanted->is_zombie) TRY(end_process(**it));
+    }
+    std::erase_if(processes_, [](const auto& process) { return process->threads.empty(); });
+
+    for (const model::Process& wanted : skeleton.processes) {
+        if (wanted.is_zombie) continue;
+        if (find(wanted.pid) == nullptr) TRY(fork_process(wanted));
+        if (wanted.session == wanted.pid) TRY(start_session(skeleton, wanted));
+        if (wanted.child_subreaper) {
+            Program program;
+            program.call("prctl", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1});
+            TRY(find(wanted.pid)->leader().run(program));
+        }
+    }
+    TRY(join_groups(skeleton));
+    for (const model::Process& wanted : skeleton.processes) {
+        if (!wanted.is_zombie) TRY(match_threads(*find(wanted.pid), wanted));
+    }
+    return {};
+}
+
+// Children that belong to the session that the process had before must be forked first.
+Result<> Tree::start_session(const model::Checkpoint& skeleton, const model::Process& wanted) {
+    if (find(wanted.pid)->session == wanted.pid) return {};
+    for (const model::Process& child : skeleton.processes) {
+        if (child.parent != wanted.pid || child.is_zombie || find(child.pid) != nullptr) continue;
+        if (child.session == wanted.pid || child.session == child.pid) continue;
+        TRY(fork_process(child));
+    }
+    StubProcess& process = *find(wanted.pid);
+    Program program;
+    program.call("setsid", SYS_setsid, {});
+    TRY(process.leader().run(program));
+    process.session = wanted.pid;
+    return {};
+}
+
+// The stub to fork from: the parent, or, for a task whose session is not its parent's, a sibling in that
+// session, which then forks with CLONE_PARENT.
+Result<StubProcess*> Tree::origin_of(const model::Process& wanted) {
+    StubProcess* parent = find(wanted.parent);
+    if (parent == nullptr) {
+        return fail(Error::corrupt(
+            fmt::format("process {} has no parent {} in the tree", wanted.pid, wanted.parent)));
+    }
+    if (wanted.session == wanted.pid || wanted.session == parent->session) return parent;
+    for (const auto& process : processes_) {
+        if (process->parent == wanted.parent && process->session == wanted.session) {
+            return process.get();
+        }
+    }
+    return fail(Error::unsupported(
+        fmt::format("process {} belongs to session {}, whose leader is not there any more",
+                    wanted.pid, wanted.session)));
+}
+
+Result<> Tree::fork_process(const model::Process& wanted) {
+    StubProcess& origin = *TRY(origin_of(wanted));
+    const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
+    auto [ours, theirs] = TRY(stub_sockets());
+    const bool sibling = origin.pid != wanted.parent;
+    if (auto forked = fork_from(origin, wanted.pid, sibling, slots, theirs.get()); !forked) {
+        arena_.release(slots);
+        return fail(explain_clone(std::move(forked.error()), wanted.pid));
+    }
+    StubProcess process;
+    process.pid = wanted.pid;
+    process.parent = wanted.parent;
+    process.session = origin.session;
+    process.mapped = origin.mapped;
+    process.shares_pages = true;
+    return adopt(std::move(process), slots, std::move(ours));
+}
+
+Result<> Tree::fork_from(StubProcess& origin, Pid pid, bool sibling, SlotRun slots, int socket) {
+    Program program;
+    const Receiver received(program, origin.leader().socket_number(), 1);
+    const Data set_tid = program.add_value(pid.value);
+    clone_args arguments = {};
+    arguments.flags = sibling ? CLONE_PARENT : 0;
+    arguments.exit_signal = sibling ? 0 : SIGCHLD;
+    arguments.set_tid_size = 1;
+    arguments.stack = arena_.address(slots).value;
+    arguments.stack_size = kPageSize;
+    const Data arguments_data = program.add_value(arguments);
+    program.point(arguments_data, offsetof(clone_args, set_tid), set_tid);
+    program.spawn(arguments_data, sizeof(arguments), arena_.address(slots), received.fd(0));
+    program.call("close", SYS_close, {received.fd(0)});
+    return origin.leader().run(program, std::span(&socket, 1));
+}
+
+Result<> Tree::make_zombie(const model::Process& zombie) {
+    StubProcess* parent = find(zombie.parent);
+    if (parent == nullptr) {
+        return fail(Error::corrupt(fmt::format("zombie {} has no parent", zombie.pid)));
+    }
+    const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
+    auto [ours, theirs] = TRY(stub_sockets());
+    if (auto forked = fork_from(*parent, zombie.pid, false, slots, theirs.get()); !forked) {
+        arena_.release(slots);
+        return fail(explain_clone(std::move(forked.error()), zombie.pid));
+    }
+    theirs.reset();
+    const os::PidFd pidfd = TRY(os::PidFd::open(zombie.pid));
+    StubThread stub(arena_, zombie.pid, leader_of(zombie.pid), slots, std::move(ours));
+    Program program;
+    if (zombie.session == zombie.pid) program.call("setsid", SYS_setsid, {});
+    if (zombie.group == zombie.pid && zombie.session != zombie.pid) {
+        program.call("setpgid", SYS_setpgid, {0, 0}, kAnything);
+    }
+    const int signal = zombie.exit_status & 0x7f;
+    if (signal != 0) {
+        const rlimit64 none = {.rlim_cur = 0, .rlim_max = 0};  // no core file
+        program.call("prlimit64", SYS_prlimit64, {0, RLIMIT_CORE, program.add_value(none), 0});
+        const std::uint64_t mask = 0;
+        program.call("kill", SYS_kill, {zombie.pid.value, signal});
+        program.call("rt_sigprocmask", SYS_rt_sigprocmask,
+                     {SIG_SETMASK, program.add_value(mask), 0, sizeof(mask)});
+    }
+    program.call("exit_group", SYS_exit_group, {(zombie.exit_status >> 8) & 0xff});
+    TRY(stub.post(program));
+    if (!TRY(pidfd.wait_exit(kEndTimeout))) {
+        return fail(Error::gone(fmt::format("the stub of zombie {} does not end", zombie.pid)));
+    }
+    return {};
+}
+
+Result<> Tree::join_groups(const model::Checkpoint& skeleton) {
+    // Leaders first: a group exists once its leader is in it.
+    for (const bool leaders : {true, false}) {
+        for (const model::Process& wanted : skeleton.processes) {
+            if (wanted.is_zombie || (wanted.group == wanted.pid) != leaders) continue;
+            if (wanted.session == wanted.pid) continue;  // setsid() did it
+            if (skeleton.find_process(wanted.group) == nullptr) continue;
+            if (Pid{::getpgid(wanted.pid.value)} == wanted.group) continue;
+            Program program;
+            program.call("setpgid", SYS_setpgid, {0, wanted.group.value});
+            TRY(find(wanted.pid)->leader().run(program));
+        }
+    }
+    return {};
+}
+
+Result<> Tree::match_threads(StubProcess& process, const model::Process& wanted) {
+    std::set<Tid> tids;
+    for (const model::Thread& thread : wanted.threads) tids.insert(thread.tid);
+    for (auto& thread : process.threads) {
+        if (tids.erase(thread->tid()) > 0) continue;
+        if (thread == process.threads.front()) {
+            return fail(Error::corrupt(
+                fmt::format("process {} without its first thread", process.pid)));
+        }
+        TRY(thread->end());
+        thread.reset();
+    }
+    std::erase(process.threads, nullptr);
+
+    Program program;
+    std::vector<std::pair<Tid, SlotRun>> made;
+    for (const Tid tid : tids) {
+        const SlotRun slots = TRY(arena_.allocate(1));
+        process.threads.push_back(
+            std::make_unique<StubThread>(arena_, process.pid, tid, slots, os::UniqueFd()));
+        clone_args arguments = {};
+        arguments.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+                          CLONE_SYSVSEM;
+        arguments.set_tid_size = 1;
+        arguments.stack = arena_.address(slots).value;
+        arguments.stack_size = kPageSize;
+        const Data set_tid = program.add_value(tid.value);
+        const Data arguments_data = program.add_value(arguments);
+        program.point(arguments_data, offsetof(clone_args, set_tid), set_tid);
+        program.spawn(arguments_data, sizeof(arguments), arena_.address(slots), -1);
+        if (auto spawned = process.leader().run_if_full(program); !spawned) {
+            return fail(explain_clone(std::move(spawned.error()), Pid{tid.value}));
+        }
+    }
+    if (auto spawned = process.leader().run_rest(program); !spawned) {
+        return fail(std::move(spawned.error()).context("a thread id is in use"));
+    }
+    for (auto& thread : process.threads) {
+        if (!thread->is_seized()) TRY(thread->seize());
+    }
+    // In the model's order, the leader first.
+    std::ranges::sort(process.threads, {}, [&](const auto& thread) {
+        return std::ranges::find(wanted.threads, thread->tid(), &model::Thread::tid) -
+               wanted.threads.begin();
+    });
+    return {};
+}
+
+Result<> Tree::end_process(StubProcess& process) {
+    TRY(process.pidfd->send_signal(SIGKILL));
+    for (auto it = process.threads.rbegin(); it != process.threads.rend(); ++it) {
+        StubThread& thread = **it;
+        const trace::Stop stop = TRY(thread.tracee().wait(kEndTimeout));
+        if (!stop.is_end()) {
+            return fail(Error::gone(fmt::format("the stub of {} does not end", thread.tid())));
+        }
+        thread.tracee().forget();
+    }
+    process.threads.clear();
+    if (StubProcess* parent = find(process.parent); parent != nullptr && !parent->threads.empty()) {
+        Program program;
+        program.call("wait4", SYS_wait4, {process.pid.value, 0, 0, 0}, kAnything);
+        TRY(parent->leader().run(program));
+    }
+    return {};
+}
+
+void Tree::disown() {
+    for (auto& process : processes_) process->threads.clear();
+    processes_.clear();
+}
+
+// A child of a stub becomes ours when its parent dies, because we are a subreaper meanwhile.
+void Tree::kill_all() noexcept {
+    if (processes_.empty()) return;
+    const auto subreaper = os::child_subreaper();
+    std::ignore = os::set_child_subreaper(true);
+    std::vector<Pid> pids;
+    for (auto& process : processes_) {
+        pids.push_back(process->pid);
+        std::ignore = os::kill(process->pid, SIGKILL);
+    }
+    for (auto& process : processes_) {
+        for (auto it = process->threads.rbegin(); it != process->threads.rend(); ++it) {
+            StubThread& thread = **it;
+            if (!thread.is_seized()) continue;
+            await_end(thread.tid());
+            thread.tracee().forget();
+        }
+        process->threads.clear();
+    }
+    reap(pids);
+    if (subreaper && !*subreaper) std::ignore = os::set_child_subreaper(false);
+    processes_.clear();
+}
+
+}  // namespace ferry::restore

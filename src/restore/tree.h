@@ -1,0 +1,72 @@
+// All stubs of one tree, and how they are made and ended.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "model/checkpoint.h"
+#include "restore/arena.h"
+#include "restore/staged_tree.h"
+#include "restore/stub.h"
+
+namespace ferry::restore {
+
+// The vdso of our kernel as it lies parked behind the arena in every stub.
+struct ParkedVdso {
+    std::vector<std::uint64_t> data_bytes;  // [vvar], [vvar_vclock], in the order of their addresses
+    std::uint64_t text_bytes = 0;           // behind them
+};
+
+// Not movable: the threads refer to the arena. The destructor kills and reaps every stub.
+class Tree {
+  public:
+    // Makes the first stub, with an empty address space.
+    static Result<std::unique_ptr<Tree>> create(const model::Checkpoint& skeleton,
+                                                const StageOptions& options);
+    Tree(const Tree&) = delete;
+    Tree& operator=(const Tree&) = delete;
+    ~Tree();
+
+    // Makes the processes and threads that are in the skeleton and not here, ends those that are not in
+    // it, and puts everything into its session and process group. Zombies are not made.
+    Result<> follow(const model::Checkpoint& skeleton);
+    // A child of `parent` that has ended with this wait status.
+    Result<> make_zombie(const model::Process& zombie);
+
+    // nullptr: no such process.
+    [[nodiscard]] StubProcess* find(Pid pid);
+    [[nodiscard]] std::vector<StubProcess*> processes();  // parents before children
+    [[nodiscard]] Arena& arena() { return arena_; }
+    [[nodiscard]] const ParkedVdso& vdso() const { return vdso_; }
+    [[nodiscard]] Pid root() const { return root_; }
+
+    // The tasks run on by themselves: nothing is left to kill.
+    void disown();
+
+  private:
+    Tree(Arena arena, StageOptions options) : arena_(std::move(arena)), options_(options) {}
+
+    Result<> make_root(const model::Process& root);
+    Result<> empty_address_space(StubProcess& process);
+    Result<> start_session(const model::Checkpoint& skeleton, const model::Process& wanted);
+    Result<> fork_process(const model::Process& wanted);
+    Result<StubProcess*> origin_of(const model::Process& wanted);
+    Result<> fork_from(StubProcess& origin, Pid pid, bool sibling, SlotRun slots, int socket);
+    Result<> adopt(StubProcess process, SlotRun slots, os::UniqueFd socket);
+    Result<> join_groups(const model::Checkpoint& skeleton);
+    Result<> match_threads(StubProcess& process, const model::Process& wanted);
+    Result<> end_process(StubProcess& process);
+    void kill_all() noexcept;
+
+    Arena arena_;
+    StageOptions options_;
+    ParkedVdso vdso_;
+    Pid root_;
+    std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
+};
+
+}  // namespace ferry::restore
