@@ -1,6 +1,6 @@
-// The contract between the restorer blob and the host that drives it (docs/format/blob_abi.md). Both
-// sides include this file and nothing else of each other. Fixed-width fields, no pointers of the host;
-// addresses are those of the address space in which the blob lies.
+// The contract between the restorer blob and the host that drives it (docs/format/blob_abi.md).
+// Both sides include this file and nothing else of each other. Fixed-width fields, no pointers of
+// the host; addresses are those of the address space in which the blob lies.
 #pragma once
 
 #include <cstddef>
@@ -16,16 +16,18 @@ inline constexpr std::uint32_t kBlobVersion = 1;
 struct BlobHeader {
     std::uint32_t magic;
     std::uint32_t version;
-    std::uint32_t entry_offset;    // [[noreturn]] void(Slot*): a stub's life
-    std::uint32_t syscall_offset;  // a `syscall` instruction, for a tracer that has the blob unmapped
+    std::uint32_t entry_offset;  // [[noreturn]] void(Slot*): a stub's life
+    std::uint32_t
+        syscall_offset;  // a `syscall` instruction, for a tracer that has the blob unmapped
     std::uint32_t image_bytes;
-    std::uint32_t memory_bytes;    // equals image_bytes: the blob has no variables
+    std::uint32_t memory_bytes;  // equals image_bytes: the blob has no variables
 };
 
 enum class OpKind : std::uint32_t {
     Invalid = 0,
-    Call = 1,   // a system call
-    Spawn = 2,  // clone3: args[0..1] as clone3(2), args[2] the Slot of the new task, args[3] its socket
+    Call = 1,  // a system call
+    Spawn =
+        2,  // clone3: args[0..1] as clone3(2), args[2] the Slot of the new task, args[3] its socket
 };
 
 // What an operation's result must be for the program to go on.
@@ -38,8 +40,9 @@ enum class Expect : std::uint32_t {
 // Where the value of an argument comes from. Every other number n is the result of operation n, to
 // which the literal is added; n must be below the operation's own index.
 inline constexpr std::uint32_t kLiteral = 0xffffffff;  // the literal itself
-inline constexpr std::uint32_t kData = 0xfffffffe;     // address: the program's start plus the literal
-inline constexpr std::uint32_t kLoad32 = 0xfffffffd;   // the int32 at the program's start plus the literal
+inline constexpr std::uint32_t kData = 0xfffffffe;  // address: the program's start plus the literal
+inline constexpr std::uint32_t kLoad32 =
+    0xfffffffd;  // the int32 at the program's start plus the literal
 
 inline constexpr std::size_t kArguments = 6;
 
@@ -62,13 +65,13 @@ struct Slot {
     // Futexes (shared). The host raises `doorbell`, the blob sets `answered` to it when done.
     std::uint32_t doorbell;
     std::uint32_t answered;
-    // A SOCK_SEQPACKET descriptor: the doorbell is then a message of four bytes, and so is the answer; its
-    // end (EOF) ends the process. -1: the futexes are the doorbell.
+    // A SOCK_SEQPACKET descriptor: the doorbell is then a message of four bytes, and so is the
+    // answer; its end (EOF) ends the process. -1: the futexes are the doorbell.
     std::int32_t socket;
     std::uint32_t op_count;
-    std::uint64_t program;      // address of Op[op_count]; its data follows
-    std::uint32_t failed;       // index of the operation that failed, or kNoFailure
-    std::uint32_t executed;     // operations run, the failed one included
+    std::uint64_t program;   // address of Op[op_count]; its data follows
+    std::uint32_t failed;    // index of the operation that failed, or kNoFailure
+    std::uint32_t executed;  // operations run, the failed one included
     std::int64_t failed_result;
 };
 

@@ -1,6 +1,9 @@
 // The blob's two lives in this process: its sources compiled hosted, and the flat image at random
 // addresses.
+#include "abi/blob.h"
+
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -16,9 +19,6 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include "abi/blob.h"
 #include "blob/restorer/interpreter.h"
 
 extern "C" const std::byte restorer_blob_begin[], restorer_blob_end[];
@@ -135,9 +135,7 @@ class LoadedImage {
     }
     LoadedImage(const LoadedImage&) = delete;
     LoadedImage& operator=(const LoadedImage&) = delete;
-    ~LoadedImage() {
-        munmap(base_, 3 * 4096);
-    }
+    ~LoadedImage() { munmap(base_, 3 * 4096); }
     // The ops with their results.
     std::vector<abi::Op> run(std::vector<abi::Op> program) {
         std::memcpy(base_ + 8192, program.data(), program.size() * sizeof(abi::Op));

@@ -1,5 +1,6 @@
 #include "os/clone.h"
 
+#include <fmt/format.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,18 +13,17 @@
 #include <cerrno>
 #include <cstddef>
 
-#include <fmt/format.h>
-
 namespace ferry::os {
 namespace {
 
-// glibc registered the thread's rseq area, which lies in memory that the image is about to unmap; the
-// kernel would kill the child when it next writes there.
+// glibc registered the thread's rseq area, which lies in memory that the image is about to unmap;
+// the kernel would kill the child when it next writes there.
 void unregister_rseq() noexcept {
     if (__rseq_size == 0) return;
     auto* thread = static_cast<std::byte*>(__builtin_thread_pointer());
     constexpr int kUnregister = 1;
-    // The size that was registered is what __rseq_size says, or 32, the size of the original struct.
+    // The size that was registered is what __rseq_size says, or 32, the size of the original
+    // struct.
     if (::syscall(SYS_rseq, thread + __rseq_offset, 32, kUnregister, RSEQ_SIG) != 0) {
         ::syscall(SYS_rseq, thread + __rseq_offset, __rseq_size, kUnregister, RSEQ_SIG);
     }

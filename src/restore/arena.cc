@@ -1,10 +1,9 @@
 #include "restore/arena.h"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <cstring>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 
@@ -81,7 +80,8 @@ RemoteAddr Arena::address(SlotRun run) const {
 }
 
 std::span<std::byte> Arena::program_area(SlotRun run) const {
-    return memory_.bytes().subspan(program_address(run) - base_, run.count * kSlotBytes - kPageSize);
+    return memory_.bytes().subspan(program_address(run) - base_,
+                                   run.count * kSlotBytes - kPageSize);
 }
 
 os::FlatImage Arena::image(SlotRun run) const {

@@ -1,11 +1,11 @@
 // The memory that the host shares with every stub of a tree: the blob's image and one slot per stub
-// thread. In each stub it lies at the same address, the hole, which no target mapping may touch; behind it
-// is room to park the vdso. It is the last thing that is unmapped in a task.
+// thread. In each stub it lies at the same address, the hole, which no target mapping may touch;
+// behind it is room to park the vdso. It is the last thing that is unmapped in a task.
 //
 //   | image (r-x) | slot 0 | slot 1 | ... | park |
 //
-// A slot is 32 KiB: a page with abi::Slot and the thread's stack, then room for programs. A process's
-// first thread has several slots in a row.
+// A slot is 32 KiB: a page with abi::Slot and the thread's stack, then room for programs. A
+// process's first thread has several slots in a row.
 #pragma once
 
 #include <cstddef>

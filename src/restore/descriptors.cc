@@ -159,7 +159,8 @@ Result<> add_epoll_targets(Tree& tree, const model::Checkpoint& checkpoint) {
                 return std::ranges::binary_search(wanted.descriptors, target.fd, {},
                                                   &Descriptor::fd);
             };
-            if (!std::ranges::all_of(poll->targets, is_here)) continue;  // another process's numbers
+            if (!std::ranges::all_of(poll->targets, is_here))
+                continue;  // another process's numbers
             done.insert(file->id);
             for (const model::EpollTarget& target : poll->targets) {
                 epoll_event event = {};

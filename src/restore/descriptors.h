@@ -8,7 +8,8 @@
 
 namespace ferry::restore {
 
-// The final descriptor table, but for the blob's own socket, which has a number that the table does not use.
+// The final descriptor table, but for the blob's own socket, which has a number that the table does
+// not use.
 Result<> place_descriptors(StubProcess& process, const model::Process& wanted,
                            const FileLookup& files);
 
@@ -19,8 +20,9 @@ Result<> add_epoll_targets(Tree& tree, const model::Checkpoint& checkpoint);
 Result<> set_process_files(StubProcess& process, const model::Checkpoint& checkpoint,
                            const model::Process& wanted, const FileLookup& files);
 
-// The lowest number at or above 3 ... that no descriptor of the process has; above all of them if the
-// limit allows.
-[[nodiscard]] int free_number(const std::vector<model::Descriptor>& descriptors, std::uint64_t limit);
+// The lowest number at or above 3 ... that no descriptor of the process has; above all of them if
+// the limit allows.
+[[nodiscard]] int free_number(const std::vector<model::Descriptor>& descriptors,
+                              std::uint64_t limit);
 
 }  // namespace ferry::restore

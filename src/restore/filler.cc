@@ -29,8 +29,8 @@ iovec vector_of(RemoteAddr address, std::size_t size) {
 }
 
 const MappedVma* mapping_at(std::span<const MappedVma> mapped, RemoteAddr at) {
-    const auto found = std::ranges::upper_bound(
-        mapped, at, {}, [](const MappedVma& m) { return m.vma.range.end; });
+    const auto found = std::ranges::upper_bound(mapped, at, {},
+                                                [](const MappedVma& m) { return m.vma.range.end; });
     return found != mapped.end() && found->vma.range.contains(at) ? &*found : nullptr;
 }
 
@@ -46,15 +46,16 @@ struct Place {
 Result<Place> place_of(const StubProcess& process, RemoteAddr address, std::uint64_t bytes) {
     const MappedVma* mapped = mapping_at(process.mapped, address);
     if (mapped == nullptr || !mapped->vma.carries_private_pages()) {
-        return fail(Error::corrupt(fmt::format("process {}: pages at {}, where {}", process.pid, address,
-                                               mapped == nullptr ? "nothing is mapped"
-                                                                 : "a file is mapped shared")));
+        return fail(Error::corrupt(
+            fmt::format("process {}: pages at {}, where {}", process.pid, address,
+                        mapped == nullptr ? "nothing is mapped" : "a file is mapped shared")));
     }
     return Place{mapped, std::min(bytes, mapped->vma.range.end - address)};
 }
 
-// Collects writes into few calls of process_vm_writev(2). Mappings without the right to write go through
-// /proc/PID/mem, which has it (proc_pid_mem(5)), so that protections are final from the start.
+// Collects writes into few calls of process_vm_writev(2). Mappings without the right to write go
+// through /proc/PID/mem, which has it (proc_pid_mem(5)), so that protections are final from the
+// start.
 class Writer {
   public:
     explicit Writer(const StubProcess& process) : process_(process) {}
@@ -73,8 +74,9 @@ class Writer {
         while (bytes_ > 0) {
             const std::size_t n = TRY(os::process_vm_writev(process_.pid, local, remote));
             if (n == 0) {
-                return fail(Error::corrupt(fmt::format("process {}: pages cannot be written at {:#x}",
-                                                       process_.pid, address_of(remote.front()))));
+                return fail(
+                    Error::corrupt(fmt::format("process {}: pages cannot be written at {:#x}",
+                                               process_.pid, address_of(remote.front()))));
             }
             bytes_ -= n;
             advance(local, n);
@@ -158,8 +160,8 @@ class ComparingWriter {
     std::vector<std::byte> have_;
 };
 
-// Pages that the host must read itself, because the task cannot (no right to write) or should not (they
-// may be shared).
+// Pages that the host must read itself, because the task cannot (no right to write) or should not
+// (they may be shared).
 Result<> read_through_host(const StubProcess& process, int pages_fd, FileRun run,
                            std::vector<std::byte>& buffer) {
     while (run.bytes > 0) {

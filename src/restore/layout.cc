@@ -45,7 +45,8 @@ bool has(const std::vector<int>& list, int advice) {
     return std::ranges::find(list, advice) != list.end();
 }
 
-// What takes `now`'s advice to `wanted`'s. Huge page advice has no "neither": it is then left as it is.
+// What takes `now`'s advice to `wanted`'s. Huge page advice has no "neither": it is then left as it
+// is.
 std::vector<int> advice_between(const std::vector<int>& now, const std::vector<int>& wanted) {
     std::vector<int> calls;
     for (const int advice : now) {
@@ -132,20 +133,24 @@ Result<std::vector<MappedVma>> wanted_mappings(const model::Checkpoint& checkpoi
         switch (vma.kind) {
             case VmaKind::Vdso:
             case VmaKind::Vvar:
-            case VmaKind::Vsyscall: continue;
+            case VmaKind::Vsyscall:
+                continue;
             case VmaKind::AnonShared:
-                return fail(Error::unsupported(
-                    fmt::format("process {}: shared anonymous memory at {}", process.pid, vma.range)));
-            case VmaKind::Anonymous: wanted.push_back({.vma = vma, .path = ""}); continue;
+                return fail(Error::unsupported(fmt::format(
+                    "process {}: shared anonymous memory at {}", process.pid, vma.range)));
+            case VmaKind::Anonymous:
+                wanted.push_back({.vma = vma, .path = ""});
+                continue;
             case VmaKind::FilePrivate:
-            case VmaKind::FileShared: break;
+            case VmaKind::FileShared:
+                break;
         }
         const model::OpenFile* file = checkpoint.find_file(vma.file);
         const auto* regular =
             file == nullptr ? nullptr : std::get_if<model::RegularFile>(&file->body);
         if (regular == nullptr) {
-            return fail(Error::corrupt(fmt::format("process {}: the mapping {} has no file",
-                                                   process.pid, vma.range)));
+            return fail(Error::corrupt(
+                fmt::format("process {}: the mapping {} has no file", process.pid, vma.range)));
         }
         wanted.push_back({.vma = vma, .path = regular->path});
     }

@@ -23,8 +23,8 @@ struct MappedVma {
     bool operator==(const MappedVma&) const = default;
 };
 
-// What a stub of this process must map, without the vdso and what belongs to it. Unsupported: a kind of
-// mapping that is not carried.
+// What a stub of this process must map, without the vdso and what belongs to it. Unsupported: a
+// kind of mapping that is not carried.
 Result<std::vector<MappedVma>> wanted_mappings(const model::Checkpoint& checkpoint,
                                                const model::Process& process);
 
@@ -44,18 +44,18 @@ struct LayoutStep {
 };
 
 // The steps that turn `now` into `wanted` (both ascending), first every Unmap, then the rest in
-// ascending order. What lies in both and is the same memory (kind, file, offset, growth) stays, with its
-// pages. Advice that would change what a fork inherits (DONTFORK, WIPEONFORK) is left out; see
-// is_late_advice().
+// ascending order. What lies in both and is the same memory (kind, file, offset, growth) stays,
+// with its pages. Advice that would change what a fork inherits (DONTFORK, WIPEONFORK) is left out;
+// see is_late_advice().
 [[nodiscard]] std::vector<LayoutStep> plan_layout(std::span<const MappedVma> now,
                                                   std::span<const MappedVma> wanted);
 
 // True for advice that is given at activation only, because stubs still fork.
 [[nodiscard]] bool is_late_advice(int advice);
 
-// A free range of this size that no used range touches, page-aligned: the middle of the largest gap in the
-// low 4 GiB, where the kernel places nothing by itself, else of the largest gap at all. `used` need
-// not be sorted and may overlap. Error::Kind::Limit if there is none.
+// A free range of this size that no used range touches, page-aligned: the middle of the largest gap
+// in the low 4 GiB, where the kernel places nothing by itself, else of the largest gap at all.
+// `used` need not be sorted and may overlap. Error::Kind::Limit if there is none.
 Result<RemoteAddr> find_hole(std::vector<AddrRange> used, std::uint64_t bytes);
 
 }  // namespace ferry::restore

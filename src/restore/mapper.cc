@@ -27,7 +27,8 @@ using model::VmaKind;
 // Files of one program travel in one message.
 constexpr std::size_t kFilesPerProgram = os::kScmFdsMax;
 
-Result<os::UniqueFd> open_mapped_file(const model::Checkpoint& checkpoint, const MappedVma& mapped) {
+Result<os::UniqueFd> open_mapped_file(const model::Checkpoint& checkpoint,
+                                      const MappedVma& mapped) {
     const model::OpenFile* file = checkpoint.find_file(mapped.vma.file);
     CHECK(file != nullptr);  // wanted_mappings() looked
     const auto& regular = std::get<model::RegularFile>(file->body);
@@ -172,8 +173,8 @@ Result<> check_vdso(const Tree& tree, const model::Process& wanted) {
     const bool same =
         std::ranges::equal(places, sizes, {}, [](const AddrRange& range) { return range.size(); });
     if (same) return {};
-    return fail(Error::unsupported(fmt::format(
-        "process {} comes from a kernel with another vdso layout", wanted.pid)));
+    return fail(Error::unsupported(
+        fmt::format("process {} comes from a kernel with another vdso layout", wanted.pid)));
 }
 
 Result<> apply_layout(Tree& tree, StubProcess& process, const model::Checkpoint& checkpoint,
@@ -196,9 +197,10 @@ Result<> finish_layout(Tree& tree, StubProcess& process, const model::Process& w
     Program program;
     RemoteAddr parked = tree.arena().park();
     for (const AddrRange& place : vdso_places(wanted)) {
-        program.call("mremap", SYS_mremap,
-                     {parked, place.size(), place.size(), MREMAP_MAYMOVE | MREMAP_FIXED, place.start},
-                     exactly(static_cast<std::int64_t>(place.start.value)));
+        program.call(
+            "mremap", SYS_mremap,
+            {parked, place.size(), place.size(), MREMAP_MAYMOVE | MREMAP_FIXED, place.start},
+            exactly(static_cast<std::int64_t>(place.start.value)));
         parked = parked + place.size();
     }
     for (const MappedVma& mapped : process.mapped) {

@@ -104,9 +104,15 @@ std::string Program::describe(std::size_t index) const {
             case abi::kLiteral:
                 text += literal < 4096 ? fmt::format("{}", literal) : fmt::format("{:#x}", literal);
                 break;
-            case abi::kData: text += fmt::format("data+{}", literal); break;
-            case abi::kLoad32: text += fmt::format("load+{}", literal); break;
-            default: text += fmt::format("result of {}", op.sources[i]); break;
+            case abi::kData:
+                text += fmt::format("data+{}", literal);
+                break;
+            case abi::kLoad32:
+                text += fmt::format("load+{}", literal);
+                break;
+            default:
+                text += fmt::format("result of {}", op.sources[i]);
+                break;
         }
     }
     return text + ')';

@@ -1,5 +1,5 @@
-// Builds a program of system calls for a stub (abi/blob.h). A program is a value: it can be printed and
-// tested without running it.
+// Builds a program of system calls for a stub (abi/blob.h). A program is a value: it can be printed
+// and tested without running it.
 //
 //   Program program;
 //   const Data path = program.add_text("/proc/self");
@@ -73,7 +73,8 @@ class Program {
     // `name` is for messages and must be a literal.
     Op call(const char* name, long number, std::initializer_list<Argument> arguments,
             Expectation expectation = kSuccess);
-    // clone3(2): the child begins at the blob's entry with `slot`. `socket` is its descriptor number.
+    // clone3(2): the child begins at the blob's entry with `slot`. `socket` is its descriptor
+    // number.
     Op spawn(Data clone_arguments, std::uint64_t size, RemoteAddr slot, Argument socket);
 
     // Copies bytes behind the operations, 8-byte aligned.
@@ -89,7 +90,8 @@ class Program {
         return add(std::as_bytes(values));
     }
     Data add_text(std::string_view text);  // with a closing NUL
-    // When the program is loaded, the eight bytes at `at` + `offset` become the address of `target`.
+    // When the program is loaded, the eight bytes at `at` + `offset` become the address of
+    // `target`.
     void point(Data at, std::uint64_t offset, Data target);
 
     [[nodiscard]] bool empty() const { return ops_.empty(); }

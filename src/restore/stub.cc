@@ -16,8 +16,8 @@
 namespace ferry::restore {
 namespace {
 
-// How often a wait looks whether the stub still lives. A dead stub ends the socket at once; this is for
-// one that hangs in a ptrace stop because of a fault.
+// How often a wait looks whether the stub still lives. A dead stub ends the socket at once; this is
+// for one that hangs in a ptrace stop because of a fault.
 constexpr std::chrono::milliseconds kAliveInterval{100};
 // A stub that ends itself or is killed takes no longer, unless it frees very much memory.
 constexpr std::chrono::milliseconds kEndTimeout{30'000};
@@ -104,10 +104,9 @@ Result<> StubThread::check_alive() {
     if (!tracee_) return {};
     const auto stop = TRY(tracee_->poll());
     if (!stop) return {};
-    return fail(Error::gone(
-        fmt::format("the stub of thread {} {} {}", tid_,
-                    stop->is_end() ? "has ended, signal" : "has stopped with signal",
-                    stop->signal)));
+    return fail(Error::gone(fmt::format(
+        "the stub of thread {} {} {}", tid_,
+        stop->is_end() ? "has ended, signal" : "has stopped with signal", stop->signal)));
 }
 
 Result<> StubThread::run(Program& program, std::span<const int> fds) {

@@ -18,10 +18,10 @@
 
 namespace ferry::restore {
 
-// One stub thread. The first thread of a process is reached through a socket whose end (ours closed, or we
-// died) ends the process; the others through futexes in the arena. Not movable: owned by pointer.
-// The arena must outlive it; the slots are returned by the destructor, so the thread must be dead by
-// then or not be in the arena any more.
+// One stub thread. The first thread of a process is reached through a socket whose end (ours
+// closed, or we died) ends the process; the others through futexes in the arena. Not movable: owned
+// by pointer. The arena must outlive it; the slots are returned by the destructor, so the thread
+// must be dead by then or not be in the arena any more.
 class StubThread {
   public:
     StubThread(Arena& arena, Pid process, Tid tid, SlotRun slots, os::UniqueFd socket);
@@ -41,8 +41,8 @@ class StubThread {
 
     // Starts a program, hands over descriptors (the program must receive them, see Receiver).
     Result<> post(const Program& program, std::span<const int> fds = {});
-    // Waits for its end; results and data are then in `program`. A failed operation is a System error
-    // that names the call.
+    // Waits for its end; results and data are then in `program`. A failed operation is a System
+    // error that names the call.
     Result<> await(Program& program);
     Result<> run(Program& program, std::span<const int> fds = {});
     // Runs the program if it is so big that little more would fit, and clears it.
@@ -52,8 +52,8 @@ class StubThread {
 
     // The number of the blob's socket in the task; -1 once given up.
     [[nodiscard]] int socket_number() const;
-    // From the next program's answer on. The program must have made the new number (dup3), or, for -1,
-    // may close the old one: the futexes take over.
+    // From the next program's answer on. The program must have made the new number (dup3), or, for
+    // -1, may close the old one: the futexes take over.
     void set_socket_number(int number);
 
     // Ends the thread (not a leader) and reaps it.
@@ -89,8 +89,8 @@ struct StubProcess {
     Pid session;  // as it is now
     std::optional<os::PidFd> pidfd;
     std::vector<std::unique_ptr<StubThread>> threads;  // the leader first
-    os::UniqueFd memory;   // /proc/PID/mem
-    os::UniqueFd pagemap;  // /proc/PID/pagemap
+    os::UniqueFd memory;                               // /proc/PID/mem
+    os::UniqueFd pagemap;                              // /proc/PID/pagemap
     std::vector<MappedVma> mapped;
     // Forked from a stub that may have been filled: equal pages are not written.
     bool shares_pages = false;

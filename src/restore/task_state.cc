@@ -38,21 +38,21 @@ void add_capabilities(Program& program, const Credentials& wanted) {
         __user_cap_data_struct{.effective = static_cast<std::uint32_t>(wanted.cap_effective),
                                .permitted = static_cast<std::uint32_t>(wanted.cap_permitted),
                                .inheritable = static_cast<std::uint32_t>(wanted.cap_inheritable)},
-        __user_cap_data_struct{.effective = static_cast<std::uint32_t>(wanted.cap_effective >> 32),
-                               .permitted = static_cast<std::uint32_t>(wanted.cap_permitted >> 32),
-                               .inheritable = static_cast<std::uint32_t>(wanted.cap_inheritable >> 32)},
+        __user_cap_data_struct{
+            .effective = static_cast<std::uint32_t>(wanted.cap_effective >> 32),
+            .permitted = static_cast<std::uint32_t>(wanted.cap_permitted >> 32),
+            .inheritable = static_cast<std::uint32_t>(wanted.cap_inheritable >> 32)},
     };
     const __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-    program.call("capset", SYS_capset,
-                 {program.add_value(header), program.add_value(data)});
+    program.call("capset", SYS_capset, {program.add_value(header), program.add_value(data)});
     for (int capability = 0; capability < kCapabilities; ++capability) {
         if ((wanted.cap_ambient >> capability & 1) == 0) continue;
         program.call("prctl", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0});
     }
 }
 
-// Ids first, without the kernel's own change of capabilities; then what the capabilities forbid to set
-// later; the capabilities last (capabilities(7), "Effect of user ID changes on capabilities").
+// Ids first, without the kernel's own change of capabilities; then what the capabilities forbid to
+// set later; the capabilities last (capabilities(7), "Effect of user ID changes on capabilities").
 void add_credentials(Program& program, const Credentials& wanted) {
     program.call("setgroups", SYS_setgroups,
                  {wanted.groups.size(), program.add_array(std::span(wanted.groups))});
@@ -202,7 +202,8 @@ Result<Credentials> own_credentials() {
 Result<> set_process_state(StubProcess& process, const model::Process& wanted) {
     const auto directory = TRY(proc::ProcessDirectory::open(process.pid));
     if (TRY(directory.oom_score_adj()) != wanted.oom_score_adj) {
-        TRY(os::write_file(directory.get(), "oom_score_adj", fmt::format("{}", wanted.oom_score_adj)));
+        TRY(os::write_file(directory.get(), "oom_score_adj",
+                           fmt::format("{}", wanted.oom_score_adj)));
     }
     Program program;
     for (int signal = 1; signal <= model::kSignals; ++signal) {
@@ -241,9 +242,9 @@ void add_thread_state(Program& program, const model::Process& process, const mod
     // A change of credentials clears it.
     program.call("prctl", SYS_prctl, {PR_SET_PDEATHSIG, thread.parent_death_signal});
     for (const SignalInfo& info : thread.pending) {
-        program.call("rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo,
-                     {process.pid.value, thread.tid.value, signal_number(info),
-                      program.add_value(info)});
+        program.call(
+            "rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo,
+            {process.pid.value, thread.tid.value, signal_number(info), program.add_value(info)});
     }
 }
 
@@ -254,9 +255,10 @@ Result<> finish_process(StubProcess& process, const model::Process& wanted) {
     // Children that were ended while staging left one behind.
     const std::uint64_t child_ended = 1ULL << (SIGCHLD - 1);
     const timespec at_once = {};
-    program.call("rt_sigtimedwait", SYS_rt_sigtimedwait,
-                 {program.add_value(child_ended), 0, program.add_value(at_once), sizeof(child_ended)},
-                 kAnything);
+    program.call(
+        "rt_sigtimedwait", SYS_rt_sigtimedwait,
+        {program.add_value(child_ended), 0, program.add_value(at_once), sizeof(child_ended)},
+        kAnything);
     for (const SignalInfo& info : wanted.pending) {
         program.call("rt_sigqueueinfo", SYS_rt_sigqueueinfo,
                      {process.pid.value, signal_number(info), program.add_value(info)});

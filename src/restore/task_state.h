@@ -7,7 +7,8 @@
 
 namespace ferry::restore {
 
-// Signal actions, umask, huge pages; from outside: oom_score_adj. Before the threads give up privileges.
+// Signal actions, umask, huge pages; from outside: oom_score_adj. Before the threads give up
+// privileges.
 Result<> set_process_state(StubProcess& process, const model::Process& wanted);
 
 // Appends everything that is a thread's own: stacks, lists, name, scheduling, credentials, signals.

@@ -1,5 +1,6 @@
 #include "restore/tree.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -10,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -158,7 +158,8 @@ Result<> Tree::adopt(StubProcess made, SlotRun slots, os::UniqueFd socket) {
     return {};
 }
 
-// Parks the vdso, unmaps everything but the hole. The limit on descriptors must allow those of the tree.
+// Parks the vdso, unmaps everything but the hole. The limit on descriptors must allow those of the
+// tree.
 Result<> Tree::empty_address_space(StubProcess& process) {
     const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
     const proc::VdsoMappings own = proc::find_vdso(TRY(self.maps()));
@@ -190,8 +191,7 @@ Result<> Tree::empty_address_space(StubProcess& process) {
     }
     rlimit64 files = TRY(os::prlimit(process.pid, RLIMIT_NOFILE));
     files.rlim_cur = files.rlim_max;
-    program.call("prlimit64", SYS_prlimit64,
-                 {0, RLIMIT_NOFILE, program.add_value(files), 0});
+    program.call("prlimit64", SYS_prlimit64, {0, RLIMIT_NOFILE, program.add_value(files), 0});
     return process.leader().run(program);
 }
 
@@ -239,8 +239,8 @@ Result<> Tree::start_session(const model::Checkpoint& skeleton, const model::Pro
     return {};
 }
 
-// The stub to fork from: the parent, or, for a task whose session is not its parent's, a sibling in that
-// session, which then forks with CLONE_PARENT.
+// The stub to fork from: the parent, or, for a task whose session is not its parent's, a sibling in
+// that session, which then forks with CLONE_PARENT.
 Result<StubProcess*> Tree::origin_of(const model::Process& wanted) {
     StubProcess* parent = find(wanted.parent);
     if (parent == nullptr) {
@@ -351,8 +351,8 @@ Result<> Tree::match_threads(StubProcess& process, const model::Process& wanted)
     for (auto& thread : process.threads) {
         if (tids.erase(thread->tid()) > 0) continue;
         if (thread == process.threads.front()) {
-            return fail(Error::corrupt(
-                fmt::format("process {} without its first thread", process.pid)));
+            return fail(
+                Error::corrupt(fmt::format("process {} without its first thread", process.pid)));
         }
         TRY(thread->end());
         thread.reset();
@@ -366,8 +366,8 @@ Result<> Tree::match_threads(StubProcess& process, const model::Process& wanted)
         process.threads.push_back(
             std::make_unique<StubThread>(arena_, process.pid, tid, slots, os::UniqueFd()));
         clone_args arguments = {};
-        arguments.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-                          CLONE_SYSVSEM;
+        arguments.flags =
+            CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
         arguments.set_tid_size = 1;
         arguments.stack = arena_.address(slots).value;
         arguments.stack_size = kPageSize;

@@ -17,8 +17,9 @@ namespace ferry::restore {
 
 // The vdso of our kernel as it lies parked behind the arena in every stub.
 struct ParkedVdso {
-    std::vector<std::uint64_t> data_bytes;  // [vvar], [vvar_vclock], in the order of their addresses
-    std::uint64_t text_bytes = 0;           // behind them
+    std::vector<std::uint64_t>
+        data_bytes;                // [vvar], [vvar_vclock], in the order of their addresses
+    std::uint64_t text_bytes = 0;  // behind them
 };
 
 // Not movable: the threads refer to the arena. The destructor kills and reaps every stub.
@@ -31,8 +32,8 @@ class Tree {
     Tree& operator=(const Tree&) = delete;
     ~Tree();
 
-    // Makes the processes and threads that are in the skeleton and not here, ends those that are not in
-    // it, and puts everything into its session and process group. Zombies are not made.
+    // Makes the processes and threads that are in the skeleton and not here, ends those that are
+    // not in it, and puts everything into its session and process group. Zombies are not made.
     Result<> follow(const model::Checkpoint& skeleton);
     // A child of `parent` that has ended with this wait status.
     Result<> make_zombie(const model::Process& zombie);

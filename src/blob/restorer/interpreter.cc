@@ -12,17 +12,20 @@ std::uint64_t argument(const abi::Op& op, std::size_t index, const abi::Op* prog
     const std::uint64_t literal = op.args[index];
     const auto start = reinterpret_cast<std::uint64_t>(program);
     switch (op.sources[index]) {
-        case abi::kLiteral: return literal;
-        case abi::kData: return start + literal;
+        case abi::kLiteral:
+            return literal;
+        case abi::kData:
+            return start + literal;
         case abi::kLoad32:
             return static_cast<std::uint64_t>(
                 static_cast<std::int64_t>(*reinterpret_cast<const std::int32_t*>(start + literal)));
-        default: return static_cast<std::uint64_t>(program[op.sources[index]].result) + literal;
+        default:
+            return static_cast<std::uint64_t>(program[op.sources[index]].result) + literal;
     }
 }
 
-// clone3(2) whose child gets its own stack: the slot's, for forks and threads alike. The child never
-// returns from here, so that nothing of the parent's stack frame is needed in it.
+// clone3(2) whose child gets its own stack: the slot's, for forks and threads alike. The child
+// never returns from here, so that nothing of the parent's stack frame is needed in it.
 std::int64_t spawn(std::uint64_t arguments, std::uint64_t size, abi::Slot* slot) noexcept {
     std::int64_t result;
     asm volatile(
@@ -44,13 +47,15 @@ std::int64_t execute(const abi::Op& op, const abi::Op* program) noexcept {
     std::uint64_t a[abi::kArguments];
     for (std::size_t i = 0; i < abi::kArguments; ++i) a[i] = argument(op, i, program);
     switch (op.kind) {
-        case abi::OpKind::Call: return system_call(op.number, a[0], a[1], a[2], a[3], a[4], a[5]);
+        case abi::OpKind::Call:
+            return system_call(op.number, a[0], a[1], a[2], a[3], a[4], a[5]);
         case abi::OpKind::Spawn: {
             auto* slot = reinterpret_cast<abi::Slot*>(a[2]);
             slot->socket = static_cast<std::int32_t>(a[3]);
             return spawn(a[0], a[1], slot);
         }
-        case abi::OpKind::Invalid: break;
+        case abi::OpKind::Invalid:
+            break;
     }
     return kBadProgram;
 }
@@ -58,9 +63,12 @@ std::int64_t execute(const abi::Op& op, const abi::Op* program) noexcept {
 bool as_expected(const abi::Op& op) noexcept {
     if (op.kind != abi::OpKind::Call && op.kind != abi::OpKind::Spawn) return false;
     switch (op.expect) {
-        case abi::Expect::Any: return true;
-        case abi::Expect::NonNegative: return op.result >= 0;
-        case abi::Expect::Exact: return op.result == op.expected;
+        case abi::Expect::Any:
+            return true;
+        case abi::Expect::NonNegative:
+            return op.result >= 0;
+        case abi::Expect::Exact:
+            return op.result == op.expected;
     }
     return false;
 }
@@ -116,8 +124,8 @@ void interpret(abi::Slot& slot) noexcept {
 
 void serve(abi::Slot* slot) noexcept {
     if (slot->socket >= 0) {
-        // A fork has its parent's descriptors, among them the parent's socket, which must end when the
-        // parent does and not when this task does.
+        // A fork has its parent's descriptors, among them the parent's socket, which must end when
+        // the parent does and not when this task does.
         const auto own = static_cast<std::uint64_t>(slot->socket);
         if (own > 0) system_call(kSysCloseRange, 0, own - 1, 0);
         system_call(kSysCloseRange, own + 1, 0xffffffff, 0);

@@ -1,0 +1,13 @@
+// Control groups by path, where they exist.
+#pragma once
+
+#include "base/error.h"
+#include "model/process.h"
+
+namespace ferry::restore {
+
+// Moves the process (with all its threads) into the groups that the model names, on every hierarchy
+// where the path exists; elsewhere it stays where it is.
+Result<> join_control_groups(const model::Process& process);
+
+}  // namespace ferry::restore

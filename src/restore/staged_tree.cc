@@ -1,0 +1,203 @@
+#include "restore/staged_tree.h"
+
+#include <fmt/format.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "os/process.h"
+#include "proc/vdso.h"
+#include "restore/control_groups.h"
+#include "restore/descriptors.h"
+#include "restore/filler.h"
+#include "restore/mapper.h"
+#include "restore/release.h"
+#include "restore/task_state.h"
+#include "restore/tree.h"
+
+namespace ferry::restore {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::chrono::microseconds since(Clock::time_point& from) {
+    const auto now = Clock::now();
+    const auto passed = std::chrono::duration_cast<std::chrono::microseconds>(now - from);
+    from = now;
+    return passed;
+}
+
+// What only fails at activation if it is not looked at now (I4).
+Result<> check_possible(const model::Checkpoint& skeleton) {
+    if (const std::uint64_t own = TRY(proc::vdso_hash());
+        skeleton.vdso_hash != 0 && skeleton.vdso_hash != own) {
+        return fail(Error::unsupported(fmt::format(
+            "the tree comes from a host with another vdso (kernel {})", skeleton.kernel_release)));
+    }
+    const model::Credentials own = TRY(own_credentials());
+    if ((own.cap_effective >> CAP_SYS_RESOURCE & 1) != 0) return {};
+    for (int resource = 0; resource < model::kResourceLimits; ++resource) {
+        const rlimit64 have = TRY(os::prlimit(Pid{::getpid()}, resource));
+        for (const model::Process& process : skeleton.processes) {
+            const auto& limit = process.limits[static_cast<std::size_t>(resource)];
+            if (limit.hard <= have.rlim_max) continue;
+            return fail(Error::unsupported(
+                fmt::format("process {}: hard limit {} of resource {} is above ours ({}), and "
+                            "CAP_SYS_RESOURCE is missing",
+                            process.pid, limit.hard, resource, have.rlim_max)));
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+struct StagedTree::Impl {
+    std::unique_ptr<Tree> tree;
+    StageOptions options;
+    bool active = false;
+
+    Result<StubProcess*> process(Pid pid) const {
+        StubProcess* found = tree->find(pid);
+        if (found != nullptr) return found;
+        return fail(Error::corrupt(fmt::format("process {} is not in the tree", pid)));
+    }
+
+    Result<> update(const model::Checkpoint& skeleton) {
+        TRY(tree->follow(skeleton));
+        for (const model::Process& wanted : skeleton.processes) {
+            if (wanted.is_zombie) continue;
+            StubProcess& stub = *TRY(process(wanted.pid));
+            TRY(check_vdso(*tree, wanted));
+            TRY(apply_layout(*tree, stub, skeleton, wanted));
+            if (options.join_control_groups) TRY(join_control_groups(wanted));
+        }
+        return {};
+    }
+
+    Result<> set_threads(const model::Checkpoint& final) {
+        const model::Credentials own = TRY(own_credentials());
+        // All threads work at once.
+        std::vector<std::pair<StubThread*, Program>> running;
+        for (const model::Process& wanted : final.processes) {
+            if (wanted.is_zombie) continue;
+            StubProcess& stub = *TRY(process(wanted.pid));
+            for (std::size_t i = 0; i < wanted.threads.size(); ++i) {
+                const model::Thread& thread = wanted.threads[i];
+                auto& [task, program] = running.emplace_back(stub.threads[i].get(), Program());
+                add_thread_state(program, wanted, thread, thread.credentials == own);
+                if (program.bytes() > task->capacity()) {
+                    return fail(Error::limit(
+                        fmt::format("thread {} has too many pending signals", thread.tid)));
+                }
+                TRY(task->post(program));
+            }
+        }
+        for (auto& [task, program] : running) TRY(task->await(program));
+        return {};
+    }
+
+    Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files) {
+        ActivationReport report;
+        const auto begin = Clock::now();
+        auto mark = begin;
+        TRY(update(final));
+        report.update = since(mark);
+        const auto each = [&](auto&& function) -> Result<> {
+            for (const model::Process& wanted : final.processes) {
+                if (wanted.is_zombie) continue;
+                TRY(with_context(function(*TRY(process(wanted.pid)), wanted),
+                                 fmt::format("process {}", wanted.pid)));
+            }
+            return {};
+        };
+        TRY(each([&](StubProcess& stub, const model::Process& wanted) -> Result<> {
+            TRY(set_process_files(stub, final, wanted, files));
+            return place_descriptors(stub, wanted, files);
+        }));
+        TRY(add_epoll_targets(*tree, final));
+        report.descriptors = since(mark);
+        TRY(each([&](StubProcess& stub, const model::Process& wanted) -> Result<> {
+            TRY(finish_layout(*tree, stub, wanted));
+            return set_process_state(stub, wanted);
+        }));
+        for (const model::Process& wanted : final.processes) {
+            if (wanted.is_zombie) TRY(tree->make_zombie(wanted));
+        }
+        report.processes = since(mark);
+        TRY(set_threads(final));
+        report.threads = since(mark);
+        TRY(each([&](StubProcess& stub, const model::Process& wanted) -> Result<> {
+            return finish_process(stub, wanted);
+        }));
+        report.processes += since(mark);
+        TRY(set_registers(*tree, final));
+        report.registers = since(mark);
+        report.total = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
+        active = true;
+        return report;
+    }
+};
+
+StagedTree::StagedTree(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+StagedTree::StagedTree(StagedTree&&) noexcept = default;
+StagedTree& StagedTree::operator=(StagedTree&&) noexcept = default;
+StagedTree::~StagedTree() = default;
+
+Result<StagedTree> StagedTree::create(const model::Checkpoint& skeleton,
+                                      const StageOptions& options) {
+    TRY(check_possible(skeleton));
+    auto impl = std::make_unique<Impl>();
+    impl->options = options;
+    impl->tree = TRY(Tree::create(skeleton, options));
+    TRY(impl->update(skeleton));
+    return StagedTree(std::move(impl));
+}
+
+Result<> StagedTree::update(const model::Checkpoint& skeleton) {
+    return impl_->update(skeleton);
+}
+
+Result<> StagedTree::write_pages(Pid pid, RemoteAddr address, std::span<const std::byte> pages) {
+    const PageWrite write{.address = address, .bytes = pages};
+    return write_pages(pid, std::span(&write, 1));
+}
+
+Result<> StagedTree::write_pages(Pid pid, std::span<const PageWrite> writes) {
+    return restore::write_pages(*TRY(impl_->process(pid)), writes);
+}
+
+Result<> StagedTree::drop_pages(Pid pid, std::span<const AddrRange> ranges) {
+    return restore::drop_pages(*TRY(impl_->process(pid)), ranges);
+}
+
+Result<> StagedTree::keep_pages(Pid pid, std::span<const AddrRange> present) {
+    return restore::keep_pages(*TRY(impl_->process(pid)), present);
+}
+
+Result<> StagedTree::read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs) {
+    return restore::read_pages(*TRY(impl_->process(pid)), pages_fd, runs);
+}
+
+Result<ActivationReport> StagedTree::activate(const model::Checkpoint& final,
+                                              const FileLookup& files) {
+    CHECK(!impl_->active);
+    return impl_->activate(final, files);
+}
+
+Result<> StagedTree::run(RunMode mode) && {
+    CHECK(impl_->active);
+    return release(*impl_->tree, mode);
+}
+
+Pid StagedTree::root() const {
+    return impl_->tree->root();
+}
+
+}  // namespace ferry::restore
