@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "arch/signal_frame.h"
@@ -22,7 +23,8 @@ namespace ferry::live {
 namespace {
 
 constexpr int kTimeoutMs = 10'000;
-constexpr std::uint64_t kPagePresent = 1ULL << 63, kPageSwapped = 1ULL << 62, kPageFile = 1ULL << 61;
+constexpr std::uint64_t kPagePresent = 1ULL << 63, kPageSwapped = 1ULL << 62,
+                        kPageFile = 1ULL << 61;
 
 class Reader {
   public:
@@ -69,10 +71,14 @@ class Reader {
                 TRY(proc::ProcessDirectory::open_thread(frozen.pid, tracee.tid()));
             thread.comm = TRY(directory.comm());
             const proc::Status status = TRY(directory.status());
-            thread.credentials = {.uid = status.uids[0], .euid = status.uids[1],
-                                  .suid = status.uids[2], .fsuid = status.uids[3],
-                                  .gid = status.gids[0], .egid = status.gids[1],
-                                  .sgid = status.gids[2], .fsgid = status.gids[3],
+            thread.credentials = {.uid = status.uids[0],
+                                  .euid = status.uids[1],
+                                  .suid = status.uids[2],
+                                  .fsuid = status.uids[3],
+                                  .gid = status.gids[0],
+                                  .egid = status.gids[1],
+                                  .sgid = status.gids[2],
+                                  .fsgid = status.gids[3],
                                   .groups = status.groups,
                                   .cap_inheritable = status.cap_inheritable,
                                   .cap_permitted = status.cap_permitted,
@@ -91,8 +97,13 @@ class Reader {
 
     model::FileId add_path(const std::string& path) {
         const auto id = static_cast<model::FileId>(snapshot_.checkpoint.files.size() + 1);
-        snapshot_.checkpoint.files.push_back(
-            {.id = id, .flags = O_RDONLY, .body = model::RegularFile{.path = path}});
+        model::RegularFile file;
+        file.path = path;
+        model::OpenFile open_file;
+        open_file.id = id;
+        open_file.flags = O_RDONLY;
+        open_file.body = std::move(file);
+        snapshot_.checkpoint.files.push_back(std::move(open_file));
         return id;
     }
 
@@ -115,12 +126,18 @@ class Reader {
             if (vma.carries_private_pages()) TRY(read_pages(frozen, vma));
             space.vmas.push_back(std::move(vma));
         }
-        space.layout = {.start_code = stat.start_code, .end_code = stat.end_code,
-                        .start_data = stat.start_data, .end_data = stat.end_data,
-                        .start_brk = stat.start_brk, .brk = stat.start_brk,
-                        .start_stack = stat.start_stack, .arg_start = stat.arg_start,
-                        .arg_end = stat.arg_end, .env_start = stat.env_start,
-                        .env_end = stat.env_end, .auxv = TRY(frozen.directory.auxv())};
+        space.layout = {.start_code = stat.start_code,
+                        .end_code = stat.end_code,
+                        .start_data = stat.start_data,
+                        .end_data = stat.end_data,
+                        .start_brk = stat.start_brk,
+                        .brk = stat.start_brk,
+                        .start_stack = stat.start_stack,
+                        .arg_start = stat.arg_start,
+                        .arg_end = stat.arg_end,
+                        .env_start = stat.env_start,
+                        .env_end = stat.env_end,
+                        .auxv = TRY(frozen.directory.auxv())};
         const auto keep = [&](const char* link) -> Result<model::FileId> {
             const std::string path = TRY(frozen.directory.link(link));
             const model::FileId id = add_path(path);
@@ -128,7 +145,8 @@ class Reader {
             return id;
         };
         space.exe_file = TRY(keep("exe"));
-        snapshot_.files[space.exe_file] = TRY(os::open(TRY(frozen.directory.link("exe")), O_RDONLY));
+        snapshot_.files[space.exe_file] =
+            TRY(os::open(TRY(frozen.directory.link("exe")), O_RDONLY));
         process.working_directory = TRY(keep("cwd"));
         process.root_directory = TRY(keep("root"));
         return {};
@@ -142,13 +160,15 @@ class Reader {
                           vma.range.start.value / kPageSize * 8));
         auto& contents = snapshot_.pages[frozen.pid.value];
         const auto carried = [&](std::size_t i) {
-            return (entries[i] & (kPagePresent | kPageSwapped)) != 0 && (entries[i] & kPageFile) == 0;
+            return (entries[i] & (kPagePresent | kPageSwapped)) != 0 &&
+                   (entries[i] & kPageFile) == 0;
         };
         for (std::size_t i = 0; i < entries.size(); ++i) {
             if (!carried(i)) continue;
             std::size_t end = i + 1;
             while (end < entries.size() && carried(end)) ++end;
-            const AddrRange range{vma.range.start + i * kPageSize, vma.range.start + end * kPageSize};
+            const AddrRange range{vma.range.start + i * kPageSize,
+                                  vma.range.start + end * kPageSize};
             std::vector<std::byte> bytes(range.size());
             TRY(os::pread_all(memory.get(), bytes, range.start.value));
             contents.push_back({.range = range, .bytes = std::move(bytes)});
@@ -163,8 +183,7 @@ class Reader {
             const model::FileId id = add_path("descriptor");
             snapshot_.files[id] = TRY(frozen.pidfd.getfd(fd));
             const std::string info = TRY(frozen.directory.text("fdinfo/" + name));
-            const auto flags =
-                std::stoul(std::string(proc::find_field(info, "flags")), nullptr, 8);
+            const auto flags = std::stoul(std::string(proc::find_field(info, "flags")), nullptr, 8);
             process.descriptors.push_back(
                 {.fd = fd, .file = id, .close_on_exec = (flags & O_CLOEXEC) != 0});
         }
@@ -231,7 +250,7 @@ Result<Snapshot> take_snapshot(Pid root) {
 
 Result<Victim> Victim::start(const std::string& name, const std::vector<std::string>& arguments) {
     auto [read_end, write_end] = TRY(os::pipe2(O_CLOEXEC));
-    const std::string path = std::string(FERRY_VICTIMS) + "/victim_" + name;
+    const std::string path = std::string(VICTIM_DIRECTORY) + "/victim_" + name;
     std::vector<char*> argv = {const_cast<char*>(path.c_str())};
     for (const std::string& argument : arguments) {
         argv.push_back(const_cast<char*>(argument.c_str()));

@@ -1,5 +1,5 @@
-// A victim as a Checkpoint, taken without dump/, so that restore/ is tested on its own. Descriptors are
-// not described: duplicates of the victim's own are given to the restored tree.
+// A victim as a Checkpoint, taken without dump/, so that restore/ is tested on its own. Descriptors
+// are not described: duplicates of the victim's own are given to the restored tree.
 #pragma once
 
 #include <sys/types.h>
@@ -34,7 +34,8 @@ Result<Snapshot> take_snapshot(Pid root);
 // A victim program as our child, with its standard output in our hands.
 class Victim {
   public:
-    static Result<Victim> start(const std::string& name, const std::vector<std::string>& arguments = {});
+    static Result<Victim> start(const std::string& name,
+                                const std::vector<std::string>& arguments = {});
     Victim(Victim&&) = default;
     Victim& operator=(Victim&&) = default;
     ~Victim();

@@ -19,7 +19,7 @@ TEST_P(Restored, TheVictimFindsEverythingAsItWas) {
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryVictim, Restored, testing::Values("plain"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace
 }  // namespace ferry::live
