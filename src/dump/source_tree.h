@@ -7,8 +7,8 @@
 //   collect()            the whole Checkpoint
 //   Frozen::thaw() or Frozen::kill()
 //
-// All calls come from one thread (I5). Whatever happens to this process, its SIGKILL included, the tree
-// runs on as before, until kill() (I1).
+// All calls come from one thread (I5). Whatever happens to this process, its SIGKILL included, the
+// tree runs on as before, until kill() (I1).
 #pragma once
 
 #include <chrono>
@@ -30,10 +30,10 @@ struct SourceOptions {
 
 // What of the freeze took how long, from the first thread's stop.
 struct FreezeTimes {
-    std::chrono::microseconds stop{0};     // until every thread stood still
-    std::chrono::microseconds tasks{0};    // registers, signals, timers, credentials
-    std::chrono::microseconds mappings{0}; // address spaces compared or read again
-    std::chrono::microseconds files{0};    // descriptors, sockets, pipes
+    std::chrono::microseconds stop{0};      // until every thread stood still
+    std::chrono::microseconds tasks{0};     // registers, signals, timers, credentials
+    std::chrono::microseconds mappings{0};  // address spaces compared or read again
+    std::chrono::microseconds files{0};     // descriptors, sockets, pipes
 };
 
 // A frozen tree. The destructor thaws.
@@ -51,8 +51,9 @@ class Frozen {
     Result<> thaw() &&;
     // Every thread is left in SIGSTOP (--leave-stopped); sockets leave repair mode.
     Result<> leave_stopped() &&;
-    // After commit: the tree ends here. Sockets stay in repair mode, so that peers see neither FIN nor
-    // RST. Returns when the processes are dead, or have been told to die where their parent must reap.
+    // After commit: the tree ends here. Sockets stay in repair mode, so that peers see neither FIN
+    // nor RST. Returns when the processes are dead, or have been told to die where their parent
+    // must reap.
     Result<> kill() &&;
 
   private:
@@ -62,7 +63,8 @@ class Frozen {
     std::unique_ptr<Impl> impl_;
 };
 
-// Either a whole checkpoint, or the transient reason why there is none (see resources::CollectedFiles).
+// Either a whole checkpoint, or the transient reason why there is none (see
+// resources::CollectedFiles).
 struct Collected {
     model::Checkpoint checkpoint;
     std::string busy;
@@ -71,23 +73,24 @@ struct Collected {
 
 class SourceTree {
   public:
-    // Gone: no such process. Invalid: ourselves, our ancestor, a kernel thread, or traced by another.
-    // Unsupported: something in it is not carried; the message names it and says what to do.
+    // Gone: no such process. Invalid: ourselves, our ancestor, a kernel thread, or traced by
+    // another. Unsupported: something in it is not carried; the message names it and says what to
+    // do.
     static Result<SourceTree> open(Pid root, const SourceOptions& options);
     SourceTree(SourceTree&&) noexcept;
     SourceTree& operator=(SourceTree&&) noexcept;
     ~SourceTree();
 
     [[nodiscard]] Pid root() const;
-    // Outside the freeze: processes, threads' ids, address spaces, and the files that mappings, exe, cwd
-    // and root refer to. Processes that vanish while it looks are left out. Also repeats the
-    // preflight of files for what is new.
+    // Outside the freeze: processes, threads' ids, address spaces, and the files that mappings,
+    // exe, cwd and root refer to. Processes that vanish while it looks are left out. Also repeats
+    // the preflight of files for what is new.
     Result<model::Checkpoint> skeleton();
     // Flags O_CLOEXEC | O_NONBLOCK; nothing of it stays in the process.
     Result<os::UniqueFd> make_userfaultfd(Pid pid);
     Result<Frozen> freeze();
-    // In the freeze. Its processes may differ from the last skeleton's: the caller compares. The ids of
-    // files that mappings refer to are those of the last skeleton.
+    // In the freeze. Its processes may differ from the last skeleton's: the caller compares. The
+    // ids of files that mappings refer to are those of the last skeleton.
     Result<Collected> collect(Frozen& frozen);
 
   private:

@@ -1,0 +1,111 @@
+#include "dump/preflight.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "os/fd.h"
+#include "resources/process_state.h"
+
+namespace ferry::dump {
+namespace {
+
+// The name of the first namespace in which the two differ, or nullptr.
+const char* foreign_namespace(const model::NamespaceIds& a, const model::NamespaceIds& b) {
+    if (a.mnt != b.mnt) return "mount";
+    if (a.net != b.net) return "network";
+    if (a.pid != b.pid) return "pid";
+    if (a.uts != b.uts) return "uts";
+    if (a.ipc != b.ipc) return "ipc";
+    if (a.user != b.user) return "user";
+    if (a.cgroup != b.cgroup) return "cgroup";
+    if (a.time != b.time) return "time";
+    return nullptr;
+}
+
+Result<> check_program(Pid pid, const proc::ProcessDirectory& directory) {
+    auto program = os::openat(directory.get(), "exe", O_RDONLY);
+    if (!program) {
+        return fail(std::move(program.error()).context(fmt::format("program of process {}", pid)));
+    }
+    std::array<std::byte, EI_NIDENT> identity = {};
+    TRY(os::pread(program->get(), identity, 0));
+    if (identity[EI_CLASS] == std::byte{ELFCLASS32}) {
+        return fail(Error::unsupported(fmt::format("process {} is a 32-bit program", pid)));
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<> check_root(Pid root) {
+    if (root.value <= 0) {
+        return fail(Error::invalid(fmt::format("{} is not a process id", root)));
+    }
+    TRY(proc::ProcessDirectory::open(root));
+    if (root.value == ::getpid()) {
+        return fail(Error::invalid(fmt::format("process {} is Ferry itself", root)));
+    }
+    for (Pid at{::getpid()}; at.value > 0;) {
+        const auto directory = TRY(proc::ProcessDirectory::open(at));
+        at = TRY(directory.stat()).parent;
+        if (at == root) {
+            return fail(Error::invalid(fmt::format(
+                "process {} is an ancestor of Ferry itself: stopping it would stop Ferry", root)));
+        }
+    }
+    return {};
+}
+
+Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
+                       const model::NamespaceIds& ours) {
+    const proc::Stat stat = TRY(directory.stat());
+    if (stat.is_kernel_thread()) {
+        return fail(Error::invalid(fmt::format("process {} is a kernel thread", pid)));
+    }
+    const proc::Status status = TRY(directory.status());
+    if (status.tracer.value != 0) {
+        return fail(
+            Error::invalid(fmt::format("process {} is traced by process {}", pid, status.tracer)));
+    }
+    if (stat.state == 'T') {
+        return fail(Error::unsupported(
+            fmt::format("process {} is stopped (SIGSTOP): send it SIGCONT first", pid)));
+    }
+    if (status.core_dumping) {
+        return fail(Error::unsupported(fmt::format("process {} is dumping core", pid)));
+    }
+    if (status.seccomp_mode != 0) {
+        return fail(Error::unsupported(fmt::format("process {} has seccomp filters", pid)));
+    }
+    const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
+    if (const char* name = foreign_namespace(ours, theirs)) {
+        return fail(Error::unsupported(fmt::format(
+            "process {} is in another {} namespace than Ferry: run Ferry there", pid, name)));
+    }
+    return check_program(pid, directory);
+}
+
+Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job) {
+    if (shell_job) return {};
+    if (std::ranges::find(pids, root.session) == pids.end()) {
+        return fail(Error::unsupported(
+            fmt::format("process {} belongs to session {}, whose leader is outside of the tree: "
+                        "start it with setsid, or use --shell-job",
+                        root.pid, root.session)));
+    }
+    if (std::ranges::find(pids, root.group) == pids.end()) {
+        return fail(Error::unsupported(
+            fmt::format("process {} belongs to process group {}, whose leader is outside of the "
+                        "tree: start it with setsid, or use --shell-job",
+                        root.pid, root.group)));
+    }
+    return {};
+}
+
+}  // namespace ferry::dump

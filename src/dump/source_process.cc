@@ -1,0 +1,155 @@
+#include "dump/source_process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/syscall.h>
+
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+#include "dump/preflight.h"
+#include "os/userfault.h"
+#include "resources/process_state.h"
+#include "resources/thread_state.h"
+#include "trace/remote_calls.h"
+#include "trace/tracee.h"
+
+namespace ferry::dump {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::chrono::microseconds since(Clock::time_point begun) {
+    return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begun);
+}
+
+// Makes the descriptor in the stopped thread's process, takes a duplicate, and closes the original.
+Result<os::UniqueFd> borrow_userfaultfd(trace::Tracee& stopped, const arch::Gadgets& gadgets) {
+    const os::PidFd process = TRY(os::PidFd::open(stopped.process()));
+    trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(stopped, gadgets));
+    const long remote = TRY(calls.call(SYS_userfaultfd, {std::uint64_t{os::kUserfaultFlags}}));
+    auto ours = process.getfd(static_cast<int>(remote));
+    TRY(calls.call(SYS_close, {static_cast<std::uint64_t>(remote)}));
+    TRY(std::move(calls).give_back());
+    return ours;
+}
+
+}  // namespace
+
+void set_ids(const proc::Stat& stat, model::Process& process) {
+    process.pid = stat.pid;
+    process.group = stat.group;
+    process.session = stat.session;
+    process.is_zombie = stat.is_zombie();
+    process.exit_status = process.is_zombie ? stat.exit_code : 0;
+}
+
+SourceProcess::SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory)
+    : pid_(pid), directory_(std::move(directory)), layout_(pid, *directory_) {}
+
+Result<SourceProcess> SourceProcess::open(Pid pid, const model::NamespaceIds& ours) {
+    auto directory =
+        std::make_unique<proc::ProcessDirectory>(TRY(proc::ProcessDirectory::open(pid)));
+    SourceProcess process(pid, std::move(directory));
+    const proc::Stat stat = TRY(process.directory_->stat());
+    process.start_time_ = stat.start_time;
+    process.start_stack_ = stat.start_stack;
+    TRY(check_process(pid, *process.directory_, ours));
+    TRY(process.layout_.refresh());
+    process.gadgets_ = TRY(trace::find_gadgets(pid));
+    return process;
+}
+
+bool SourceProcess::is_still(const proc::Stat& stat) const {
+    return stat.start_time == start_time_ && stat.start_stack == start_stack_;
+}
+
+Result<model::Process> SourceProcess::outline(const proc::Stat& stat,
+                                              resources::FileCollector& files) {
+    model::Process process;
+    set_ids(stat, process);
+    for (const Tid tid : TRY(directory_->threads())) {
+        model::Thread thread;
+        thread.tid = tid;
+        // The leader first, whatever its id.
+        if (tid == leader_of(pid_)) {
+            process.threads.insert(process.threads.begin(), std::move(thread));
+        } else {
+            process.threads.push_back(std::move(thread));
+        }
+    }
+    TRY(layout_.refresh());
+    process.address_space = TRY(layout_.address_space(files));
+    process.working_directory =
+        TRY(files.add_path(fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY));
+    process.root_directory =
+        TRY(files.add_path(fmt::format("/proc/{}/root", pid_), O_RDONLY | O_DIRECTORY));
+    TRY(resources::collect_attributes(pid_, *directory_, process));
+    last_ = process;
+    return process;
+}
+
+// The mappings of the last outline, unless they have changed since.
+Result<> SourceProcess::collect_mappings(resources::FileCollector& files, model::Process& process) {
+    const bool changed = TRY(layout_.refresh());
+    if (changed || last_.address_space.vmas.empty()) {
+        last_.address_space = TRY(layout_.address_space(files));
+    }
+    process.address_space = last_.address_space;
+    return {};
+}
+
+Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
+                                              resources::FileCollector& files,
+                                              std::chrono::microseconds& mappings_time) {
+    model::Process process;
+    set_ids(TRY(directory_->stat()), process);
+    process.parent = frozen.parent;
+    const Clock::time_point begun = Clock::now();
+    TRY(collect_mappings(files, process));
+    process.working_directory =
+        TRY(files.add_path(fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY));
+    process.root_directory =
+        TRY(files.add_path(fmt::format("/proc/{}/root", pid_), O_RDONLY | O_DIRECTORY));
+    mappings_time += since(begun);
+
+    TRY(resources::collect_attributes(pid_, *directory_, process));
+    for (trace::Tracee& tracee : frozen.threads) {
+        if (tracee.in_group_stop()) {
+            return fail(Error::unsupported(
+                fmt::format("process {} is stopped (SIGSTOP): send it SIGCONT first", pid_)));
+        }
+        model::Thread thread = TRY(resources::collect_thread(tracee));
+        trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(tracee, gadgets_));
+        TRY(resources::ask_thread(calls, thread));
+        if (process.threads.empty()) {
+            TRY(resources::ask_process(calls, tracee, *directory_, process));
+        }
+        TRY(std::move(calls).give_back());
+        process.threads.push_back(std::move(thread));
+    }
+    return process;
+}
+
+Result<os::UniqueFd> SourceProcess::make_userfaultfd() {
+    // Any thread will do; the main one's stack is the most likely to have room.
+    std::vector<Tid> threads = TRY(directory_->threads());
+    threads.insert(threads.begin(), leader_of(pid_));
+    for (const Tid tid : threads) {
+        trace::Tracee tracee = TRY(trace::Tracee::seize(pid_, tid));
+        TRY(tracee.stop());
+        auto made = borrow_userfaultfd(tracee, gadgets_);
+        TRY(std::move(tracee).detach());
+        if (made) {
+            layout_.expect_write_protection();
+            return made;
+        }
+        if (made.error().kind() != Error::Kind::Unsupported) return made;
+        log_debug("{}, trying another thread", made.error().message());
+    }
+    return fail(Error::unsupported(
+        fmt::format("no thread of process {} has room on its stack for a system call", pid_)));
+}
+
+}  // namespace ferry::dump

@@ -1,0 +1,55 @@
+// What Ferry remembers of one process of the tree from one look to the next, so that each look, and
+// above all the one in the freeze, only reads what can have changed.
+#pragma once
+
+#include <memory>
+
+#include "arch/signal_frame.h"
+#include "base/error.h"
+#include "base/types.h"
+#include "model/process.h"
+#include "os/fd.h"
+#include "os/process.h"
+#include "proc/process_directory.h"
+#include "resources/files.h"
+#include "resources/memory_layout.h"
+#include "trace/freeze.h"
+
+namespace ferry::dump {
+
+class SourceProcess {
+  public:
+    // Looks at the process for the first time: preflight, mappings, gadgets. Refuses by name.
+    static Result<SourceProcess> open(Pid pid, const model::NamespaceIds& ours);
+
+    [[nodiscard]] Pid pid() const { return pid_; }
+    [[nodiscard]] const proc::ProcessDirectory& directory() const { return *directory_; }
+    // False once the process has ended, or has replaced its program by execve(2): all that is
+    // remembered is void.
+    [[nodiscard]] bool is_still(const proc::Stat& stat) const;
+
+    // Outside the freeze: ids, mappings, attributes. Registers every file that the process's
+    // memory, cwd and root refer to.
+    Result<model::Process> outline(const proc::Stat& stat, resources::FileCollector& files);
+    // In the freeze: everything but descriptors. `mappings_time` grows by what mappings took.
+    Result<model::Process> collect(trace::FrozenProcess& frozen, resources::FileCollector& files,
+                                   std::chrono::microseconds& mappings_time);
+    // A short stop of one thread. Nothing stays in the process.
+    Result<os::UniqueFd> make_userfaultfd();
+
+  private:
+    SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory);
+    Result<> collect_mappings(resources::FileCollector& files, model::Process& process);
+
+    Pid pid_;
+    std::unique_ptr<proc::ProcessDirectory> directory_;  // layout_ points to it
+    resources::MemoryLayout layout_;
+    arch::Gadgets gadgets_;
+    std::uint64_t start_time_ = 0, start_stack_ = 0;
+    model::Process last_;  // as of the last outline
+};
+
+// The ids of a process out of its stat line.
+void set_ids(const proc::Stat& stat, model::Process& process);
+
+}  // namespace ferry::dump

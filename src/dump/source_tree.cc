@@ -1,0 +1,312 @@
+#include "dump/source_tree.h"
+
+#include <fmt/format.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "dump/guardian.h"
+#include "dump/preflight.h"
+#include "dump/source_process.h"
+#include "os/fd.h"
+#include "os/task.h"
+#include "proc/process_directory.h"
+#include "proc/vdso.h"
+#include "resources/process_state.h"
+#include "trace/freeze.h"
+
+namespace ferry::dump {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::chrono::microseconds between(Clock::time_point begin, Clock::time_point end) {
+    return std::chrono::duration_cast<std::chrono::microseconds>(end - begin);
+}
+
+bool is_gone(const Error& error) {
+    return error.kind() == Error::Kind::Gone;
+}
+
+struct Found {
+    Pid pid;
+    Pid parent;  // 0 for the root
+    proc::Stat stat;
+};
+
+// The children of all threads of a process; none if it has ended.
+Result<std::vector<Pid>> children_of(Pid pid) {
+    std::vector<Pid> children;
+    const auto directory = proc::ProcessDirectory::open(pid);
+    const auto threads = directory ? directory->threads() : fail(directory.error());
+    if (!threads) {
+        if (is_gone(threads.error())) return children;
+        return fail(threads.error());
+    }
+    for (const Tid tid : *threads) {
+        const auto text = directory->text(fmt::format("task/{}/children", tid));
+        if (!text && is_gone(text.error())) continue;
+        if (!text) return fail(text.error());
+        const auto more = TRY(proc::parse_children(*text));
+        children.insert(children.end(), more.begin(), more.end());
+    }
+    return children;
+}
+
+// The tree as it is at this moment, while it runs: parents before children. What vanishes meanwhile
+// is left out.
+Result<std::vector<Found>> walk(Pid root) {
+    std::vector<Found> found = {{.pid = root, .parent = {}, .stat = {}}};
+    for (std::size_t at = 0; at < found.size(); ++at) {
+        const Pid pid = found[at].pid;
+        const auto directory = proc::ProcessDirectory::open(pid);
+        const auto stat = directory ? directory->stat() : fail(directory.error());
+        if (!stat && is_gone(stat.error()) && at > 0) {
+            found.erase(found.begin() + static_cast<std::ptrdiff_t>(at--));
+            continue;
+        }
+        if (!stat) return fail(stat.error());
+        found[at].stat = *stat;
+        for (const Pid child : TRY(children_of(pid))) {
+            found.push_back({.pid = child, .parent = pid, .stat = {}});
+        }
+    }
+    if (found.front().stat.is_zombie()) {
+        return fail(Error::gone(fmt::format("process {} has ended", root)));
+    }
+    return found;
+}
+
+std::vector<Pid> pids_of(const std::vector<Found>& found) {
+    std::vector<Pid> pids;
+    for (const Found& process : found) pids.push_back(process.pid);
+    return pids;
+}
+
+std::string first_line(std::string text) {
+    return text.substr(0, text.find('\n'));
+}
+
+// What the source's kernel is, for the destination to compare.
+Result<model::Checkpoint> host_of_checkpoint() {
+    model::Checkpoint host;
+    host.vdso_hash = TRY(proc::vdso_hash());
+    host.boot_id = first_line(TRY(os::read_file("/proc/sys/kernel/random/boot_id")));
+    host.kernel_release = first_line(TRY(os::read_file("/proc/sys/kernel/osrelease")));
+    return host;
+}
+
+}  // namespace
+
+struct SourceTree::Impl {
+    Pid root;
+    SourceOptions options;
+    os::PidFd root_fd;
+    model::NamespaceIds ours;
+    model::Checkpoint host;  // only its host part is filled in
+    std::unique_ptr<Guardian> guardian;
+    // Shared with Frozen, whose end takes sockets out of repair. Declared after the guardian, which
+    // it reports to.
+    std::shared_ptr<resources::FileCollector> files;
+    std::map<Pid, SourceProcess> processes;
+
+    // The remembered process, or a new one where there is none yet, or where it is not the same any
+    // more.
+    Result<SourceProcess*> remember(Pid pid, const proc::Stat& stat) {
+        auto at = processes.find(pid);
+        if (at != processes.end() && !at->second.is_still(stat)) {
+            processes.erase(at);
+            at = processes.end();
+        }
+        if (at == processes.end()) {
+            at = processes.emplace(pid, TRY(SourceProcess::open(pid, ours))).first;
+        }
+        return &at->second;
+    }
+
+    // Reads everything of one process of a skeleton; nothing if it has ended.
+    Result<std::optional<model::Process>> outline(const Found& found) {
+        model::Process process;
+        set_ids(found.stat, process);
+        if (!process.is_zombie) {
+            auto remembered = remember(found.pid, found.stat);
+            if (!remembered && is_gone(remembered.error())) return std::nullopt;
+            if (!remembered) return fail(std::move(remembered.error()));
+            auto outlined = (*remembered)->outline(found.stat, *files);
+            if (!outlined && is_gone(outlined.error())) return std::nullopt;
+            if (!outlined) return fail(std::move(outlined.error()));
+            process = std::move(*outlined);
+        }
+        process.parent = found.parent;
+        return process;
+    }
+
+    Result<model::Process> collect(trace::FrozenProcess& frozen, std::chrono::microseconds& maps) {
+        const proc::Stat stat = TRY(frozen.directory.stat());
+        if (frozen.is_zombie) {
+            model::Process process;
+            set_ids(stat, process);
+            process.parent = frozen.parent;
+            return process;
+        }
+        SourceProcess* process = TRY(remember(frozen.pid, stat));
+        return process->collect(frozen, *files, maps);
+    }
+};
+
+struct Frozen::Impl {
+    trace::Freeze freeze;
+    std::shared_ptr<resources::FileCollector> files;
+    std::vector<Pid> pids;
+
+    // Sockets leave repair before the first thread can use them.
+    ~Impl() {
+        if (files) files->rollback();
+    }
+};
+
+Frozen::Frozen(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Frozen::Frozen(Frozen&&) noexcept = default;
+Frozen& Frozen::operator=(Frozen&&) noexcept = default;
+Frozen::~Frozen() = default;
+
+const std::vector<Pid>& Frozen::pids() const {
+    return impl_->pids;
+}
+
+Clock::time_point Frozen::since() const {
+    return impl_->freeze.since();
+}
+
+Result<> Frozen::thaw() && {
+    const std::unique_ptr<Impl> impl = std::move(impl_);
+    impl->files->rollback();
+    return std::move(impl->freeze).thaw();
+}
+
+Result<> Frozen::leave_stopped() && {
+    const std::unique_ptr<Impl> impl = std::move(impl_);
+    impl->files->rollback();
+    return std::move(impl->freeze).leave_stopped();
+}
+
+Result<> Frozen::kill() && {
+    const std::unique_ptr<Impl> impl = std::move(impl_);
+    impl->files->keep_repair();
+    const std::shared_ptr<resources::FileCollector> files = std::exchange(impl->files, nullptr);
+    return std::move(impl->freeze).kill();
+}
+
+SourceTree::SourceTree(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SourceTree::SourceTree(SourceTree&&) noexcept = default;
+SourceTree& SourceTree::operator=(SourceTree&&) noexcept = default;
+SourceTree::~SourceTree() = default;
+
+Pid SourceTree::root() const {
+    return impl_->root;
+}
+
+Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
+    TRY(check_root(root));
+    auto impl = std::make_unique<Impl>(Impl{.root = root,
+                                            .options = options,
+                                            .root_fd = TRY(os::PidFd::open(root)),
+                                            .ours = {},
+                                            .host = TRY(host_of_checkpoint()),
+                                            .guardian = nullptr,
+                                            .files = nullptr,
+                                            .processes = {}});
+    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
+    impl->ours = TRY(resources::namespaces_of(self));
+    const std::vector<Found> found = TRY(walk(root));
+    TRY(check_session(found.front().stat, pids_of(found), options.files.shell_job));
+    impl->guardian = TRY(Guardian::start());
+    impl->files = std::make_shared<resources::FileCollector>(options.files, impl->guardian.get());
+    SourceTree tree(std::move(impl));
+    TRY(tree.skeleton());
+    return tree;
+}
+
+Result<model::Checkpoint> SourceTree::skeleton() {
+    model::Checkpoint checkpoint = impl_->host;
+    const std::vector<Found> found = TRY(walk(impl_->root));
+    impl_->files->begin_paths();
+    std::vector<Pid> living;
+    for (const Found& process : found) {
+        auto outlined = TRY(impl_->outline(process));
+        if (!outlined && process.pid == impl_->root) {
+            return fail(Error::gone(fmt::format("process {} has ended", impl_->root)));
+        }
+        if (!outlined) continue;
+        if (!outlined->is_zombie) living.push_back(process.pid);
+        checkpoint.processes.push_back(std::move(*outlined));
+    }
+    TRY(impl_->files->prepare(living));
+    checkpoint.files = impl_->files->path_files();
+    std::erase_if(impl_->processes, [&](const auto& known) {
+        return std::ranges::find(living, known.first) == living.end();
+    });
+    return checkpoint;
+}
+
+Result<os::UniqueFd> SourceTree::make_userfaultfd(Pid pid) {
+    const auto at = impl_->processes.find(pid);
+    if (at == impl_->processes.end()) {
+        return fail(Error::gone(fmt::format("process {} is not in the tree", pid)));
+    }
+    return at->second.make_userfaultfd();
+}
+
+Result<Frozen> SourceTree::freeze() {
+    std::vector<Pid> expected;
+    for (const auto& [pid, process] : impl_->processes) expected.push_back(pid);
+    std::unique_ptr<Frozen::Impl> frozen(
+        new Frozen::Impl{.freeze = TRY(trace::Freeze::stop(impl_->root, expected)),
+                         .files = impl_->files,
+                         .pids = {}});
+    for (const auto& process : frozen->freeze.processes()) frozen->pids.push_back(process.pid);
+    log_debug("{} threads of {} processes stopped in {} us", frozen->freeze.thread_count(),
+              frozen->pids.size(), between(frozen->freeze.since(), Clock::now()).count());
+    return Frozen(std::move(frozen));
+}
+
+Result<Collected> SourceTree::collect(Frozen& frozen) {
+    CHECK(frozen.impl_ != nullptr);
+    Collected collected;
+    collected.checkpoint = impl_->host;
+    model::Checkpoint& checkpoint = collected.checkpoint;
+    const Clock::time_point begun = Clock::now();
+    collected.times.stop = between(frozen.since(), begun);
+    std::vector<Pid> living;
+    for (trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
+        checkpoint.processes.push_back(TRY(impl_->collect(process, collected.times.mappings)));
+        if (!process.is_zombie) living.push_back(process.pid);
+    }
+    const Clock::time_point tasks_done = Clock::now();
+    collected.times.tasks = between(begun, tasks_done) - collected.times.mappings;
+
+    resources::CollectedFiles files = TRY(impl_->files->collect(living));
+    collected.busy = std::move(files.busy);
+    checkpoint.files = std::move(files.files);
+    checkpoint.pipes = std::move(files.pipes);
+    for (resources::ProcessFiles& of_process : files.processes) {
+        const auto at =
+            std::ranges::find(checkpoint.processes, of_process.pid, &model::Process::pid);
+        CHECK(at != checkpoint.processes.end());
+        at->descriptors = std::move(of_process.descriptors);
+    }
+    checkpoint.monotonic_ns = TRY(os::clock_nanoseconds(CLOCK_MONOTONIC));
+    checkpoint.boottime_ns = TRY(os::clock_nanoseconds(CLOCK_BOOTTIME));
+    collected.times.files = between(tasks_done, Clock::now());
+    log_debug("collected: tasks {} us, mappings {} us, files {} us", collected.times.tasks.count(),
+              collected.times.mappings.count(), collected.times.files.count());
+    return collected;
+}
+
+}  // namespace ferry::dump

@@ -1,0 +1,142 @@
+#include "resources/process_state.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "os/process.h"
+#include "os/ptrace.h"
+
+namespace ferry::resources {
+namespace {
+
+constexpr std::uint64_t kSignalSetBytes = 8;
+
+struct KernelTimeval {
+    std::uint64_t seconds = 0, microseconds = 0;
+};
+struct KernelItimerval {
+    KernelTimeval interval, value;
+};
+struct KernelTimespec {
+    std::uint64_t seconds = 0, nanoseconds = 0;
+};
+struct KernelItimerspec {
+    KernelTimespec interval, value;
+};
+
+std::uint64_t microseconds(const KernelTimeval& time) {
+    return time.seconds * 1'000'000 + time.microseconds;
+}
+std::uint64_t nanoseconds(const KernelTimespec& time) {
+    return time.seconds * 1'000'000'000 + time.nanoseconds;
+}
+
+// A signal with the default action needs no question, except SIGCHLD, whose flags (SA_NOCLDWAIT)
+// hold even then.
+Result<> ask_actions(trace::RemoteCalls& calls, const proc::Status& status,
+                     std::array<model::SignalAction, model::kSignals>& actions) {
+    const std::uint64_t changed = status.caught | status.ignored | 1ull << (SIGCHLD - 1);
+    for (int signal = 1; signal <= model::kSignals; ++signal) {
+        auto& action = actions[static_cast<std::size_t>(signal - 1)];
+        action = {};
+        if ((changed >> (signal - 1) & 1) == 0) continue;
+        TRY(calls.call(SYS_rt_sigaction, {static_cast<std::uint64_t>(signal), 0,
+                                          calls.scratch().value, kSignalSetBytes}));
+        struct {  // struct sigaction of the kernel
+            std::uint64_t handler = 0, flags = 0, restorer = 0, mask = 0;
+        } raw;
+        TRY(calls.read_scratch(std::as_writable_bytes(std::span(&raw, 1))));
+        action = {
+            .handler = raw.handler, .flags = raw.flags, .restorer = raw.restorer, .mask = raw.mask};
+    }
+    return {};
+}
+
+Result<> ask_interval_timers(trace::RemoteCalls& calls,
+                             std::array<model::IntervalTimer, 3>& timers) {
+    for (std::uint64_t which = 0; which < timers.size(); ++which) {
+        TRY(calls.call(SYS_getitimer, {which, calls.scratch().value}));
+        const auto raw = TRY(calls.read_scratch<KernelItimerval>());
+        timers[which] = {.interval_us = microseconds(raw.interval),
+                         .value_us = microseconds(raw.value)};
+    }
+    return {};
+}
+
+Result<> ask_posix_timers(trace::RemoteCalls& calls, const std::vector<proc::TimerLine>& lines,
+                          std::vector<model::PosixTimer>& timers) {
+    timers.clear();
+    for (const proc::TimerLine& line : lines) {
+        const auto id = static_cast<std::uint64_t>(line.id);
+        TRY(calls.call(SYS_timer_gettime, {id, calls.scratch().value}));
+        const auto raw = TRY(calls.read_scratch<KernelItimerspec>());
+        const long overrun = TRY(calls.call(SYS_timer_getoverrun, {id}));
+        const bool to_thread = (line.notify & SIGEV_THREAD_ID) != 0;
+        timers.push_back({.id = line.id,
+                          .clock = line.clock,
+                          .notify = line.notify,
+                          .signal = line.signal,
+                          .value = line.value,
+                          .notify_tid = to_thread ? line.target : 0,
+                          .interval_ns = nanoseconds(raw.interval),
+                          .value_ns = nanoseconds(raw.value),
+                          .overrun = static_cast<int>(overrun)});
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<model::NamespaceIds> namespaces_of(const proc::ProcessDirectory& directory) {
+    return model::NamespaceIds{.mnt = TRY(directory.namespace_id("mnt")),
+                               .net = TRY(directory.namespace_id("net")),
+                               .pid = TRY(directory.namespace_id("pid")),
+                               .uts = TRY(directory.namespace_id("uts")),
+                               .ipc = TRY(directory.namespace_id("ipc")),
+                               .user = TRY(directory.namespace_id("user")),
+                               .cgroup = TRY(directory.namespace_id("cgroup")),
+                               .time = TRY(directory.namespace_id("time"))};
+}
+
+Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
+                            model::Process& process) {
+    process.personality = TRY(directory.personality());
+    process.oom_score_adj = TRY(directory.oom_score_adj());
+    process.namespaces = TRY(namespaces_of(directory));
+    process.cgroups.clear();
+    for (proc::CgroupLine& line : TRY(directory.cgroups())) {
+        process.cgroups.push_back(
+            {.controllers = std::move(line.controllers), .path = std::move(line.path)});
+    }
+    for (int resource = 0; resource < model::kResourceLimits; ++resource) {
+        const auto limit = TRY(os::prlimit(pid, resource));
+        process.limits[static_cast<std::size_t>(resource)] = {.soft = limit.rlim_cur,
+                                                              .hard = limit.rlim_max};
+    }
+    return {};
+}
+
+Result<> ask_process(trace::RemoteCalls& calls, const trace::Tracee& stopped,
+                     const proc::ProcessDirectory& directory, model::Process& process) {
+    const proc::Status status = TRY(directory.status());
+    process.umask = status.umask;
+    process.pending = TRY(stopped.pending_signals(os::SignalQueue::Process));
+    TRY(ask_actions(calls, status, process.actions));
+    TRY(ask_interval_timers(calls, process.interval_timers));
+    TRY(ask_posix_timers(calls, TRY(directory.timers()), process.posix_timers));
+
+    TRY(calls.call(SYS_prctl, {PR_GET_CHILD_SUBREAPER, calls.scratch().value}));
+    process.child_subreaper = TRY(calls.read_scratch<int>()) != 0;
+    const long dumpable = TRY(calls.call(SYS_prctl, {PR_GET_DUMPABLE}));
+    process.address_space.dumpable = static_cast<int>(dumpable);
+    process.address_space.thp_disabled = !status.thp_enabled;
+    // brk(0) changes nothing and returns the current end, which /proc does not show exactly.
+    const long brk = TRY(calls.call(SYS_brk, {0}));
+    process.address_space.layout.brk = static_cast<std::uint64_t>(brk);
+    return {};
+}
+
+}  // namespace ferry::resources

@@ -1,0 +1,26 @@
+// The state of one process that its threads share, apart from memory and files: signal actions,
+// timers, limits, control groups, namespaces. Collected; the restoring half is restore/.
+#pragma once
+
+#include "base/error.h"
+#include "model/process.h"
+#include "proc/process_directory.h"
+#include "proc/status.h"
+#include "trace/remote_calls.h"
+#include "trace/tracee.h"
+
+namespace ferry::resources {
+
+// What seldom changes and is readable while the process runs: namespaces, control groups,
+// personality, oom_score_adj, limits.
+Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
+                            model::Process& process);
+Result<model::NamespaceIds> namespaces_of(const proc::ProcessDirectory& directory);
+
+// In the freeze. `calls` borrows any thread of the process. Signal actions, interval and POSIX
+// timers, the subreaper attribute, dumpable and the exact end of the heap; umask and pending
+// signals.
+Result<> ask_process(trace::RemoteCalls& calls, const trace::Tracee& stopped,
+                     const proc::ProcessDirectory& directory, model::Process& process);
+
+}  // namespace ferry::resources
