@@ -200,9 +200,8 @@ Result<PeerClient> PeerClient::connect(const net::TlsIdentity& identity, const P
     const os::SocketAddress address = TRY(os::resolve(peer.at.host, peer.at.port)).front();
     auto state = std::make_unique<State>();
     state->peer = peer.at.to_string();
-    const std::string target =
-        fmt::format("{}:{}", address.storage.ss_family == AF_INET6 ? "ipv6" : "ipv4",
-                    TRY(os::to_string(address)));
+    const std::string target = fmt::format("{}:{}", address.family() == AF_INET6 ? "ipv6" : "ipv4",
+                                           TRY(os::to_string(address)));
     state->stub = v1::Peer::NewStub(
         grpc::CreateCustomChannel(target, grpc::SslCredentials(options), arguments));
     return PeerClient(std::move(state));

@@ -14,12 +14,12 @@ Result<Listener> Listener::bind(const Endpoint& at) {
     const auto addresses = TRY(os::resolve(at.host, at.port));
     const os::SocketAddress& address = addresses.front();
     os::UniqueFd socket =
-        TRY(os::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK, IPPROTO_TCP));
+        TRY(os::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK, IPPROTO_TCP));
     TRY(os::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1));
     TRY(with_context(os::bind(socket.get(), address), at.to_string()));
     TRY(os::listen(socket.get(), 16));
     const os::SocketAddress bound = TRY(os::getsockname(socket.get()));
-    return Listener(std::move(socket), os::port_of(bound));
+    return Listener(std::move(socket), bound.port());
 }
 
 Result<os::UniqueFd> Listener::accept(Deadline deadline, int interrupt) const {

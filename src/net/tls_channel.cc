@@ -186,20 +186,12 @@ Result<> tune(int socket) {
     return os::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
-Error connect_error(int code, const std::string& peer) {
-    return Error::system(
-        code, code == ECONNREFUSED ? peer + ": nobody listens there" : peer + ": cannot connect");
-}
-
 Result<os::UniqueFd> connect_to(const os::SocketAddress& address, const std::string& peer,
                                 Deadline deadline, int interrupt) {
     os::UniqueFd socket =
-        TRY(os::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK, IPPROTO_TCP));
+        TRY(os::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK, IPPROTO_TCP));
     TRY(tune(socket.get()));
-    auto connecting = os::connect(socket.get(), address);
-    if (!connecting && connecting.error().code() != EINPROGRESS) {
-        return fail(connect_error(connecting.error().code(), peer));
-    }
+    TRY(with_context(os::connect(socket.get(), address), peer));
     for (;;) {
         std::array<pollfd, 2> fds = {pollfd{.fd = socket.get(), .events = POLLOUT, .revents = 0},
                                      pollfd{.fd = interrupt, .events = POLLIN, .revents = 0}};
@@ -209,7 +201,8 @@ Result<os::UniqueFd> connect_to(const os::SocketAddress& address, const std::str
         if (deadline.passed()) return fail(Error::system(ETIMEDOUT, peer + ": no answer"));
     }
     const int code = TRY(os::getsockopt<int>(socket.get(), SOL_SOCKET, SO_ERROR));
-    if (code != 0) return fail(connect_error(code, peer));
+    if (code == ECONNREFUSED) return fail(Error::system(code, peer + ": nobody listens there"));
+    if (code != 0) return fail(Error::system(code, peer + ": cannot connect"));
     return socket;
 }
 

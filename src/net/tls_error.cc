@@ -43,6 +43,7 @@ std::string take_openssl_reason() {
     const unsigned long code = ERR_get_error();
     ERR_clear_error();
     if (code == 0) return "unknown reason";
+    if (ERR_SYSTEM_ERROR(code)) return errno_name(static_cast<int>(ERR_GET_REASON(code)));
     const char* reason = ERR_reason_error_string(code);
     return reason != nullptr ? reason : fmt::format("OpenSSL error {:#x}", code);
 }

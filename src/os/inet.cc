@@ -11,10 +11,13 @@
 
 namespace ferry::os {
 
-std::uint16_t port_of(const SocketAddress& address) {
-    const int family = address.storage.ss_family;
-    if (family == AF_INET) return ntohs(address.as<sockaddr_in>().sin_port);
-    if (family == AF_INET6) return ntohs(address.as<sockaddr_in6>().sin6_port);
+std::uint16_t SocketAddress::port() const {
+    if (family() == AF_INET) {
+        return ntohs(reinterpret_cast<const sockaddr_in*>(&storage)->sin_port);
+    }
+    if (family() == AF_INET6) {
+        return ntohs(reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
+    }
     return 0;
 }
 
@@ -40,6 +43,25 @@ Result<std::vector<SocketAddress>> resolve(const std::string& host, std::uint16_
     return addresses;
 }
 
+Result<> connect(int socket, const SocketAddress& to) {
+    if (::connect(socket, to.raw(), to.size) == 0) return {};
+    const int code = errno;
+    if (code == EINPROGRESS || code == EINTR) return {};
+    return fail(Error::system(code, fmt::format("connect({})", socket)));
+}
+
+Result<> bind(int socket, const SocketAddress& at) {
+    if (::bind(socket, at.raw(), at.size) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("bind({})", socket)));
+}
+
+Result<> listen(int socket, int backlog) {
+    if (::listen(socket, backlog) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("listen({})", socket)));
+}
+
 Result<UniqueFd> accept4(int socket, int flags) {
     int fd = ::accept4(socket, nullptr, nullptr, flags | SOCK_CLOEXEC);
     while (fd < 0 && errno == EINTR) fd = ::accept4(socket, nullptr, nullptr, flags | SOCK_CLOEXEC);
@@ -50,14 +72,24 @@ Result<UniqueFd> accept4(int socket, int flags) {
     return UniqueFd(fd);
 }
 
+Result<SocketAddress> getsockname(int socket) {
+    SocketAddress address;
+    address.size = sizeof(address.storage);
+    if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size) != 0) {
+        const int code = errno;
+        return fail(Error::system(code, fmt::format("getsockname({})", socket)));
+    }
+    return address;
+}
+
 Result<std::string> to_string(const SocketAddress& address) {
     char host[NI_MAXHOST] = {};
     char port[NI_MAXSERV] = {};
-    const int result = ::getnameinfo(address.get(), address.size, host, sizeof(host), port,
+    const int result = ::getnameinfo(address.raw(), address.size, host, sizeof(host), port,
                                      sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
     if (result != 0) return fail(Error::invalid(::gai_strerror(result)));
-    return address.storage.ss_family == AF_INET6 ? fmt::format("[{}]:{}", host, port)
-                                                 : fmt::format("{}:{}", host, port);
+    return address.family() == AF_INET6 ? fmt::format("[{}]:{}", host, port)
+                                        : fmt::format("{}:{}", host, port);
 }
 
 Result<int> poll(std::span<pollfd> fds, int timeout_ms) {

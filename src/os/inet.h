@@ -1,4 +1,4 @@
-// Stream sockets of the network: names, waiting, and attempts that do not block.
+// Stream sockets of the network, and poll(2).
 #pragma once
 
 #include <netinet/in.h>
@@ -12,18 +12,33 @@
 #include <vector>
 
 #include "base/error.h"
-#include "os/endpoint.h"
 #include "os/fd.h"
 
 namespace ferry::os {
 
+// An address as the kernel wants it, of any family.
+struct SocketAddress {
+    sockaddr_storage storage = {};
+    socklen_t size = 0;
+
+    [[nodiscard]] const sockaddr* raw() const {
+        return reinterpret_cast<const sockaddr*>(&storage);
+    }
+    [[nodiscard]] int family() const { return storage.ss_family; }
+    // Of an IPv4 or IPv6 address; 0 otherwise.
+    [[nodiscard]] std::uint16_t port() const;
+};
+
 // getaddrinfo(3) for TCP. A name that does not resolve is Error::Kind::Invalid. Blocks on DNS.
 Result<std::vector<SocketAddress>> resolve(const std::string& host, std::uint16_t port);
 
+// On a non-blocking socket EINPROGRESS is success: poll for POLLOUT, then read SO_ERROR.
+Result<> connect(int socket, const SocketAddress& to);
+Result<> bind(int socket, const SocketAddress& at);
+Result<> listen(int socket, int backlog);
 // The accepted socket is close-on-exec and has the given SOCK_NONBLOCK or 0.
 Result<UniqueFd> accept4(int socket, int flags);
-// Of an IPv4 or IPv6 address; 0 otherwise.
-[[nodiscard]] std::uint16_t port_of(const SocketAddress& address);
+Result<SocketAddress> getsockname(int socket);
 // "10.0.0.2:80" or "[fe80::1]:80" (getnameinfo(3), numeric).
 Result<std::string> to_string(const SocketAddress& address);
 
