@@ -1,6 +1,7 @@
 #include "os/description.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/kcmp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -9,21 +10,24 @@
 
 #include <cerrno>
 
-#include <fmt/format.h>
-
 namespace ferry::os {
 namespace {
 
 Result<std::strong_ordering> compare(Pid a, Pid b, int type, int fd_a, int fd_b) {
     switch (::syscall(SYS_kcmp, a.value, b.value, type, fd_a, fd_b)) {
-        case 0: return std::strong_ordering::equal;
-        case 1: return std::strong_ordering::less;
-        case 2: return std::strong_ordering::greater;
-        default: break;
+        case 0:
+            return std::strong_ordering::equal;
+        case 1:
+            return std::strong_ordering::less;
+        case 2:
+            return std::strong_ordering::greater;
+        default:
+            break;
     }
     const int code = errno;
     if (code == ESRCH) return fail(Error::gone(fmt::format("process {} or {} has ended", a, b)));
-    return fail(Error::system(code, fmt::format("kcmp({}, {}, {}, {}, {})", a, b, type, fd_a, fd_b)));
+    return fail(
+        Error::system(code, fmt::format("kcmp({}, {}, {}, {}, {})", a, b, type, fd_a, fd_b)));
 }
 
 }  // namespace
@@ -81,7 +85,8 @@ Result<> set_owner(int fd, const FileOwnerState& owner) {
 }
 
 Result<std::pair<std::uint32_t, std::uint32_t>> owner_users(int fd) {
-    constexpr int kGetOwnerUids = 17;  // F_GETOWNER_UIDS, asm-generic/fcntl.h; glibc does not name it
+    constexpr int kGetOwnerUids =
+        17;  // F_GETOWNER_UIDS, asm-generic/fcntl.h; glibc does not name it
     uid_t users[2] = {};
     if (::fcntl(fd, kGetOwnerUids, users) == 0) return std::pair(users[0], users[1]);
     const int code = errno;

@@ -12,15 +12,16 @@
 
 namespace ferry::os {
 
-// kcmp(2), KCMP_FILE: the order of two open file descriptions; equal: they are the same one. ESRCH is
-// Gone, EBADF (not open) is a System error.
+// kcmp(2), KCMP_FILE: the order of two open file descriptions; equal: they are the same one. ESRCH
+// is Gone, EBADF (not open) is a System error.
 Result<std::strong_ordering> compare_descriptions(Pid pid_a, int fd_a, Pid pid_b, int fd_b);
 // KCMP_FILES: the order of two descriptor tables.
 Result<std::strong_ordering> compare_tables(Pid pid_a, Pid pid_b);
 
 // whence: SEEK_SET, SEEK_CUR, SEEK_END.
 Result<std::int64_t> lseek(int fd, std::int64_t offset, int whence);
-// Pages of pipe `from` are also put into pipe `into`; nothing is consumed. Returns the bytes. Never blocks.
+// Pages of pipe `from` are also put into pipe `into`; nothing is consumed. Returns the bytes. Never
+// blocks.
 Result<std::size_t> tee(int from, int into, std::size_t length);
 Result<UniqueFd> eventfd(unsigned initial, int flags);
 Result<UniqueFd> epoll_create();

@@ -1,11 +1,10 @@
 #include "os/endpoint.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-
-#include <fmt/format.h>
 
 #include "os/socket.h"
 

@@ -1,6 +1,6 @@
-// Sockets of any family: peers, shutdown, sending and receiving with flags, peeking. Blocking behaviour
-// is that of the descriptor; MSG_NOSIGNAL is always added. EINTR is retried. socket() is in os/socket.h,
-// connect() and bind() in os/inet.h.
+// Sockets of any family: peers, shutdown, sending and receiving with flags, peeking. Blocking
+// behaviour is that of the descriptor; MSG_NOSIGNAL is always added. EINTR is retried. socket() is
+// in os/socket.h, connect() and bind() in os/inet.h.
 #pragma once
 
 #include <sys/socket.h>
@@ -40,12 +40,12 @@ Result<std::size_t> sendto(int socket, std::span<const std::byte> from, int flag
 Result<std::size_t> recv(int socket, std::span<std::byte> into, int flags);
 
 struct PeekedMessage {
-    std::size_t bytes = 0;        // of the message as it was sent (MSG_TRUNC), may exceed the buffer
+    std::size_t bytes = 0;  // of the message as it was sent (MSG_TRUNC), may exceed the buffer
     bool carries_rights = false;  // descriptors (SCM_RIGHTS) travel with it
     SocketAddress sender;         // size 0: unnamed
 };
-// recvmsg(MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC): the queue is not changed. Duplicates of descriptors that
-// travel with the message are closed at once.
+// recvmsg(MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC): the queue is not changed. Duplicates of descriptors
+// that travel with the message are closed at once.
 Result<PeekedMessage> peek_message(int socket, std::span<std::byte> into);
 
 }  // namespace ferry::os

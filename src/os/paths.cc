@@ -1,12 +1,11 @@
 #include "os/paths.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
-
-#include <fmt/format.h>
 
 namespace ferry::os {
 

@@ -2,9 +2,9 @@
 // duplicate of it in our process.
 #pragma once
 
-#include <string>
-
 #include <fmt/format.h>
+
+#include <string>
 
 #include "base/error.h"
 #include "base/types.h"

@@ -1,5 +1,5 @@
-// A tree's descriptors are all open in our process for a moment: RLIMIT_NOFILE's soft limit, 1,024 by
-// default, is raised to the hard one.
+// A tree's descriptors are all open in our process for a moment: RLIMIT_NOFILE's soft limit, 1,024
+// by default, is raised to the hard one.
 #pragma once
 
 #include "base/error.h"

@@ -1,8 +1,8 @@
 #include "resources/fdinfo.h"
 
-#include <charconv>
-
 #include <fmt/format.h>
+
+#include <charconv>
 
 namespace ferry::resources {
 namespace {
@@ -30,8 +30,8 @@ std::string_view field(std::string_view line, std::string_view key) {
     return rest.substr(0, rest.find(' '));
 }
 
-// "tfd:        5 events:       19 data:                5  pos:0 ino:405 sdev:8", numbers but tfd and
-// pos in hexadecimal.
+// "tfd:        5 events:       19 data:                5  pos:0 ino:405 sdev:8", numbers but tfd
+// and pos in hexadecimal.
 bool parse_epoll_target(std::string_view line, model::EpollTarget& target) {
     std::int64_t position = 0;
     const bool good = parse_number(field(line, "tfd:"), target.fd, 10) &&

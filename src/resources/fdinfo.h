@@ -1,5 +1,5 @@
-// The text of /proc/PID/fdinfo/FD and of the /proc/PID/fd/FD link, parsed. Pure functions; formats as in
-// proc_pid_fdinfo(5) and the kernel's fs/proc/fd.c, fs/eventfd.c, fs/eventpoll.c.
+// The text of /proc/PID/fdinfo/FD and of the /proc/PID/fd/FD link, parsed. Pure functions; formats
+// as in proc_pid_fdinfo(5) and the kernel's fs/proc/fd.c, fs/eventfd.c, fs/eventpoll.c.
 #pragma once
 
 #include <cstdint>
@@ -29,12 +29,12 @@ struct FdInfo {
 Result<FdInfo> parse_fdinfo(std::string_view text);
 
 enum class FileKind : std::uint8_t {
-    Path,       // a link that begins with '/'
+    Path,  // a link that begins with '/'
     Socket,
-    Pipe,       // pipe(2); a FIFO is a Path
+    Pipe,  // pipe(2); a FIFO is a Path
     EventFd,
     EventPoll,
-    Other,      // what is not carried; the link says what it is
+    Other,  // what is not carried; the link says what it is
 };
 
 // kind_of_link("socket:[123]") is Socket.

@@ -48,9 +48,9 @@ TEST(FdInfo, reads_epoll_targets) {
 }
 
 TEST(FdInfo, refuses_text_that_is_not_fdinfo) {
-    for (const char* text : {"", "pos:\t0\n", "pos:\tx\nflags:\t0\nmnt_id:\t1\n",
-                             "pos:\t0\nflags:\t09\nmnt_id:\t1\n",
-                             "pos:\t0\nflags:\t0\nmnt_id:\t1\ntfd: 1 events: zz data: 0\n"}) {
+    for (const char* text :
+         {"", "pos:\t0\n", "pos:\tx\nflags:\t0\nmnt_id:\t1\n", "pos:\t0\nflags:\t09\nmnt_id:\t1\n",
+          "pos:\t0\nflags:\t0\nmnt_id:\t1\ntfd: 1 events: zz data: 0\n"}) {
         const auto info = parse_fdinfo(text);
         ASSERT_FALSE(info) << text;
         EXPECT_EQ(info.error().kind(), Error::Kind::Corrupt) << text;

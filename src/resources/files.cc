@@ -1,6 +1,7 @@
 #include "resources/files.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -9,8 +10,6 @@
 #include <deque>
 #include <set>
 #include <tuple>
-
-#include <fmt/format.h>
 
 #include "os/description.h"
 #include "os/process.h"
@@ -34,8 +33,12 @@ std::string link_of(const Holder& holder) {
     return fmt::format("/proc/{}/fd/{}", holder.pid, holder.fd);
 }
 
-bool is_readable(std::uint32_t flags) { return (flags & O_ACCMODE) != O_WRONLY; }
-bool is_writable(std::uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+bool is_readable(std::uint32_t flags) {
+    return (flags & O_ACCMODE) != O_WRONLY;
+}
+bool is_writable(std::uint32_t flags) {
+    return (flags & O_ACCMODE) != O_RDONLY;
+}
 
 // Which ends of one pipe the tree has.
 struct PipeEnds {
@@ -104,9 +107,9 @@ struct FileCollector::Impl {
         std::vector<Slot> slots;
         SharingGroups groups;
         CollectedFiles result;
-        std::vector<os::UniqueFd> copies;       // by group; kept where a later step needs it
-        std::vector<std::size_t> connections;   // groups that are TCP connections
-        std::vector<std::uint16_t> listening;   // local TCP ports
+        std::vector<os::UniqueFd> copies;      // by group; kept where a later step needs it
+        std::vector<std::size_t> connections;  // groups that are TCP connections
+        std::vector<std::uint16_t> listening;  // local TCP ports
         PipeTable pipes;
         std::map<std::uint32_t, std::size_t> pipe_group;  // a group that can read the pipe
         std::vector<HeldUnixSocket> unix_sockets;
@@ -160,7 +163,8 @@ Result<UnixReading> FileCollector::Impl::read_unix(int copy, const Slot& slot,
 }
 
 std::unexpected<Error> refuse_family(const Holder& holder, int family) {
-    return refuse(holder, fmt::format("a socket of family {}, which is not carried: close it", family));
+    return refuse(holder,
+                  fmt::format("a socket of family {}, which is not carried: close it", family));
 }
 
 Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen) {
@@ -179,18 +183,23 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
 
 Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) {
     if (slot.info.has_locks) {
-        return refuse(slot.holder, fmt::format("{} with a file lock or lease, which is not carried",
-                                               slot.link));
+        return refuse(slot.holder,
+                      fmt::format("{} with a file lock or lease, which is not carried", slot.link));
     }
     switch (slot.kind) {
         case FileKind::Path:
             TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job));
             return {};
-        case FileKind::Pipe: seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot); return {};
+        case FileKind::Pipe:
+            seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot);
+            return {};
         case FileKind::EventFd:
-        case FileKind::EventPoll: return {};
-        case FileKind::Socket: return prepare_socket(slot, seen);
-        case FileKind::Other: break;
+        case FileKind::EventPoll:
+            return {};
+        case FileKind::Socket:
+            return prepare_socket(slot, seen);
+        case FileKind::Other:
+            break;
     }
     return refuse(slot.holder, fmt::format("{}, which is not carried: close it", slot.link));
 }
@@ -219,7 +228,8 @@ Result<> FileCollector::Impl::prepare_pipes(const PipeTable& pipes) {
 Result<> FileCollector::prepare(std::span<const Pid> pids) {
     TRY(raise_descriptor_limit());
     TRY(check_tables(pids));
-    // The tree runs: what was made or closed during the first look may seem to lead out of the tree.
+    // The tree runs: what was made or closed during the first look may seem to lead out of the
+    // tree.
     if (impl_->prepare_all(pids)) return {};
     return impl_->prepare_all(pids);
 }
@@ -320,7 +330,8 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
 Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::size_t group,
                                                        Pass& pass) {
     switch (slot.kind) {
-        case FileKind::Path: return read_path(slot, group, pass);
+        case FileKind::Path:
+            return read_path(slot, group, pass);
         case FileKind::Pipe: {
             const auto id = static_cast<std::uint32_t>(slot.info.inode);
             pass.pipes[id].add(slot);
@@ -329,10 +340,15 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
             }
             return model::PipeEnd{.pipe_id = id, .path = {}, .mode = 0};
         }
-        case FileKind::EventFd: return TRY(read_eventfd(slot));
-        case FileKind::EventPoll: TRY(check_epoll(group, pass)); return read_epoll(slot);
-        case FileKind::Socket: return read_socket(slot, group, pass);
-        case FileKind::Other: break;
+        case FileKind::EventFd:
+            return TRY(read_eventfd(slot));
+        case FileKind::EventPoll:
+            TRY(check_epoll(group, pass));
+            return read_epoll(slot);
+        case FileKind::Socket:
+            return read_socket(slot, group, pass);
+        case FileKind::Other:
+            break;
     }
     return refuse(slot.holder, fmt::format("{}, which is not carried: close it", slot.link));
 }
@@ -340,8 +356,8 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
 Result<> FileCollector::Impl::read_group(std::size_t group, Pass& pass) {
     const Slot& slot = pass.slots[pass.groups[group].front()];
     if (slot.info.has_locks) {
-        return refuse(slot.holder, fmt::format("{} with a file lock or lease, which is not carried",
-                                               slot.link));
+        return refuse(slot.holder,
+                      fmt::format("{} with a file lock or lease, which is not carried", slot.link));
     }
     model::OpenFile file;
     file.id = next_id++;
@@ -361,8 +377,8 @@ Result<> FileCollector::Impl::read_group(std::size_t group, Pass& pass) {
     return {};
 }
 
-// An epoll target is named by the descriptor it was added with. Where that number is closed or means
-// another file by now, the target can no longer be added from outside.
+// An epoll target is named by the descriptor it was added with. Where that number is closed or
+// means another file by now, the target can no longer be added from outside.
 Result<> FileCollector::Impl::check_epoll(std::size_t group, const Pass& pass) const {
     const auto has_target = [&](const Holder& holder, const model::EpollTarget& target) {
         const auto key = std::pair(holder.pid, target.fd);
@@ -381,10 +397,11 @@ Result<> FileCollector::Impl::check_epoll(std::size_t group, const Pass& pass) c
             return has_target(pass.slots[index].holder, target);
         });
         if (!known) {
-            return refuse(epoll.holder,
-                          fmt::format("an epoll descriptor that watches descriptor {}, which is closed "
-                                      "or reused but still open elsewhere",
-                                      target.fd));
+            return refuse(
+                epoll.holder,
+                fmt::format("an epoll descriptor that watches descriptor {}, which is closed "
+                            "or reused but still open elsewhere",
+                            target.fd));
         }
     }
     return {};
@@ -420,12 +437,13 @@ Result<> FileCollector::Impl::read_connections(Pass& pass) {
         auto& socket = std::get<model::InetSocket>(pass.result.files[group].body);
         const int fd = repaired[i].fd.get();
         const tcp_info info = TRY(tcp_info_of(fd));
-        if (info.tcpi_state != socket.state) {
+        // A late acknowledgement may still move it along, a reset may end it.
+        if (!has_peer(info.tcpi_state)) {
             const Slot& slot = pass.slots[pass.groups[group].front()];
-            pass.result.busy = fmt::format("{}: the TCP connection changed its state from {} to {}",
-                                           slot.holder.text(), socket.state, info.tcpi_state);
+            pass.result.busy = fmt::format("{}: the TCP connection ended", slot.holder.text());
             return {};
         }
+        socket.state = info.tcpi_state;
         socket.tcp = TRY(with_context(read_tcp_connection(fd, info),
                                       pass.slots[pass.groups[group].front()].holder.text()));
     }
@@ -449,7 +467,8 @@ Result<> FileCollector::Impl::read_relations(Pass& pass) {
 
 void FileCollector::Impl::roll_back() {
     for (const RepairedSocket& socket : repaired) {
-        // Nothing can be done about a failure, and there is none to expect: the socket was in repair.
+        // Nothing can be done about a failure, and there is none to expect: the socket was in
+        // repair.
         std::ignore = leave_repair(socket.fd.get(), socket.reuse_address);
         if (registry != nullptr) registry->remove(socket.fd.get());
     }
@@ -484,7 +503,9 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
     return std::move(pass.result);
 }
 
-void FileCollector::rollback() { impl_->roll_back(); }
+void FileCollector::rollback() {
+    impl_->roll_back();
+}
 
 void FileCollector::keep_repair() {
     for (const auto& socket : impl_->repaired) {

@@ -1,13 +1,14 @@
 // Collects the open files of a process tree into the model, from outside: /proc/PID/fd, fdinfo,
 // kcmp(2) and short-lived duplicates made by pidfd_getfd(2). No code runs in the tasks.
 //
-// Two phases. `prepare` runs while the tree runs: it looks at everything, refuses by name what is not
-// carried (Error::Kind::Unsupported; the message says pid, fd, what it is and what to do) and fills the
-// tables of paths. `collect` runs while every thread of the tree is stopped: it re-checks the
-// identities and reads what changes (positions, queues, counters, sequence numbers).
+// Two phases. `prepare` runs while the tree runs: it looks at everything, refuses by name what is
+// not carried (Error::Kind::Unsupported; the message says pid, fd, what it is and what to do) and
+// fills the tables of paths. `collect` runs while every thread of the tree is stopped: it re-checks
+// the identities and reads what changes (positions, queues, counters, sequence numbers).
 //
-// No duplicate of a task's socket outlives prepare(): a connection that the service closes meanwhile
-// must really close. collect() keeps the duplicates of the sockets it put into repair mode.
+// No duplicate of a task's socket outlives prepare(): a connection that the service closes
+// meanwhile must really close. collect() keeps the duplicates of the sockets it put into repair
+// mode.
 #pragma once
 
 #include <cstdint>
@@ -34,10 +35,10 @@ struct FileOptions {
     bool external_unix = false;
 };
 
-// Told of each socket before it enters TCP_REPAIR and after it left it, so that a guardian that shares
-// our descriptor table can end repair when we die (I1). `fd` is ours. Ending it means
-// setsockopt(TCP_REPAIR, 0) and then SO_REUSEADDR set to `reuse_address`, which TCP_REPAIR overwrites.
-// Called on the collecting thread, inside the freeze: implementations must not block.
+// Told of each socket before it enters TCP_REPAIR and after it left it, so that a guardian that
+// shares our descriptor table can end repair when we die (I1). `fd` is ours. Ending it means
+// setsockopt(TCP_REPAIR, 0) and then SO_REUSEADDR set to `reuse_address`, which TCP_REPAIR
+// overwrites. Called on the collecting thread, inside the freeze: implementations must not block.
 class RepairRegistry {
   public:
     virtual ~RepairRegistry() = default;
@@ -54,9 +55,9 @@ struct CollectedFiles {
     std::vector<model::OpenFile> files;  // ascending by id: descriptors' and registered paths
     std::vector<model::Pipe> pipes;
     std::vector<ProcessFiles> processes;  // in the order of the pids given
-    // Not empty: something transient is in the way (a connection that was not accepted yet, a handshake
-    // under way). Nothing else is filled in and nothing is in repair: let the tree run a few
-    // milliseconds and freeze it again.
+    // Not empty: something transient is in the way (a connection that was not accepted yet, a
+    // handshake under way). Nothing else is filled in and nothing is in repair: let the tree run a
+    // few milliseconds and freeze it again.
     std::string busy;
 };
 
@@ -72,12 +73,12 @@ class FileCollector {
     // Tasks and descriptors that vanish meanwhile are no error.
     Result<> prepare(std::span<const Pid> pids);
 
-    // What VMAs, exe, cwd and root refer to. The final skeleton starts with begin_paths(): files that
-    // are not added again after it are left out of collect(). Ids are stable across rounds: the same
-    // path, inode and flags give the same id.
+    // What VMAs, exe, cwd and root refer to. The final skeleton starts with begin_paths(): files
+    // that are not added again after it are left out of collect(). Ids are stable across rounds:
+    // the same path, inode and flags give the same id.
     void begin_paths();
-    // `link` is a procfs link ("/proc/12/exe", "/proc/12/cwd", "/proc/12/map_files/a-b"). `flags` are
-    // what the file is opened with (O_RDONLY, O_RDWR, O_RDONLY|O_DIRECTORY). Deleted files and
+    // `link` is a procfs link ("/proc/12/exe", "/proc/12/cwd", "/proc/12/map_files/a-b"). `flags`
+    // are what the file is opened with (O_RDONLY, O_RDWR, O_RDONLY|O_DIRECTORY). Deleted files and
     // paths that now lead to another file are refused by name.
     Result<model::FileId> add_path(const std::string& link, std::uint32_t flags);
 
@@ -89,8 +90,8 @@ class FileCollector {
 
     // Takes every socket out of repair (the tree goes on here) and closes the duplicates.
     void rollback();
-    // The tree is about to be killed here: its sockets stay in repair, so that their end sends neither
-    // FIN nor RST. Closes the duplicates; the registry forgets them. Only after commit.
+    // The tree is about to be killed here: its sockets stay in repair, so that their end sends
+    // neither FIN nor RST. Closes the duplicates; the registry forgets them. Only after commit.
     void keep_repair();
 
   private:

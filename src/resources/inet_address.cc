@@ -1,10 +1,9 @@
 #include "resources/inet_address.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 
 #include <cstring>
-
-#include <fmt/format.h>
 
 namespace ferry::resources {
 
@@ -24,7 +23,8 @@ Result<InetEndpoint> to_endpoint(const os::SocketAddress& address) {
         endpoint.scope = v6.sin6_scope_id;
         return endpoint;
     }
-    return fail(Error::corrupt(fmt::format("address family {} of an inet socket", endpoint.family)));
+    return fail(
+        Error::corrupt(fmt::format("address family {} of an inet socket", endpoint.family)));
 }
 
 os::SocketAddress to_address(const InetEndpoint& endpoint) {

@@ -12,8 +12,8 @@ namespace ferry::resources {
 
 struct InetEndpoint {
     int family = AF_INET;
-    in6_addr address = {};  // IPv4 in the first four bytes, as model::InetSocket
-    std::uint16_t port = 0; // host byte order
+    in6_addr address = {};   // IPv4 in the first four bytes, as model::InetSocket
+    std::uint16_t port = 0;  // host byte order
     std::uint32_t scope = 0;
 };
 

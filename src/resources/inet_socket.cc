@@ -1,5 +1,6 @@
 #include "resources/inet_socket.h"
 
+#include <fmt/format.h>
 #include <linux/inet_diag.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
@@ -11,8 +12,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-
-#include <fmt/format.h>
 
 #include "os/description.h"
 #include "os/endpoint.h"
@@ -35,9 +34,10 @@ Result<> check_upper_layers(int fd, const Holder& holder, const SocketKind& kind
     if (kind.protocol != IPPROTO_TCP) return {};
     const auto size = os::getsockopt_bytes(fd, IPPROTO_TCP, kTcpUlp, name);
     if (size && *size != 0) {
-        return refuse(holder, fmt::format("a TCP socket with the upper layer protocol '{}', which is "
-                                          "not carried: close it",
-                                          reinterpret_cast<const char*>(name.data())));
+        return refuse(holder,
+                      fmt::format("a TCP socket with the upper layer protocol '{}', which is "
+                                  "not carried: close it",
+                                  reinterpret_cast<const char*>(name.data())));
     }
     return {};
 }
@@ -74,11 +74,6 @@ Result<bool> is_read_side_shut(int fd) {
     return (polled[0].revents & POLLRDHUP) != 0;
 }
 
-bool has_peer(int tcp_state) {
-    return tcp_state == TCP_SYN_SENT || tcp_state == TCP_ESTABLISHED || has_sent_fin(tcp_state) ||
-           has_received_fin(tcp_state);
-}
-
 Result<> read_closed(int fd, const Holder& holder, InetReading& reading) {
     int unread = 0;
     TRY(os::ioctl(fd, SIOCINQ, &unread));
@@ -100,7 +95,8 @@ Result<> read_tcp(int fd, const Holder& holder, bool established_too, InetReadin
     socket.state = info.tcpi_state;
     if (socket.state == TCP_CLOSE) return read_closed(fd, holder, reading);
     if (socket.state == TCP_LISTEN) {
-        socket.backlog = info.tcpi_sacked;  // of a listening socket: the limit, and below the length
+        socket.backlog =
+            info.tcpi_sacked;  // of a listening socket: the limit, and below the length
         if (info.tcpi_unacked != 0) {
             reading.busy = fmt::format("{}: {} connections were not accepted yet", holder.text(),
                                        info.tcpi_unacked);
@@ -147,7 +143,8 @@ Result<> bind_plain(int fd, const InetSocket& socket) {
     if (socket.source_port == 0) return {};
     const InetEndpoint source = {socket.family, socket.source, socket.source_port,
                                  socket.interface_index};
-    return with_context(os::bind(fd, to_address(source)), fmt::format("port {}", socket.source_port));
+    return with_context(os::bind(fd, to_address(source)),
+                        fmt::format("port {}", socket.source_port));
 }
 
 Result<> set_flag(int fd, int level, int option, bool on) {
@@ -155,9 +152,9 @@ Result<> set_flag(int fd, int level, int option, bool on) {
     return os::setsockopt(fd, level, option, value);
 }
 
-// What has to be there before bind(). The address may come up only later (a transparent socket binds
-// and finds routes regardless), and connections of the same port may be there already; both are allowed
-// for until settle_plain().
+// What has to be there before bind(). The address may come up only later (a transparent socket
+// binds and finds routes regardless), and connections of the same port may be there already; both
+// are allowed for until settle_plain().
 Result<> before_bind(int fd, const InetSocket& socket) {
     const bool v6 = socket.family == AF_INET6;
     const int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
@@ -199,12 +196,13 @@ Result<bool> handshake_under_way(int family, const std::vector<std::uint16_t>& p
     request.sdiag_protocol = IPPROTO_TCP;
     request.idiag_states = 1u << TCP_SYN_RECV;
     bool found = false;
-    TRY(diag.ask(std::as_bytes(std::span(&request, 1)), true, [&](std::span<const std::byte> answer) {
-        inet_diag_msg message = {};
-        if (!copy_front(answer, message)) return;
-        const std::uint16_t port = ntohs(message.id.idiag_sport);
-        found = found || std::ranges::find(ports, port) != ports.end();
-    }));
+    TRY(diag.ask(std::as_bytes(std::span(&request, 1)), true,
+                 [&](std::span<const std::byte> answer) {
+                     inet_diag_msg message = {};
+                     if (!copy_front(answer, message)) return;
+                     const std::uint16_t port = ntohs(message.id.idiag_sport);
+                     found = found || std::ranges::find(ports, port) != ports.end();
+                 }));
     return found;
 }
 

@@ -19,9 +19,9 @@ namespace ferry::resources {
 Result<SocketKind> socket_kind(int fd);
 
 struct InetReading {
-    model::InetSocket socket;  // without `tcp`
-    bool needs_repair = false; // a TCP socket with a peer: read_tcp_connection() must follow
-    std::string busy;          // see CollectedFiles::busy
+    model::InetSocket socket;   // without `tcp`
+    bool needs_repair = false;  // a TCP socket with a peer: read_tcp_connection() must follow
+    std::string busy;           // see CollectedFiles::busy
 };
 
 // Refused by name: filters, TLS and other upper protocols, MPTCP, UDP with queued data, connections

@@ -1,11 +1,10 @@
 #include "resources/opened_files.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <optional>
-
-#include <fmt/format.h>
 
 #include "os/description.h"
 #include "resources/descriptor_limit.h"
@@ -76,7 +75,8 @@ int OpenedFiles::fd(model::FileId id) const {
 
 Result<> OpenedFiles::Impl::open_path(const model::OpenFile& file, const model::RegularFile& body) {
     const auto known = files.find(file.id);
-    if (known != files.end() && known->second.path == body.path && known->second.flags == file.flags) {
+    if (known != files.end() && known->second.path == body.path &&
+        known->second.flags == file.flags) {
         return {};
     }
     files[file.id] = {.fd = TRY(open_regular_file(body, file.flags, options.shell_job)),
@@ -105,7 +105,8 @@ Result<os::UniqueFd> OpenedFiles::Impl::open_inet(const model::InetSocket& socke
 Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
     std::vector<const model::UnixSocket*> sockets;
     for (const model::OpenFile& file : checkpoint.files) {
-        if (const auto* socket = std::get_if<model::UnixSocket>(&file.body)) sockets.push_back(socket);
+        if (const auto* socket = std::get_if<model::UnixSocket>(&file.body))
+            sockets.push_back(socket);
     }
     auto opened = TRY(unix_opener.open(sockets));
     for (const model::OpenFile& file : checkpoint.files) {
@@ -116,7 +117,8 @@ Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
 }
 
 Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pipes) {
-    if (const auto* path = std::get_if<model::RegularFile>(&file.body)) return open_path(file, *path);
+    if (const auto* path = std::get_if<model::RegularFile>(&file.body))
+        return open_path(file, *path);
     if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
         keep(file, TRY(pipes.open(*end, file.flags)));
     } else if (const auto* event = std::get_if<model::EventFd>(&file.body)) {

@@ -1,17 +1,22 @@
-// Opens the files of a Checkpoint again, in the host process; the caller hands the descriptors to the
-// tasks (SCM_RIGHTS). The counterpart of files.h.
+// Opens the files of a Checkpoint again, in the host process; the caller hands the descriptors to
+// the tasks (SCM_RIGHTS). The counterpart of files.h.
 //
-//   prepare(skeleton)   before the freeze: what does not depend on the final state (regular files of
+//   prepare(skeleton)   before the freeze: what does not depend on the final state (regular files
+//   of
 //                       mappings, exe, cwd). May be repeated.
-//   finish(final)       every file, with positions, contents, queues. TCP connections are complete but
-//                       in repair mode: silent. Needs a route to each peer (any device will do); the
-//                       source address need not be up, unless a connection is half-closed (below).
-//   leave_repair()      after commit, when the address is up and before the tasks run: connections go
+//   finish(final)       every file, with positions, contents, queues. TCP connections are complete
+//   but
+//                       in repair mode: silent. Needs a route to each peer (any device will do);
+//                       the source address need not be up, unless a connection is half-closed
+//                       (below).
+//   leave_repair()      after commit, when the address is up and before the tasks run: connections
+//   go
 //                       live; what was never sent is sent now.
 //
 // Half-closed connections (CLOSE_WAIT, FIN_WAIT2, CLOSING, LAST_ACK) need one TCP segment from
 // their peer to get into their state. leave_repair() makes it and gives it to our own stack through
-// loopback, marked with OpenOptions::inject_mark; a packet filter that holds traffic must let it pass.
+// loopback, marked with OpenOptions::inject_mark; a packet filter that holds traffic must let it
+// pass.
 //
 // An epoll descriptor is opened empty: its targets are descriptors of the task and are added there.
 #pragma once

@@ -1,9 +1,8 @@
 #include "resources/pipe.h"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
-
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 
 #include "base/limits.h"
 #include "os/description.h"
@@ -44,7 +43,9 @@ Result<model::Pipe> read_pipe(int end, std::uint32_t id, bool readable) {
     return pipe;
 }
 
-void PipeOpener::announce(const model::Pipe& content) { content_[content.id] = &content; }
+void PipeOpener::announce(const model::Pipe& content) {
+    content_[content.id] = &content;
+}
 
 Result<PipeOpener::Made*> PipeOpener::make(const model::PipeEnd& end) {
     const auto known = made_.find(end.pipe_id);

@@ -1,24 +1,26 @@
 #include "resources/regular_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/sysmacros.h>
 
 #include <array>
 #include <string_view>
-
-#include <fmt/format.h>
 
 #include "os/description.h"
 
 namespace ferry::resources {
 namespace {
 
-constexpr unsigned kMemoryMajor = 1;  // /dev/null and its kin, Documentation/admin-guide/devices.txt
-constexpr std::array<unsigned, 5> kCarriedMinors = {3, 5, 7, 8, 9};  // null zero full random urandom
+constexpr unsigned kMemoryMajor =
+    1;  // /dev/null and its kin, Documentation/admin-guide/devices.txt
+constexpr std::array<unsigned, 5> kCarriedMinors = {3, 5, 7, 8,
+                                                    9};  // null zero full random urandom
 
 bool is_terminal(const struct stat& status) {
     const unsigned number = major(status.st_rdev);
-    return S_ISCHR(status.st_mode) && (number == 4 || number == 5 || (number >= 136 && number <= 143));
+    return S_ISCHR(status.st_mode) &&
+           (number == 4 || number == 5 || (number >= 136 && number <= 143));
 }
 
 bool is_carried_device(const struct stat& status) {
@@ -31,7 +33,8 @@ bool is_carried_device(const struct stat& status) {
 
 Result<> check_type(const PathFile& file, const std::string& name, bool shell_job) {
     const mode_t mode = file.status.st_mode;
-    if (S_ISREG(mode) || S_ISDIR(mode) || S_ISFIFO(mode) || is_carried_device(file.status)) return {};
+    if (S_ISREG(mode) || S_ISDIR(mode) || S_ISFIFO(mode) || is_carried_device(file.status))
+        return {};
     if (is_terminal(file.status)) {
         if (shell_job) return {};
         return fail(Error::unsupported(fmt::format(
@@ -55,7 +58,8 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name, 
     PathFile file;
     auto target = os::readlinkat(os::kCwd, link);
     auto status = os::fstatat(os::kCwd, link);
-    for (const Error* error : {target ? nullptr : &target.error(), status ? nullptr : &status.error()}) {
+    for (const Error* error :
+         {target ? nullptr : &target.error(), status ? nullptr : &status.error()}) {
         if (error == nullptr) continue;
         if (error->code() == ENOENT || error->code() == ESRCH) {
             return fail(Error::gone(fmt::format("{} is gone", name)));
@@ -70,11 +74,12 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name, 
         return file;
     }
     if (file.status.st_nlink == 0 || file.path.ends_with(kDeleted)) {
-        return fail(Error::unsupported(fmt::format(
-            "{} is a deleted file, {}: close or reopen it", name, file.path)));
+        return fail(Error::unsupported(
+            fmt::format("{} is a deleted file, {}: close or reopen it", name, file.path)));
     }
-    return fail(Error::unsupported(fmt::format(
-        "{} is {}, but that path now leads to another file or nowhere: reopen it", name, file.path)));
+    return fail(Error::unsupported(
+        fmt::format("{} is {}, but that path now leads to another file or nowhere: reopen it", name,
+                    file.path)));
 }
 
 model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
@@ -107,12 +112,13 @@ Result<> settle_regular_file(int fd, const model::RegularFile& file, std::uint32
 
 Result<os::UniqueFd> open_regular_file(const model::RegularFile& file, std::uint32_t flags,
                                        bool shell_job) {
-    // F_GETFL also shows O_ASYNC, which only F_SETFL may set, and the access mode 3 of O_PATH files.
-    const int how = static_cast<int>(flags & ~static_cast<std::uint32_t>(O_ASYNC | O_CREAT | O_TRUNC |
-                                                                       O_EXCL));
-    const bool terminal = S_ISCHR(file.mode) && (file.path.starts_with("/dev/pts/") ||
-                                                 file.path.starts_with("/dev/tty") ||
-                                                 file.path == "/dev/console");
+    // F_GETFL also shows O_ASYNC, which only F_SETFL may set, and the access mode 3 of O_PATH
+    // files.
+    const int how =
+        static_cast<int>(flags & ~static_cast<std::uint32_t>(O_ASYNC | O_CREAT | O_TRUNC | O_EXCL));
+    const bool terminal =
+        S_ISCHR(file.mode) && (file.path.starts_with("/dev/pts/") ||
+                               file.path.starts_with("/dev/tty") || file.path == "/dev/console");
     if (terminal && !shell_job) {
         return fail(Error::invalid(
             fmt::format("{} is a terminal: restore it with --shell-job", file.path)));

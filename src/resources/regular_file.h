@@ -1,5 +1,6 @@
-// Regular files, directories and a few devices: everything that is opened again by its path. Nothing of
-// the content is carried; the path must lead to the same file, with the same size, where it is opened.
+// Regular files, directories and a few devices: everything that is opened again by its path.
+// Nothing of the content is carried; the path must lead to the same file, with the same size, where
+// it is opened.
 #pragma once
 
 #include <sys/stat.h>
@@ -19,16 +20,16 @@ struct PathFile {
 };
 
 // `link` is a procfs link; `name` says for messages who holds it ("pid 12 fd 3"). Refused by name:
-// deleted files, paths that lead elsewhere by now, what is neither regular file, directory nor FIFO, and
-// devices other than /dev/null, zero, full, random and urandom (terminals where shell_job says so).
-// Gone: the descriptor or the task vanished.
+// deleted files, paths that lead elsewhere by now, what is neither regular file, directory nor
+// FIFO, and devices other than /dev/null, zero, full, random and urandom (terminals where shell_job
+// says so). Gone: the descriptor or the task vanished.
 Result<PathFile> inspect_path(const std::string& link, const std::string& name, bool shell_job);
 
 [[nodiscard]] model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
                                                  std::int32_t mount_id);
 
-// Opens it with `flags` as F_GETFL gave them and seeks. Error::Kind::Invalid, with the path, when the type
-// or the size differs from what was recorded.
+// Opens it with `flags` as F_GETFL gave them and seeks. Error::Kind::Invalid, with the path, when
+// the type or the size differs from what was recorded.
 Result<os::UniqueFd> open_regular_file(const model::RegularFile& file, std::uint32_t flags,
                                        bool shell_job);
 

@@ -16,7 +16,9 @@ namespace ferry::resources {
 namespace {
 
 // Netlink messages and attributes both begin at multiples of four (linux/netlink.h).
-constexpr std::size_t aligned(std::size_t size) { return (size + 3) & ~std::size_t{3}; }
+constexpr std::size_t aligned(std::size_t size) {
+    return (size + 3) & ~std::size_t{3};
+}
 
 std::span<const std::byte> skip(std::span<const std::byte> bytes, std::size_t count) {
     return bytes.subspan(std::min(count, bytes.size()));
@@ -34,7 +36,8 @@ Result<bool> take_datagram(std::span<const std::byte> data, bool dump,
         if (header.nlmsg_type == NLMSG_DONE) return true;
         if (header.nlmsg_type == NLMSG_ERROR) {
             nlmsgerr problem = {};
-            if (!copy_front(payload, problem)) return fail(Error::corrupt("sock_diag: short error"));
+            if (!copy_front(payload, problem))
+                return fail(Error::corrupt("sock_diag: short error"));
             return fail(Error::system(-problem.error, "sock_diag"));
         }
         take(payload);

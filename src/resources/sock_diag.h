@@ -20,7 +20,8 @@ template <class T>
     return true;
 }
 
-// Calls `take` for each (type, payload) in a run of netlink attributes; stops where it returns false.
+// Calls `take` for each (type, payload) in a run of netlink attributes; stops where it returns
+// false.
 void for_each_attribute(
     std::span<const std::byte> attributes,
     const std::function<bool(std::uint16_t type, std::span<const std::byte> payload)>& take);
@@ -28,8 +29,8 @@ void for_each_attribute(
 class SockDiag {
   public:
     static Result<SockDiag> open();
-    // `request` follows the netlink header. `take` gets each answer's payload. A dump goes on to its end; a
-    // single question has one answer. Errors of the kernel are System errors.
+    // `request` follows the netlink header. `take` gets each answer's payload. A dump goes on to
+    // its end; a single question has one answer. Errors of the kernel are System errors.
     Result<> ask(std::span<const std::byte> request, bool dump,
                  const std::function<void(std::span<const std::byte>)>& take);
 

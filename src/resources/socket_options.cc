@@ -22,7 +22,7 @@ constexpr int kReceiveBufferLock = 2;
 
 struct FlagOption {
     int option;
-    bool SocketOptions::*member;
+    bool SocketOptions::* member;
 };
 constexpr std::array kFlagOptions = {
     FlagOption{SO_KEEPALIVE, &SocketOptions::keep_alive},
@@ -45,7 +45,7 @@ constexpr std::array kBindFlagOptions = {
 
 struct NumberOption {
     int option;
-    std::uint32_t SocketOptions::*member;
+    std::uint32_t SocketOptions::* member;
 };
 constexpr std::array kNumberOptions = {
     NumberOption{SO_PRIORITY, &SocketOptions::priority},
@@ -55,7 +55,7 @@ constexpr std::array kNumberOptions = {
 
 struct OptionalOption {
     int option;
-    std::optional<std::uint32_t> SocketOptions::*member;
+    std::optional<std::uint32_t> SocketOptions::* member;
 };
 constexpr std::array kTcpNumberOptions = {
     OptionalOption{TCP_KEEPIDLE, &SocketOptions::keep_idle},
@@ -205,8 +205,9 @@ Result<> apply_socket_options(int fd, const SocketKind& kind, const SocketOption
     }
     TRY(apply_flags(fd, SOL_SOCKET, kFlagOptions, wanted, current));
     if (wanted.linger != current.linger) {
-        const linger value = {.l_onoff = wanted.linger && wanted.linger->first ? 1 : 0,
-                              .l_linger = static_cast<int>(wanted.linger ? wanted.linger->second : 0)};
+        const linger value = {
+            .l_onoff = wanted.linger && wanted.linger->first ? 1 : 0,
+            .l_linger = static_cast<int>(wanted.linger ? wanted.linger->second : 0)};
         TRY(os::setsockopt(fd, SOL_SOCKET, SO_LINGER, value));
     }
     if (kind.family == AF_UNIX) TRY(apply_flags(fd, SOL_SOCKET, kUnixFlagOptions, wanted, current));

@@ -17,13 +17,14 @@ struct SocketKind {
 // Must run before TCP_REPAIR is switched on, which overwrites SO_REUSEADDR.
 Result<model::SocketOptions> read_socket_options(int fd, const SocketKind& kind);
 
-// Sets what differs from `current`, the options of a fresh socket of this kind. Not set here: what has
-// to be set at a certain moment (SO_REUSEADDR, SO_REUSEPORT, SO_BINDTODEVICE).
+// Sets what differs from `current`, the options of a fresh socket of this kind. Not set here: what
+// has to be set at a certain moment (SO_REUSEADDR, SO_REUSEPORT, SO_BINDTODEVICE).
 Result<> apply_socket_options(int fd, const SocketKind& kind, const model::SocketOptions& wanted,
                               const model::SocketOptions& current);
 
-// SO_SNDBUF and SO_RCVBUF: before connect, because the receive window is derived from them. Setting a
-// size also locks it (the kernel no longer tunes it), so apply_buffer_locks() must follow at the end.
+// SO_SNDBUF and SO_RCVBUF: before connect, because the receive window is derived from them. Setting
+// a size also locks it (the kernel no longer tunes it), so apply_buffer_locks() must follow at the
+// end.
 Result<> apply_buffer_sizes(int fd, const model::SocketOptions& wanted,
                             const model::SocketOptions& current);
 Result<> apply_buffer_locks(int fd, const model::SocketOptions& wanted);

@@ -1,14 +1,13 @@
 #include "resources/table_scan.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <numeric>
 #include <tuple>
-
-#include <fmt/format.h>
 
 #include "base/limits.h"
 #include "os/description.h"
@@ -81,7 +80,8 @@ Result<TableScanner::Task*> TableScanner::task(Pid pid) {
     if (known != tasks_.end()) return &known->second;
     Task task = {.pidfd = TRY(os::PidFd::open(pid)), .fd_directory = {}, .info_directory = {}};
     task.fd_directory = TRY(os::open(fmt::format("/proc/{}/fd", pid), O_RDONLY | O_DIRECTORY));
-    task.info_directory = TRY(os::open(fmt::format("/proc/{}/fdinfo", pid), O_RDONLY | O_DIRECTORY));
+    task.info_directory =
+        TRY(os::open(fmt::format("/proc/{}/fdinfo", pid), O_RDONLY | O_DIRECTORY));
     return &tasks_.emplace(pid, std::move(task)).first->second;
 }
 
@@ -164,12 +164,14 @@ Result<os::UniqueFd> TableScanner::duplicate(const Holder& holder) {
 Result<SharingGroups> group_descriptions(std::span<const Slot> slots) {
     std::vector<std::size_t> order(slots.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_sort(
-        order, [&](std::size_t a, std::size_t b) { return sharing_key(slots[a]) < sharing_key(slots[b]); });
+    std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
+        return sharing_key(slots[a]) < sharing_key(slots[b]);
+    });
     SharingGroups groups;
     for (std::size_t begin = 0; begin < order.size();) {
         std::size_t end = begin + 1;
-        while (end < order.size() && sharing_key(slots[order[end]]) == sharing_key(slots[order[begin]])) {
+        while (end < order.size() &&
+               sharing_key(slots[order[end]]) == sharing_key(slots[order[begin]])) {
             ++end;
         }
         const auto candidates = std::span(order).subspan(begin, end - begin);
@@ -196,9 +198,9 @@ Result<> check_tables(std::span<const Pid> pids) {
             const auto order = os::compare_tables(pid, sorted[middle]);
             if (!order) break;  // one of them is gone
             if (*order == std::strong_ordering::equal) {
-                return fail(Error::unsupported(
-                    fmt::format("pid {} and pid {} share one descriptor table, which is not carried",
-                                sorted[middle], pid)));
+                return fail(Error::unsupported(fmt::format(
+                    "pid {} and pid {} share one descriptor table, which is not carried",
+                    sorted[middle], pid)));
             }
             if (*order == std::strong_ordering::less) {
                 high = middle;

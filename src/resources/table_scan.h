@@ -1,5 +1,5 @@
-// Descriptor tables of the tree's processes as /proc shows them, and which descriptors share one open
-// file description.
+// Descriptor tables of the tree's processes as /proc shows them, and which descriptors share one
+// open file description.
 #pragma once
 
 #include <cstddef>
@@ -17,12 +17,12 @@
 
 namespace ferry::resources {
 
-// Keeps /proc/PID directories open and remembers the links of sockets and pipes, whose inode numbers
-// are never used twice.
+// Keeps /proc/PID directories open and remembers the links of sockets and pipes, whose inode
+// numbers are never used twice.
 class TableScanner {
   public:
-    // Ascending by fd. A task that is gone has no descriptors; descriptors that are closed while this
-    // reads are left out.
+    // Ascending by fd. A task that is gone has no descriptors; descriptors that are closed while
+    // this reads are left out.
     Result<std::vector<Slot>> scan(Pid pid);
     // A duplicate of a descriptor of the tree. Gone: task or descriptor vanished.
     Result<os::UniqueFd> duplicate(const Holder& holder);
@@ -45,7 +45,8 @@ class TableScanner {
 // Slots (by index) that share one description.
 using SharingGroups = std::vector<std::vector<std::size_t>>;
 
-// Every slot in exactly one group; kcmp(2) is asked only where inode, flags, position and kind agree.
+// Every slot in exactly one group; kcmp(2) is asked only where inode, flags, position and kind
+// agree.
 Result<SharingGroups> group_descriptions(std::span<const Slot> slots);
 
 // Unsupported: two of the processes, or threads of one, do not have their own table each.

@@ -1,6 +1,7 @@
 #include "resources/tcp_connection.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
@@ -9,8 +10,6 @@
 #include <cerrno>
 #include <chrono>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "base/limits.h"
 #include "os/endpoint.h"
@@ -33,6 +32,10 @@ constexpr int kSendQueue = 2;
 constexpr std::size_t kPartlyAcknowledgedMax = 64 * 1024;
 // The kernel puts one chunk into one buffer; larger ones need contiguous memory (tcp_send_rcvq).
 constexpr std::size_t kQueueChunk = 32 * 1024;
+
+// What TCP_MAXSEG takes (TCP_MIN_MSS and MAX_TCP_WINDOW of the kernel's tcp.h).
+constexpr std::uint32_t kUserSegmentMin = 88;
+constexpr std::uint32_t kUserSegmentMax = 32767;
 
 Result<> select_queue(int fd, int queue) {
     return os::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue);
@@ -169,8 +172,12 @@ Result<> set_window(int fd, const TcpConnection& tcp, int state) {
     return os::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, window);
 }
 
-int transparent_option(int family) { return family == AF_INET ? IP_TRANSPARENT : IPV6_TRANSPARENT; }
-int address_level(int family) { return family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6; }
+int transparent_option(int family) {
+    return family == AF_INET ? IP_TRANSPARENT : IPV6_TRANSPARENT;
+}
+int address_level(int family) {
+    return family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+}
 
 Result<> set_transparent(int fd, int family, bool on) {
     const int value = on ? 1 : 0;
@@ -207,7 +214,14 @@ Result<> bind_and_connect(int fd, const model::InetSocket& socket, const Dormant
     const bool connecting = socket.state == TCP_SYN_SENT;
     TRY(set_sequence(fd, kSendQueue, connecting ? tcp.send_sequence - 1 : tcp.send_sequence));
     if (connecting) return {};
-    return os::connect(fd, to_address(names.destination));
+    // The segment size is only computed on connecting, from this; repairing the clamp afterwards
+    // does not compute it again, and the connection would stay at the 536 bytes of one without
+    // options.
+    const std::uint32_t segment = std::clamp(tcp.mss_clamp, kUserSegmentMin, kUserSegmentMax);
+    TRY(os::setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, segment));
+    TRY(os::connect(fd, to_address(names.destination)));
+    constexpr std::uint32_t kNone = 0;
+    return os::setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, kNone);
 }
 
 constexpr auto kStateTimeout = std::chrono::milliseconds(200);
@@ -219,10 +233,11 @@ Result<> await_state(int fd, int state) {
         const tcp_info info = TRY(tcp_info_of(fd));
         if (info.tcpi_state == state) return {};
         if (std::chrono::steady_clock::now() > deadline) {
-            return fail(Error::make(Error::Kind::Aborted,
-                                    fmt::format("a half-closed TCP connection stays in state {}, not "
-                                                "{}: is a packet filter in the way?",
-                                                info.tcpi_state, state)));
+            return fail(
+                Error::make(Error::Kind::Aborted,
+                            fmt::format("a half-closed TCP connection stays in state {}, not "
+                                        "{}: is a packet filter in the way?",
+                                        info.tcpi_state, state)));
         }
         std::this_thread::sleep_for(std::chrono::microseconds(200));
     }
@@ -236,10 +251,10 @@ Result<> shut_down_silently(int fd) {
 }
 
 struct FinPlan {
-    bool ours_first = false;   // FIN_WAIT1, FIN_WAIT2, CLOSING
-    bool theirs = false;       // CLOSE_WAIT, CLOSING, LAST_ACK
-    bool ours_second = false;  // LAST_ACK
-    bool acknowledged = false; // FIN_WAIT2: the peer has acknowledged ours
+    bool ours_first = false;    // FIN_WAIT1, FIN_WAIT2, CLOSING
+    bool theirs = false;        // CLOSE_WAIT, CLOSING, LAST_ACK
+    bool ours_second = false;   // LAST_ACK
+    bool acknowledged = false;  // FIN_WAIT2: the peer has acknowledged ours
 };
 
 FinPlan fin_plan(int state) {
@@ -324,7 +339,14 @@ bool has_received_fin(int state) {
     return state == TCP_CLOSE_WAIT || state == TCP_CLOSING || state == TCP_LAST_ACK;
 }
 
-Result<> enter_repair(int fd) { return os::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, kRepairOn); }
+bool has_peer(int state) {
+    return state == TCP_SYN_SENT || state == TCP_ESTABLISHED || has_sent_fin(state) ||
+           has_received_fin(state);
+}
+
+Result<> enter_repair(int fd) {
+    return os::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, kRepairOn);
+}
 
 Result<> leave_repair(int fd, bool reuse_address) {
     TRY(os::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, kRepairOff));
@@ -332,7 +354,9 @@ Result<> leave_repair(int fd, bool reuse_address) {
     return {};
 }
 
-Result<tcp_info> tcp_info_of(int fd) { return os::getsockopt<tcp_info>(fd, IPPROTO_TCP, TCP_INFO); }
+Result<tcp_info> tcp_info_of(int fd) {
+    return os::getsockopt<tcp_info>(fd, IPPROTO_TCP, TCP_INFO);
+}
 
 Result<TcpConnection> read_tcp_connection(int fd, const tcp_info& info) {
     TcpConnection connection;

@@ -1,5 +1,5 @@
-// A TCP connection by way of TCP_REPAIR (tcp(7), the kernel's net/ipv4/tcp.c and tcp_output.c): read
-// from a socket in repair mode, made again without a packet on the wire, and let live.
+// A TCP connection by way of TCP_REPAIR (tcp(7), the kernel's net/ipv4/tcp.c and tcp_output.c):
+// read from a socket in repair mode, made again without a packet on the wire, and let live.
 #pragma once
 
 #include <netinet/tcp.h>
@@ -15,17 +15,19 @@
 namespace ferry::resources {
 
 Result<> enter_repair(int fd);
-// Also puts SO_REUSEADDR back, which the kernel clears on leaving. Sends a window probe, whose answer
-// tells this side what the peer got meanwhile.
+// Also puts SO_REUSEADDR back, which the kernel clears on leaving. Sends a window probe, whose
+// answer tells this side what the peer got meanwhile.
 Result<> leave_repair(int fd, bool reuse_address);
 
 Result<tcp_info> tcp_info_of(int fd);
 
 // The socket is in repair mode. `state` is TCP_INFO's, read in repair mode as well. On return the
-// socket's repair queue is the receive queue: with the send queue selected, an arriving ACK would make
-// the kernel mark unsent data as sent without sending it (tcp_write_xmit).
+// socket's repair queue is the receive queue: with the send queue selected, an arriving ACK would
+// make the kernel mark unsent data as sent without sending it (tcp_write_xmit).
 Result<model::TcpConnection> read_tcp_connection(int fd, const tcp_info& info);
 
+// The states of TCP_INFO that TCP_REPAIR can carry.
+[[nodiscard]] bool has_peer(int state);
 [[nodiscard]] bool has_sent_fin(int state);
 [[nodiscard]] bool has_received_fin(int state);
 
@@ -47,8 +49,8 @@ struct OpenedConnection {
     DormantConnection dormant;
 };
 
-// Makes the connection of `socket` (which has `tcp` set) in repair mode: silent. `fresh` are the options
-// of a new socket of this kind. Needs a route to the peer.
+// Makes the connection of `socket` (which has `tcp` set) in repair mode: silent. `fresh` are the
+// options of a new socket of this kind. Needs a route to the peer.
 Result<OpenedConnection> open_tcp_connection(const model::InetSocket& socket,
                                              const model::SocketOptions& fresh);
 

@@ -1,6 +1,6 @@
 // One TCP segment without payload, given to our own stack through loopback as if its sender, a peer
-// elsewhere, had sent it. The only means to bring a half-closed connection into its state: TCP_REPAIR
-// cannot put a FIN into a receive queue.
+// elsewhere, had sent it. The only means to bring a half-closed connection into its state:
+// TCP_REPAIR cannot put a FIN into a receive queue.
 #pragma once
 
 #include <cstddef>

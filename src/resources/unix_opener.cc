@@ -1,5 +1,6 @@
 // The restoring half of unix_socket.h: sockets that refer to each other by peer and by name.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,8 +10,6 @@
 #include <cerrno>
 #include <cstring>
 #include <set>
-
-#include <fmt/format.h>
 
 #include "os/endpoint.h"
 #include "os/paths.h"
@@ -22,7 +21,9 @@ namespace {
 
 using model::UnixSocket;
 
-bool has_path(const std::string& name) { return !name.empty() && name.front() != '\0'; }
+bool has_path(const std::string& name) {
+    return !name.empty() && name.front() != '\0';
+}
 
 Result<os::SocketAddress> address_of(const std::string& name) {
     sockaddr_un address = {};
@@ -106,7 +107,8 @@ class UnixOpener::Work {
     std::map<std::uint32_t, os::UniqueFd> fds_;
     std::map<std::uint32_t, os::UniqueFd> dead_peers_;  // by the survivor's inode
     std::map<int, model::SocketOptions> fresh_;         // by type
-    std::map<std::pair<int, std::string>, os::UniqueFd> temporary_;  // listeners that no longer exist
+    std::map<std::pair<int, std::string>, os::UniqueFd>
+        temporary_;  // listeners that no longer exist
     std::vector<Displaced> temporary_displaced_;
 };
 
@@ -128,8 +130,8 @@ Result<> UnixOpener::Work::bind_name(int fd, const UnixSocket& socket) {
     const auto status = os::fstatat(os::kCwd, socket.name, AT_SYMLINK_NOFOLLOW);
     if (status) {
         if (!S_ISSOCK(status->st_mode)) {
-            return fail(Error::invalid(
-                fmt::format("{} is in the way: it is no socket", socket.name)));
+            return fail(
+                Error::invalid(fmt::format("{} is in the way: it is no socket", socket.name)));
         }
         displaced.aside = fmt::format("{}.ferry-{}", socket.name, socket.inode);
         TRY(os::rename(socket.name, displaced.aside));
@@ -176,7 +178,8 @@ Result<int> UnixOpener::Work::listener_for(const UnixSocket& accepted) {
     return made.get();
 }
 
-Result<> UnixOpener::Work::open_accepted_pair(const UnixSocket& client, const UnixSocket& accepted) {
+Result<> UnixOpener::Work::open_accepted_pair(const UnixSocket& client,
+                                              const UnixSocket& accepted) {
     const int listener = TRY(listener_for(accepted));
     os::UniqueFd opened = TRY(os::socket(AF_UNIX, client.type, 0));
     TRY(bind_name(opened.get(), client));
@@ -307,6 +310,8 @@ void UnixOpener::settle() {
     displaced_.clear();
 }
 
-UnixOpener::~UnixOpener() { put_back(displaced_); }
+UnixOpener::~UnixOpener() {
+    put_back(displaced_);
+}
 
 }  // namespace ferry::resources

@@ -1,5 +1,6 @@
 #include "resources/unix_socket.h"
 
+#include <fmt/format.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -9,8 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-
-#include <fmt/format.h>
 
 #include "base/limits.h"
 #include "os/endpoint.h"
@@ -36,7 +35,8 @@ bool take_attribute(std::uint16_t type, std::span<const std::byte> payload, Diag
     switch (type) {
         case UNIX_DIAG_NAME:
             answer.name.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
-            // A path may come with its closing NUL; an abstract name begins with one and has no end mark.
+            // A path may come with its closing NUL; an abstract name begins with one and has no end
+            // mark.
             if (!answer.name.empty() && answer.name.front() != '\0') {
                 answer.name.resize(::strnlen(answer.name.data(), answer.name.size()));
             }
@@ -48,7 +48,8 @@ bool take_attribute(std::uint16_t type, std::span<const std::byte> payload, Diag
             answer.file_inode = file.udiag_vfs_ino;
             return good;
         }
-        case UNIX_DIAG_PEER: return copy_front(payload, answer.peer_inode);
+        case UNIX_DIAG_PEER:
+            return copy_front(payload, answer.peer_inode);
         case UNIX_DIAG_RQLEN: {
             unix_diag_rqlen lengths = {};
             const bool good = copy_front(payload, lengths);
@@ -56,8 +57,10 @@ bool take_attribute(std::uint16_t type, std::span<const std::byte> payload, Diag
             answer.send_queue = lengths.udiag_wqueue;
             return good;
         }
-        case UNIX_DIAG_SHUTDOWN: return copy_front(payload, answer.shutdown);
-        default: return true;
+        case UNIX_DIAG_SHUTDOWN:
+            return copy_front(payload, answer.shutdown);
+        default:
+            return true;
     }
 }
 
@@ -72,25 +75,27 @@ Result<DiagAnswer> ask(SockDiag& diag, std::uint32_t inode) {
     request.udiag_cookie[1] = ~0u;
     DiagAnswer answer;
     bool good = false;
-    TRY(with_context(
-        diag.ask(std::as_bytes(std::span(&request, 1)), false,
-                 [&](std::span<const std::byte> payload) {
-                     unix_diag_msg message = {};
-                     good = copy_front(payload, message);
-                     if (!good) return;
-                     answer.state = message.udiag_state;
-                     for_each_attribute(payload.subspan(sizeof(message)),
-                                        [&](std::uint16_t type, std::span<const std::byte> value) {
-                                            good = take_attribute(type, value, answer);
-                                            return good;
-                                        });
-                 }),
-        fmt::format("unix socket {}", inode)));
+    TRY(with_context(diag.ask(std::as_bytes(std::span(&request, 1)), false,
+                              [&](std::span<const std::byte> payload) {
+                                  unix_diag_msg message = {};
+                                  good = copy_front(payload, message);
+                                  if (!good) return;
+                                  answer.state = message.udiag_state;
+                                  for_each_attribute(
+                                      payload.subspan(sizeof(message)),
+                                      [&](std::uint16_t type, std::span<const std::byte> value) {
+                                          good = take_attribute(type, value, answer);
+                                          return good;
+                                      });
+                              }),
+                     fmt::format("unix socket {}", inode)));
     if (!good) return fail(Error::corrupt("sock_diag: short answer about a unix socket"));
     return answer;
 }
 
-bool is_abstract(const std::string& name) { return !name.empty() && name.front() == '\0'; }
+bool is_abstract(const std::string& name) {
+    return !name.empty() && name.front() == '\0';
+}
 
 std::string shown(const std::string& name) {
     return is_abstract(name) ? "@" + name.substr(1) : name;
@@ -102,17 +107,19 @@ Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, UnixS
     const bool shared = socket.state == TCP_ESTABLISHED && socket.type != SOCK_DGRAM;
     if (socket.name.front() != '/') {
         if (shared) return {};
-        return refuse(holder, fmt::format("a unix socket bound to the relative path {}", socket.name));
+        return refuse(holder,
+                      fmt::format("a unix socket bound to the relative path {}", socket.name));
     }
     const auto status = os::fstatat(os::kCwd, socket.name);
-    const bool same = status && answer.has_file &&
-                      static_cast<std::uint32_t>(status->st_ino) ==
-                          static_cast<std::uint32_t>(answer.file_inode);
+    const bool same =
+        status && answer.has_file &&
+        static_cast<std::uint32_t>(status->st_ino) == static_cast<std::uint32_t>(answer.file_inode);
     // An accepted connection only carries the name of the listener; its file may be long gone.
     if (!same && shared) return {};
     if (!same) {
-        return refuse(holder, fmt::format("a unix socket bound to {}, which was removed or replaced",
-                                          socket.name));
+        return refuse(
+            holder,
+            fmt::format("a unix socket bound to {}, which was removed or replaced", socket.name));
     }
     socket.file_mode = status->st_mode;
     socket.file_uid = status->st_uid;
@@ -145,7 +152,8 @@ Result<> peek_queue(int fd, const Holder& holder, UnixSocket& socket) {
     }
 }
 
-// SO_PEEK_OFF moves each peek on to the next message. It is the socket's own state, so it is put back.
+// SO_PEEK_OFF moves each peek on to the next message. It is the socket's own state, so it is put
+// back.
 Result<> read_queue(int fd, const Holder& holder, UnixSocket& socket) {
     const int before = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_PEEK_OFF));
     constexpr int kStart = 0;
@@ -156,8 +164,7 @@ Result<> read_queue(int fd, const Holder& holder, UnixSocket& socket) {
 }
 
 bool may_have_data(const DiagAnswer& answer, const UnixSocket& socket) {
-    return socket.state != TCP_LISTEN &&
-           (answer.receive_queue > 0 || socket.type == SOCK_DGRAM);
+    return socket.state != TCP_LISTEN && (answer.receive_queue > 0 || socket.type == SOCK_DGRAM);
 }
 
 }  // namespace
@@ -182,8 +189,8 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
     if (socket.state == TCP_LISTEN) {
         socket.backlog = answer.send_queue;
         if (answer.receive_queue > 0) {
-            reading.busy = fmt::format("{}: {} unix connections were not accepted yet", holder.text(),
-                                       answer.receive_queue);
+            reading.busy = fmt::format("{}: {} unix connections were not accepted yet",
+                                       holder.text(), answer.receive_queue);
         }
     }
     if (const auto peer = os::getpeername(fd); peer && socket.peer_inode != 0) {
@@ -206,7 +213,8 @@ Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool exter
     std::ranges::sort(inodes);
     for (const HeldUnixSocket& held : sockets) {
         const UnixSocket& socket = *held.socket;
-        if (socket.peer_inode == 0 || std::ranges::binary_search(inodes, socket.peer_inode)) continue;
+        if (socket.peer_inode == 0 || std::ranges::binary_search(inodes, socket.peer_inode))
+            continue;
         const bool reachable = !socket.peer_name.empty() && socket.type == SOCK_DGRAM;
         if (external && reachable) continue;
         return refuse(held.holder,

@@ -25,8 +25,8 @@ struct UnixReading {
 class UnixReader {
   public:
     static Result<UnixReader> open();
-    // Refused by name: names relative to a directory, a bound path that is gone, descriptors in flight.
-    // Queued data is read without being consumed.
+    // Refused by name: names relative to a directory, a bound path that is gone, descriptors in
+    // flight. Queued data is read without being consumed.
     Result<UnixReading> read(int fd, const Holder& holder, const SocketKind& kind,
                              std::uint32_t inode);
 
@@ -35,16 +35,17 @@ class UnixReader {
     SockDiag diag_;
 };
 
-// Every peer must be in the tree; refused by name otherwise, but for named peers where `external` is set.
+// Every peer must be in the tree; refused by name otherwise, but for named peers where `external`
+// is set.
 struct HeldUnixSocket {
     Holder holder;
     const model::UnixSocket* socket = nullptr;
 };
 Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool external);
 
-// Opens all unix sockets of a checkpoint together, because they refer to each other. A socket file that
-// stands at a bound path is moved aside; settle() removes it, the destructor without settle() puts it
-// back.
+// Opens all unix sockets of a checkpoint together, because they refer to each other. A socket file
+// that stands at a bound path is moved aside; settle() removes it, the destructor without settle()
+// puts it back.
 class UnixOpener {
   public:
     UnixOpener() = default;

@@ -1,0 +1,330 @@
+// TCP connections between this process (the peer) and a child (the service) over loopback in a
+// network namespace of their own; the child's end is collected, killed in silence and opened again.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "os/endpoint.h"
+#include "os/process.h"
+#include "os/socket.h"
+#include "resources/live_tree.h"
+#include "resources/tcp_connection.h"
+
+namespace ferry::resources {
+namespace {
+
+constexpr std::uint16_t kPort = 7000;
+
+os::SocketAddress local(int family) {
+    InetEndpoint endpoint = {.family = family, .address = {}, .port = kPort, .scope = 0};
+    if (family == AF_INET) {
+        inet_pton(AF_INET, "127.0.0.1", &endpoint.address);
+    } else {
+        endpoint.address = in6addr_loopback;
+    }
+    return to_address(endpoint);
+}
+
+// The service's descriptors; its kFirstConnection + i talks to peers[i].
+constexpr int kListener = 3;
+constexpr int kFirstConnection = 4;
+
+struct Service {
+    std::vector<os::UniqueFd> peers;
+    std::unique_ptr<LiveTree> tree;
+};
+
+// The service listens and accepts `count` connections, then does `more` with the first one.
+Service start(
+    int family, int count, const std::function<void(int)>& more,
+    const std::function<void(int)>& peer_first = [](int) {}) {
+    enter_test_network();
+    Service service;
+    const int listener = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    const os::SocketAddress address = local(family);
+    EXPECT_EQ(::bind(listener, address.raw(), address.size), 0) << strerror(errno);
+    EXPECT_EQ(::listen(listener, 4096), 0);
+    std::vector<int> accepted;
+    for (int i = 0; i < count; ++i) {
+        os::UniqueFd peer(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        EXPECT_EQ(::connect(peer.get(), address.raw(), address.size), 0);
+        accepted.push_back(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+        service.peers.push_back(std::move(peer));
+    }
+    if (count > 0) peer_first(service.peers[0].get());
+    std::vector<int> handed = {listener};
+    handed.insert(handed.end(), accepted.begin(), accepted.end());
+    service.tree = std::make_unique<LiveTree>(
+        [&] {
+            if (count > 0) more(kFirstConnection);
+        },
+        handed);
+    ::close(listener);
+    for (const int fd : accepted) ::close(fd);
+    return service;
+}
+
+void fill(int fd, std::size_t limit, std::size_t& filled) {
+    const std::string text = pattern(limit);
+    ::fcntl(fd, F_SETFL, O_NONBLOCK);
+    filled = 0;
+    while (filled < limit) {
+        const ssize_t n = ::write(fd, text.data() + filled, limit - filled);
+        if (n <= 0) break;
+        filled += static_cast<std::size_t>(n);
+    }
+    ::fcntl(fd, F_SETFL, 0);
+}
+
+int state_of(int fd) {
+    return tcp_info_of(fd)->tcpi_state;
+}
+
+void expect_conversation(int peer, int service) {
+    write_text(peer, "ping");
+    EXPECT_EQ(read_some(service, 4), "ping");
+    write_text(service, "pong");
+    EXPECT_EQ(read_some(peer, 4), "pong");
+}
+
+class Tcp : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(families, Tcp, testing::Values(AF_INET, AF_INET6),
+                         [](const auto& family) { return family.param == AF_INET ? "v4" : "v6"; });
+
+TEST_P(Tcp, an_idle_connection_goes_on) {
+    Service service = start(GetParam(), 1, [](int) {});
+    const auto before = tcp_info_of(service.peers[0].get());
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    const auto after = tcp_info_of(moved->fd(kFirstConnection));
+    EXPECT_EQ(after->tcpi_state, TCP_ESTABLISHED);
+    EXPECT_EQ(after->tcpi_options, before->tcpi_options);
+    EXPECT_GE(after->tcpi_snd_mss, before->tcpi_snd_mss);
+    expect_conversation(service.peers[0].get(), moved->fd(kFirstConnection));
+}
+
+TEST_P(Tcp, both_queues_survive_and_the_stream_stays_whole) {
+    constexpr std::size_t kToService = 100'000;
+    constexpr std::size_t kFromService = 8 << 20;  // more than the windows take: a part is unsent
+    Service service = start(
+        GetParam(), 1,
+        [](int fd) {
+            std::size_t filled = 0;
+            fill(fd, kFromService, filled);
+        },
+        [](int peer) { write_text(peer, pattern(kToService)); });
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    const auto& socket = std::get<model::InetSocket>(moved->file(kFirstConnection).body);
+    EXPECT_EQ(socket.tcp->receive_queue.size(), kToService);
+    EXPECT_GT(socket.tcp->unsent_bytes, 0u);
+    const int restored = moved->fd(kFirstConnection);
+    EXPECT_EQ(read_some(restored, kToService), pattern(kToService));
+    // What the peer has not read yet begins before what the model carries.
+    ::shutdown(restored, SHUT_WR);
+    const std::string got = read_some(service.peers[0].get(), kFromService + 1);
+    EXPECT_GT(got.size(), socket.tcp->send_queue.size());
+    EXPECT_TRUE(got == pattern(got.size()));
+}
+
+TEST_P(Tcp, many_connections_share_the_listeners_port) {
+    Service service = start(GetParam(), 50, [](int) {});
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    for (int i = 0; i < 50; ++i) {
+        expect_conversation(service.peers[static_cast<std::size_t>(i)].get(),
+                            moved->fd(kFirstConnection + i));
+    }
+    const os::SocketAddress address = local(GetParam());
+    const os::UniqueFd late(::socket(GetParam(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(late.get(), address.raw(), address.size), 0);
+    const os::UniqueFd accepted(::accept4(moved->fd(kListener), nullptr, nullptr, SOCK_CLOEXEC));
+    expect_conversation(late.get(), accepted.get());
+}
+
+TEST_P(Tcp, close_wait_still_sends) {
+    Service service = start(
+        GetParam(), 1, [](int) {},
+        [](int peer) {
+            write_text(peer, "bye");
+            ::shutdown(peer, SHUT_WR);
+        });
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    const int restored = moved->fd(kFirstConnection);
+    EXPECT_EQ(state_of(restored), TCP_CLOSE_WAIT);
+    EXPECT_EQ(read_some(restored, 10), "bye");
+    write_text(restored, "answer");
+    ::shutdown(restored, SHUT_WR);
+    EXPECT_EQ(read_some(service.peers[0].get(), 100), "answer");
+}
+
+TEST_P(Tcp, fin_wait_2_still_receives) {
+    Service service = start(GetParam(), 1, [](int fd) { ::shutdown(fd, SHUT_WR); });
+    EXPECT_EQ(read_some(service.peers[0].get(), 1), "");
+    // The peer acknowledges the FIN together with data that it sends.
+    write_text(service.peers[0].get(), "early ");
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    const int restored = moved->fd(kFirstConnection);
+    EXPECT_EQ(state_of(restored), TCP_FIN_WAIT2);
+    write_text(service.peers[0].get(), "late");
+    ::shutdown(service.peers[0].get(), SHUT_WR);
+    EXPECT_EQ(read_some(restored, 100), "early late");
+}
+
+// The peer's stack loses everything that arrives for this socket.
+void be_deaf(int fd) {
+    sock_filter drop = {BPF_RET | BPF_K, 0, 0, 0};
+    const sock_fprog program = {.len = 1, .filter = &drop};
+    ASSERT_EQ(::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), 0);
+}
+void hear_again(int fd) {
+    const int ignored = 0;
+    ASSERT_EQ(::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &ignored, sizeof(ignored)), 0);
+}
+
+TEST_P(Tcp, fin_wait_1_sends_its_fin_again) {
+    Service service = start(
+        GetParam(), 1,
+        [](int fd) {
+            write_text(fd, "last words");
+            ::shutdown(fd, SHUT_WR);
+        },
+        be_deaf);
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    EXPECT_EQ(state_of(moved->fd(kFirstConnection)), TCP_FIN_WAIT1);
+    hear_again(service.peers[0].get());
+    EXPECT_EQ(read_some(service.peers[0].get(), 100), "last words");
+}
+
+TEST_P(Tcp, fin_wait_1_with_unsent_data_sends_it_and_then_the_fin) {
+    constexpr std::size_t kData = 8 << 20;
+    std::size_t filled = 0;
+    Service service = start(GetParam(), 1, [&](int fd) {
+        fill(fd, kData, filled);
+        ::shutdown(fd, SHUT_WR);
+    });
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    const std::string got = read_some(service.peers[0].get(), kData + 1);
+    EXPECT_GT(got.size(), std::size_t{100'000});
+    EXPECT_TRUE(got == pattern(got.size()));
+    char byte = 0;
+    EXPECT_EQ(::recv(service.peers[0].get(), &byte, 1, MSG_DONTWAIT), 0);
+}
+
+TEST_P(Tcp, closing_ends_on_both_sides) {
+    Service service = start(GetParam(), 1, [](int fd) { ::shutdown(fd, SHUT_WR); }, be_deaf);
+    ::shutdown(service.peers[0].get(), SHUT_WR);
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    EXPECT_EQ(state_of(moved->fd(kFirstConnection)), TCP_CLOSING);
+    hear_again(service.peers[0].get());
+    EXPECT_EQ(read_some(service.peers[0].get(), 1), "");
+    EXPECT_EQ(read_some(moved->fd(kFirstConnection), 1), "");
+}
+
+TEST_P(Tcp, last_ack_ends) {
+    Service service = start(
+        GetParam(), 1, [](int fd) { ::shutdown(fd, SHUT_WR); },
+        [](int peer) {
+            ::shutdown(peer, SHUT_WR);
+            be_deaf(peer);
+        });
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    EXPECT_EQ(state_of(moved->fd(kFirstConnection)), TCP_LAST_ACK);
+    hear_again(service.peers[0].get());
+    EXPECT_EQ(read_some(service.peers[0].get(), 1), "");
+}
+
+TEST_P(Tcp, a_dead_connection_stays_dead) {
+    Service service = start(GetParam(), 1, [](int) {});
+    const linger reset = {.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(service.peers[0].get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    service.peers[0].reset();
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    char byte = 0;
+    EXPECT_EQ(::read(moved->fd(kFirstConnection), &byte, 1), 0);
+    EXPECT_EQ(::send(moved->fd(kFirstConnection), &byte, 1, MSG_NOSIGNAL), -1);
+}
+
+TEST_P(Tcp, options_survive) {
+    Service service = start(GetParam(), 1, [](int fd) {
+        const int on = 1;
+        const int idle = 77;
+        const int size = 50'000;
+        ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+        ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+        ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        ::fcntl(fd, F_SETFL, O_NONBLOCK);
+    });
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    const int restored = moved->fd(kFirstConnection);
+    EXPECT_NE(::fcntl(restored, F_GETFL) & O_NONBLOCK, 0);
+    const SocketKind kind = {GetParam(), SOCK_STREAM, IPPROTO_TCP};
+    const auto before = std::get<model::InetSocket>(moved->file(kFirstConnection).body).options;
+    auto after = *read_socket_options(restored, kind);
+    EXPECT_TRUE(before.no_delay);
+    EXPECT_TRUE(after.reuse_address);
+    after.receive_buffer = before.receive_buffer;  // tuned by the kernel
+    EXPECT_EQ(before, after);
+}
+
+TEST_P(Tcp, rolling_back_leaves_the_service_as_it_was) {
+    Service service = start(
+        GetParam(), 1,
+        [](int fd) {
+            const int on = 1;
+            ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        },
+        [](int peer) { write_text(peer, "waiting"); });
+    {
+        FileCollector collector({.tcp_established = true}, nullptr);
+        const auto checkpoint = collect_files(collector, *service.tree);
+        ASSERT_TRUE(checkpoint) << checkpoint.error().describe();
+    }
+    const auto pidfd = os::PidFd::open(service.tree->pid());
+    const os::UniqueFd copy = *pidfd->getfd(kFirstConnection);
+    EXPECT_EQ(*os::getsockopt<int>(copy.get(), IPPROTO_TCP, TCP_REPAIR), 0);
+    EXPECT_EQ(*os::getsockopt<int>(copy.get(), SOL_SOCKET, SO_REUSEADDR), 1);
+    EXPECT_EQ(read_some(copy.get(), 7), "waiting");
+    expect_conversation(service.peers[0].get(), copy.get());
+}
+
+TEST_P(Tcp, a_connection_that_waits_to_be_accepted_is_busy) {
+    Service service = start(GetParam(), 0, [](int) {});
+    const os::SocketAddress address = local(GetParam());
+    const os::UniqueFd waiting(::socket(GetParam(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(waiting.get(), address.raw(), address.size), 0);
+    FileCollector collector({.tcp_established = true}, nullptr);
+    const std::vector<Pid> pids = {service.tree->pid()};
+    ASSERT_TRUE(collector.prepare(pids));
+    const auto collected = collector.collect(pids);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_NE(collected->busy.find("not accepted"), std::string::npos) << collected->busy;
+}
+
+TEST_P(Tcp, connections_are_refused_by_name_unless_asked_for) {
+    Service service = start(GetParam(), 1, [](int) {});
+    FileCollector collector({}, nullptr);
+    const std::vector<Pid> pids = {service.tree->pid()};
+    const auto prepared = collector.prepare(pids);
+    ASSERT_FALSE(prepared);
+    EXPECT_EQ(prepared.error().kind(), Error::Kind::Unsupported);
+    EXPECT_NE(prepared.error().message().find("--tcp-established"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ferry::resources
