@@ -1,5 +1,5 @@
-// What a verb of the program `ferry` is. One file per verb; main.cc lists them. Verbs print the only
-// text that users see; everything below returns errors.
+// What a verb of the program `ferry` is. One file per verb; main.cc lists them. Verbs print the
+// only text that users see; everything below returns errors.
 #pragma once
 
 #include <functional>

@@ -66,6 +66,13 @@ DirectoryStore::~DirectoryStore() {
     }
 }
 
+Result<> DirectoryStore::probe_writable() {
+    const std::string name = temporary_name("probe");
+    TRY(with_context(os::openat(directory_.get(), name, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600),
+                     "images directory"));
+    return os::unlinkat(directory_.get(), name);
+}
+
 Result<os::UniqueFd> DirectoryStore::create(const std::string& name) {
     TRY(check_name(name));
     os::UniqueFd file = TRY(os::openat(directory_.get(), temporary_name(name),

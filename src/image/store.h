@@ -1,5 +1,5 @@
-// Where image files live: named byte blobs. In memory for the live wire, in a directory for dump and
-// restore. Names are CRIU's file names ("core-4711.img"); a store never has subdirectories.
+// Where image files live: named byte blobs. In memory for the live wire, in a directory for dump
+// and restore. Names are CRIU's file names ("core-4711.img"); a store never has subdirectories.
 #pragma once
 
 #include <cstddef>
@@ -51,9 +51,9 @@ class MemoryStore : public ImageStore {
     std::map<std::string, model::Bytes> files_;
 };
 
-// A directory of image files. Writing is commit or roll back: each file is written under a temporary
-// name (".NAME.part"), commit() renames all of them, and the destructor removes those that were not
-// committed. An earlier dump in the same directory stays whole until commit().
+// A directory of image files. Writing is commit or roll back: each file is written under a
+// temporary name (".NAME.part"), commit() renames all of them, and the destructor removes those
+// that were not committed. An earlier dump in the same directory stays whole until commit().
 class DirectoryStore : public ImageStore {
   public:
     // The directory must exist. System(ENOENT), System(ENOTDIR), ... otherwise.
@@ -70,6 +70,8 @@ class DirectoryStore : public ImageStore {
     [[nodiscard]] Result<std::optional<model::Bytes>> get(const std::string& name) const override;
     [[nodiscard]] Result<std::vector<std::string>> names() const override;
 
+    // An error, saying why, if no file can be made here. Leaves nothing behind.
+    Result<> probe_writable();
     // A file that the caller fills itself (pages): empty, read-write, part of the same commit.
     Result<os::UniqueFd> create(const std::string& name);
     // A committed file, read-only. System(ENOENT) where there is none.
