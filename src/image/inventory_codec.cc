@@ -66,6 +66,9 @@ Result<wire::KobjIds> get_inventory(const ImageStore& from) {
         return fail(Error::unsupported("a dump made with the CRIU plugin " +
                                        inventory.plugins_entry().plugins(0)));
     }
+    wire::Seccomp seccomp;
+    TRY(get_one(from, kSeccompName, Magic::Seccomp, seccomp));
+    if (seccomp.seccomp_filters_size() != 0) return fail(Error::unsupported("a seccomp filter"));
     return inventory.root_ids();
 }
 

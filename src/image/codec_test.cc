@@ -1,0 +1,207 @@
+#include "image/codec.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "arch/xstate.h"
+#include "image/records.h"
+#include "image/sample_checkpoint.h"
+
+namespace ferry::image {
+namespace {
+
+MemoryStore encoded(const model::Checkpoint& checkpoint) {
+    MemoryStore store;
+    const Result<> result = encode(checkpoint, store);
+    EXPECT_TRUE(result) << (result ? "" : result.error().describe());
+    return store;
+}
+
+TEST(Codec, WhatIsEncodedDecodesToTheSameValue) {
+    const model::Checkpoint checkpoint = sample_checkpoint();
+    const Result<model::Checkpoint> decoded = decode(encoded(checkpoint));
+    ASSERT_TRUE(decoded) << decoded.error().describe();
+    EXPECT_EQ(decoded->files, checkpoint.files);
+    EXPECT_EQ(decoded->pipes, checkpoint.pipes);
+    ASSERT_EQ(decoded->processes.size(), checkpoint.processes.size());
+    for (std::size_t i = 0; i < checkpoint.processes.size(); ++i) {
+        const model::Process& a = decoded->processes[i];
+        const model::Process& b = checkpoint.processes[i];
+        EXPECT_EQ(a.threads, b.threads);
+        EXPECT_EQ(a.address_space.vmas, b.address_space.vmas);
+        EXPECT_EQ(a.address_space.layout, b.address_space.layout);
+        EXPECT_EQ(a.address_space, b.address_space);
+        EXPECT_EQ(a.descriptors, b.descriptors);
+        EXPECT_EQ(a, b);
+    }
+    EXPECT_EQ(*decoded, checkpoint);
+}
+
+TEST(Codec, EqualCheckpointsGiveEqualBytes) {
+    EXPECT_EQ(encoded(sample_checkpoint()).files(), encoded(sample_checkpoint()).files());
+}
+
+TEST(Codec, TheFilesAreThoseOfCriu) {
+    const MemoryStore store = encoded(sample_checkpoint());
+    for (const char* name :
+         {"inventory.img",      "pstree.img",  "core-100.img",   "core-101.img",  "core-102.img",
+          "core-103.img",       "ids-100.img", "mm-100.img",     "fs-100.img",    "fdinfo-2.img",
+          "fdinfo-3.img",       "files.img",   "pipes-data.img", "fifo-data.img", "sk-queues.img",
+          "tcp-stream-1f5.img", "cgroup.img",  "timens-0.img",   "seccomp.img",   "ferry.json"}) {
+        EXPECT_TRUE(store.files().contains(name)) << name;
+    }
+    // A zombie has nothing but its core.
+    EXPECT_FALSE(store.files().contains("mm-103.img"));
+}
+
+TEST(Codec, MagicNumbersAreThoseOfFormat11) {
+    const MemoryStore store = encoded(sample_checkpoint());
+    const auto word = [&](const char* name, std::size_t index) {
+        std::uint32_t value = 0;
+        std::memcpy(&value, store.files().at(name).data() + 4 * index, sizeof(value));
+        return value;
+    };
+    EXPECT_EQ(word("inventory.img", 0), 0x58313116u);  // Without the common number.
+    EXPECT_EQ(word("core-100.img", 0), 0x54564319u);
+    EXPECT_EQ(word("core-100.img", 1), 0x55053847u);
+}
+
+TEST(Codec, QueueSequencesCountFromTheEnds) {
+    // The model holds the first byte's number, CRIU's field that of the byte after the last.
+    model::Checkpoint checkpoint = sample_checkpoint();
+    const Result<model::Checkpoint> decoded = decode(encoded(checkpoint));
+    ASSERT_TRUE(decoded);
+    for (const model::OpenFile& file : decoded->files) {
+        const auto* socket = std::get_if<model::InetSocket>(&file.body);
+        if (socket == nullptr || !socket->tcp) continue;
+        EXPECT_EQ(socket->tcp->send_sequence, 0xfffffffeu);  // Wraps within the queue.
+        EXPECT_EQ(socket->tcp->send_queue.size(), 5u);
+    }
+}
+
+TEST(Codec, ADumpWithoutFerrysOwnFileHasEmptyValues) {
+    MemoryStore all = encoded(sample_checkpoint());
+    MemoryStore store;
+    for (const auto& [name, bytes] : all.files()) {
+        if (name != "ferry.json") {
+            ASSERT_TRUE(store.put(name, bytes));
+        }
+    }
+    const Result<model::Checkpoint> decoded = decode(store);
+    ASSERT_TRUE(decoded) << decoded.error().describe();
+    EXPECT_EQ(decoded->vdso_hash, 0u);
+    EXPECT_EQ(decoded->boot_id, "");
+    EXPECT_EQ(decoded->root().namespaces, model::NamespaceIds());
+    // [vvar] and [vvar_vclock] are one mapping there.
+    EXPECT_EQ(decoded->root().address_space.vmas.size() + 1,
+              sample_checkpoint().root().address_space.vmas.size());
+}
+
+TEST(Codec, AnEmptyStoreIsNoImageDirectory) {
+    const Result<model::Checkpoint> decoded = decode(MemoryStore());
+    ASSERT_FALSE(decoded);
+    EXPECT_EQ(decoded.error().kind(), Error::Kind::Corrupt);
+    EXPECT_NE(decoded.error().message().find("not a directory of image files"), std::string::npos);
+}
+
+TEST(Codec, EveryMissingFileIsAnErrorOrTolerated) {
+    const MemoryStore all = encoded(sample_checkpoint());
+    for (const auto& removed : all.files()) {
+        MemoryStore store;
+        for (const auto& [name, bytes] : all.files()) {
+            if (name != removed.first) {
+                ASSERT_TRUE(store.put(name, bytes));
+            }
+        }
+        const Result<model::Checkpoint> decoded = decode(store);
+        if (!decoded) {
+            EXPECT_EQ(decoded.error().kind(), Error::Kind::Corrupt) << removed.first;
+        }
+    }
+}
+
+TEST(Codec, EveryTruncationIsAnError) {
+    const MemoryStore all = encoded(sample_checkpoint());
+    for (const auto& [cut, content] : all.files()) {
+        // At record boundaries a shorter file can be valid (a list with fewer entries).
+        for (std::size_t size = 0; size < content.size(); size += 1 + size / 7) {
+            MemoryStore store;
+            for (const auto& [name, bytes] : all.files()) {
+                ASSERT_TRUE(store.put(name, bytes));
+            }
+            ASSERT_TRUE(store.put(cut, std::span(content).first(size)));
+            const Result<model::Checkpoint> decoded = decode(store);
+            if (size < 8) {
+                EXPECT_FALSE(decoded) << cut << " cut at " << size;
+            }
+        }
+    }
+}
+
+TEST(Codec, FlippedBitsNeverCrash) {
+    const MemoryStore all = encoded(sample_checkpoint());
+    std::mt19937 random(4711);
+    for (int round = 0; round < 20; ++round) {
+        for (const auto& [flipped, content] : all.files()) {
+            MemoryStore store;
+            for (const auto& [name, bytes] : all.files()) {
+                ASSERT_TRUE(store.put(name, bytes));
+            }
+            model::Bytes bytes = content;
+            for (unsigned i = 0; i < 1 + random() % 4; ++i) {
+                bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << (random() % 8));
+            }
+            ASSERT_TRUE(store.put(flipped, bytes));
+            const Result<model::Checkpoint> decoded = decode(store);
+            // What is accepted is well-formed: it can be written again.
+            MemoryStore again;
+            if (decoded) {
+                EXPECT_TRUE(encode(*decoded, again));
+            }
+        }
+    }
+}
+
+TEST(Codec, AnotherKindOfImageIsNamed) {
+    MemoryStore store = encoded(sample_checkpoint());
+    const model::Bytes mm = store.files().at("mm-100.img");
+    ASSERT_TRUE(store.put("core-100.img", mm));
+    const Result<model::Checkpoint> decoded = decode(store);
+    ASSERT_FALSE(decoded);
+    EXPECT_NE(decoded.error().message().find("core-100.img holds another kind"), std::string::npos);
+}
+
+TEST(Codec, AHugeRecordIsALimitError) {
+    MemoryStore store = encoded(sample_checkpoint());
+    model::Bytes bytes = store.files().at("pstree.img");
+    const std::uint32_t size = 0xf0000000;
+    std::memcpy(bytes.data() + 8, &size, sizeof(size));
+    ASSERT_TRUE(store.put("pstree.img", bytes));
+    const Result<model::Checkpoint> decoded = decode(store);
+    ASSERT_FALSE(decoded);
+    EXPECT_EQ(decoded.error().kind(), Error::Kind::Limit);
+}
+
+TEST(Codec, ACheckpointWithADanglingIdIsNotWritten) {
+    model::Checkpoint checkpoint = sample_checkpoint();
+    checkpoint.processes[0].working_directory = 9999;
+    MemoryStore store;
+    const Result<> result = encode(checkpoint, store);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().kind(), Error::Kind::Invalid);
+    EXPECT_EQ(store.files().size(), 0u);
+}
+
+TEST(Codec, AControlGroupPathCannotLeaveItsMount) {
+    model::Checkpoint checkpoint = sample_checkpoint();
+    checkpoint.processes[0].cgroups[0].path = "/a/../../b";
+    MemoryStore store;
+    EXPECT_FALSE(encode(checkpoint, store));
+}
+
+}  // namespace
+}  // namespace ferry::image

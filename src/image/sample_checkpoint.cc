@@ -1,0 +1,335 @@
+#include "image/sample_checkpoint.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cstring>
+
+#include "arch/xstate.h"
+
+namespace ferry::image {
+
+namespace {
+
+using model::VmaKind;
+
+constexpr std::uint32_t kReadWrite = PROT_READ | PROT_WRITE;
+
+model::Bytes bytes_of(std::string_view text) {
+    model::Bytes bytes(text.size());
+    std::memcpy(bytes.data(), text.data(), text.size());
+    return bytes;
+}
+
+model::OpenFile regular(model::FileId id, std::string path, std::uint32_t flags,
+                        std::uint32_t mode) {
+    model::RegularFile file;
+    file.path = std::move(path);
+    file.mode = mode;
+    if (S_ISREG(mode)) {
+        file.size = 123456;
+        file.build_id = bytes_of("0123456789abcdefghij");
+    }
+    file.position = S_ISREG(mode) ? 17 : 0;
+    return {.id = id, .flags = flags, .owner = {}, .body = std::move(file)};
+}
+
+model::SocketOptions socket_options() {
+    model::SocketOptions options;
+    options.send_buffer = 87040;
+    options.receive_buffer = 131072;
+    options.buffers_locked_receive = true;
+    options.send_timeout_us = 1'500'000;
+    options.receive_timeout_us = 2'000'001;
+    options.priority = 3;
+    options.mark = 9;
+    options.reuse_address = true;
+    options.keep_alive = true;
+    options.oob_inline = true;
+    options.linger = {true, 7};
+    return options;
+}
+
+model::InetSocket connection() {
+    model::InetSocket socket;
+    socket.state = 1;
+    socket.inode = 0x1f5;
+    socket.source.s6_addr[0] = 10;
+    socket.source.s6_addr[3] = 1;
+    socket.destination.s6_addr[0] = 10;
+    socket.destination.s6_addr[3] = 2;
+    socket.source_port = 6379;
+    socket.destination_port = 40000;
+    socket.options = socket_options();
+    socket.options.no_delay = true;
+    socket.options.keep_idle = 300;
+    socket.options.keep_count = 3;
+    socket.options.user_timeout_ms = 9000;
+    socket.options.congestion_control = "cubic";
+    socket.shutdown = 2;
+    model::TcpConnection tcp;
+    tcp.send_sequence = 0xfffffffe;
+    tcp.receive_sequence = 77;
+    tcp.send_queue = bytes_of("reply");
+    tcp.unsent_bytes = 2;
+    tcp.receive_queue = bytes_of("request");
+    tcp.mss_clamp = 1460;
+    tcp.send_window_scale = 10;
+    tcp.receive_window_scale = 7;
+    tcp.window_scaling = tcp.sack = tcp.timestamps = true;
+    tcp.timestamp = 12345;
+    tcp.has_window = true;
+    tcp.send_wl1 = 1;
+    tcp.send_window = 65536;
+    tcp.max_window = 65537;
+    tcp.receive_window = 65538;
+    tcp.receive_wup = 84;
+    socket.tcp = tcp;
+    return socket;
+}
+
+model::InetSocket listener() {
+    model::InetSocket socket;
+    socket.family = AF_INET6;
+    socket.state = 10;
+    socket.inode = 0x1f6;
+    socket.source.s6_addr[15] = 1;
+    socket.source_port = 6379;
+    socket.backlog = 511;
+    socket.interface_index = 4;
+    socket.ipv6_only = true;
+    socket.free_bind = true;
+    socket.options.defer_accept = 5;
+    return socket;
+}
+
+model::UnixSocket datagram_socket() {
+    model::UnixSocket socket;
+    socket.inode = 0x1f7;
+    socket.type = SOCK_DGRAM;
+    socket.name = "/run/x.sock";
+    socket.peer_inode = 0x1f8;
+    socket.file_mode = S_IFSOCK | 0755;
+    socket.file_uid = 1;
+    socket.file_gid = 2;
+    socket.options.pass_credentials = true;
+    socket.receive_queue = {bytes_of("one"), bytes_of(""), bytes_of("three")};
+    return socket;
+}
+
+void add_files(model::Checkpoint& c) {
+    c.files.push_back(regular(1, "/usr/bin/redis", O_RDONLY, S_IFREG | 0755));
+    c.files.push_back(regular(2, "/srv", O_RDONLY | O_DIRECTORY, S_IFDIR | 0755));
+    c.files.push_back(regular(3, "/", O_RDONLY | O_DIRECTORY, S_IFDIR | 0755));
+    c.files.push_back(regular(4, "/dev/null", O_RDWR, S_IFCHR | 0666));
+    std::get<model::RegularFile>(c.files.back().body).mount_id = 25;
+    c.files.push_back(
+        {.id = 5, .flags = O_RDONLY, .owner = {}, .body = model::PipeEnd{7001, "", 0}});
+    c.files.push_back({.id = 6,
+                       .flags = O_WRONLY | O_NONBLOCK,
+                       .owner = {.signal = 29, .pid_type = 1, .pid = 100, .uid = 3, .euid = 4},
+                       .body = model::PipeEnd{7001, "", 0}});
+    c.files.push_back({.id = 8, .flags = O_RDWR, .owner = {}, .body = model::EventFd{5, true}});
+    model::EventPoll poll;
+    poll.targets.push_back({.fd = 6,
+                            .events = 0x2001,
+                            .data = 0xdeadbeefcafe,
+                            .inode = 0x1f6,
+                            .device = 9,
+                            .position = 0});
+    c.files.push_back({.id = 9, .flags = O_RDWR, .owner = {}, .body = poll});
+    c.files.push_back({.id = 10, .flags = O_RDWR, .owner = {}, .body = connection()});
+    c.files.push_back({.id = 11, .flags = O_RDWR, .owner = {}, .body = listener()});
+    c.files.push_back({.id = 12, .flags = O_RDWR, .owner = {}, .body = datagram_socket()});
+    model::UnixSocket abstract;
+    abstract.inode = 0x1f8;
+    abstract.type = SOCK_DGRAM;
+    abstract.name = std::string("\0name", 5);
+    abstract.peer_inode = 0x1f7;
+    c.files.push_back({.id = 13, .flags = O_RDWR, .owner = {}, .body = abstract});
+    c.files.push_back({.id = 14,
+                       .flags = O_RDWR,
+                       .owner = {},
+                       .body = model::PipeEnd{7002, "/run/fifo", S_IFIFO | 0600}});
+    c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
+    c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
+}
+
+model::Vma mapping(std::uint64_t start, std::uint64_t pages, VmaKind kind,
+                   std::uint32_t protection) {
+    model::Vma vma;
+    vma.range = {{start}, {start + pages * kPageSize}};
+    vma.kind = kind;
+    vma.protection = protection;
+    return vma;
+}
+
+model::AddressSpace address_space() {
+    model::AddressSpace space;
+    auto& vmas = space.vmas;
+    vmas.push_back(mapping(0x400000, 10, VmaKind::FilePrivate, PROT_READ | PROT_EXEC));
+    vmas.back().file = 1;
+    vmas.push_back(mapping(0x40a000, 2, VmaKind::FilePrivate, kReadWrite));
+    vmas.back().file = 1;
+    vmas.back().file_offset = 10 * kPageSize;
+    vmas.push_back(mapping(0x800000, 16, VmaKind::Anonymous, kReadWrite));
+    vmas.back().is_heap = true;
+    vmas.back().locked = true;
+    vmas.push_back(mapping(0x900000, 4, VmaKind::FileShared, PROT_READ));
+    vmas.back().file = 1;
+    vmas.push_back(mapping(0xa00000, 8, VmaKind::AnonShared, kReadWrite));
+    vmas.back().shared_id = 0x1234567890;
+    vmas.push_back(mapping(0x7f0000000000, 512, VmaKind::Anonymous, PROT_NONE));
+    vmas.back().no_reserve = true;
+    vmas.back().advice = {MADV_DONTFORK, MADV_HUGEPAGE};
+    vmas.back().name = "arena";
+    vmas.push_back(mapping(0x7ffc00000000, 33, VmaKind::Anonymous, kReadWrite));
+    vmas.back().grows_down = vmas.back().is_stack = true;
+    vmas.push_back(mapping(0x7ffd00000000, 4, VmaKind::Vvar, PROT_READ));
+    vmas.push_back(mapping(0x7ffd00004000, 2, VmaKind::Vvar, PROT_READ));
+    vmas.push_back(mapping(0x7ffd00006000, 2, VmaKind::Vdso, PROT_READ | PROT_EXEC));
+    vmas.push_back(mapping(0xffffffffff600000, 1, VmaKind::Vsyscall, PROT_EXEC));
+    space.layout = {.start_code = 0x400000,
+                    .end_code = 0x409123,
+                    .start_data = 0x40a010,
+                    .end_data = 0x40b000,
+                    .start_brk = 0x800000,
+                    .brk = 0x810000,
+                    .start_stack = 0x7ffc00001230,
+                    .arg_start = 0x7ffc00001300,
+                    .arg_end = 0x7ffc00001310,
+                    .env_start = 0x7ffc00001310,
+                    .env_end = 0x7ffc00001320,
+                    .auxv = {}};
+    // More than CRIU's field takes.
+    for (std::uint64_t key = 1; key <= 26; ++key) {
+        space.layout.auxv.push_back(key);
+        space.layout.auxv.push_back(key * 1000);
+    }
+    space.layout.auxv.insert(space.layout.auxv.end(), {0, 0});
+    space.exe_file = 1;
+    space.thp_disabled = true;
+    return space;
+}
+
+arch::XState xstate() {
+    const arch::XStateLayout& layout = arch::XStateLayout::of_this_cpu();
+    arch::XState state;
+    state.area.resize(layout.bytes);
+    const auto set = [&](std::size_t from, std::size_t to) {
+        for (std::size_t i = from; i < to; ++i) state.area[i] = static_cast<std::byte>(i * 7 + 1);
+    };
+    set(0, 5);  // Control, status and tag words; byte 5 is reserved.
+    set(6, 416);
+    std::uint64_t in_use = 3;
+    for (const auto part : {arch::XComponent::Avx, arch::XComponent::Opmask,
+                            arch::XComponent::ZmmUpper, arch::XComponent::Hi16Zmm}) {
+        const auto* place = layout.find(part);
+        if (place == nullptr) continue;
+        set(place->offset, place->offset + place->size);
+        in_use |= std::uint64_t{1} << static_cast<unsigned>(part);
+    }
+    std::memcpy(state.area.data() + arch::kXstateBvOffset, &in_use, sizeof(in_use));
+    std::memcpy(state.area.data() + arch::kXsaveFeaturesOffset, &layout.features,
+                sizeof(layout.features));
+    return state;
+}
+
+model::SignalInfo signal_info(int signal) {
+    model::SignalInfo info = {};
+    std::memcpy(info.data(), &signal, sizeof(signal));
+    info[127] = std::byte{0x5a};
+    return info;
+}
+
+model::Thread thread(pid_t tid) {
+    model::Thread t;
+    t.tid = {tid};
+    auto* words = reinterpret_cast<unsigned long long*>(&t.registers.raw);
+    for (std::size_t i = 0; i < sizeof(t.registers.raw) / sizeof(*words); ++i) {
+        words[i] = 0x1000 * static_cast<unsigned long long>(tid) + i;
+    }
+    t.xstate = xstate();
+    t.signal_mask = 0x8000000000000001;
+    t.pending = {signal_info(10), signal_info(34)};
+    t.alternate_stack = {.address = 0x7000, .size = 8192, .flags = 0};
+    t.robust_list = 0x1230;
+    t.robust_list_size = 24;
+    t.clear_child_tid = 0x1240;
+    t.rseq = {.address = 0x1250, .size = 32, .signature = 0x53053053};
+    t.credentials.uid = 1000;
+    t.credentials.groups = {1000, 27};
+    t.credentials.cap_effective = 0x1ffffffffff;
+    t.credentials.cap_bounding = 0x100000000;
+    t.credentials.no_new_privileges = true;
+    t.scheduling = {.policy = 2, .nice = -5, .priority = 10, .affinity = {0x03}};
+    t.parent_death_signal = 15;
+    t.comm = "worker";
+    return t;
+}
+
+model::Process process(pid_t pid, pid_t parent) {
+    model::Process p;
+    p.pid = {pid};
+    p.parent = {parent};
+    p.group = {100};
+    p.session = {100};
+    p.threads.push_back(thread(pid));
+    p.address_space = address_space();
+    for (int fd = 0; fd < 3; ++fd) p.descriptors.push_back({.fd = fd, .file = 4});
+    p.descriptors.push_back({.fd = 5, .file = 9, .close_on_exec = true});
+    p.descriptors.push_back({.fd = 6, .file = 11});
+    p.working_directory = 2;
+    p.root_directory = 3;
+    p.umask = 027;
+    for (std::size_t i = 0; i < p.actions.size(); ++i) {
+        if (i + 1 == 9 || i + 1 == 19) continue;
+        p.actions[i] = {.handler = 0x1000 + i, .flags = 0x4000000, .restorer = 0x2000, .mask = i};
+    }
+    p.pending = {signal_info(12)};
+    p.interval_timers[1] = {.interval_us = 1'500'000, .value_us = 999'999};
+    p.posix_timers.push_back({.id = 3,
+                              .clock = 1,
+                              .notify = 4,
+                              .signal = 14,
+                              .value = 0xabcdef,
+                              .notify_tid = pid,
+                              .interval_ns = 1'000'000'001,
+                              .value_ns = 5,
+                              .overrun = 2});
+    for (auto& limit : p.limits) limit = {.soft = 1024, .hard = ~std::uint64_t{0}};
+    p.personality = 0x40000;
+    p.child_subreaper = true;
+    p.oom_score_adj = -500;
+    p.cgroups = {{.controllers = "cpu,cpuacct", .path = "/svc"}, {.controllers = "", .path = "/"}};
+    p.namespaces = {
+        .mnt = 1, .net = 2, .pid = 3, .uts = 4, .ipc = 5, .user = 6, .cgroup = 7, .time = 8};
+    return p;
+}
+
+}  // namespace
+
+model::Checkpoint sample_checkpoint() {
+    model::Checkpoint c;
+    c.processes.push_back(process(100, 0));
+    c.processes.back().threads.push_back(thread(101));
+    c.processes.push_back(process(102, 100));
+    model::Process zombie;
+    zombie.pid = {103};
+    zombie.parent = {102};
+    zombie.group = {100};
+    zombie.session = {100};
+    zombie.is_zombie = true;
+    zombie.exit_status = 0x0b00;
+    c.processes.push_back(zombie);
+    add_files(c);
+    c.vdso_hash = 0xfedcba9876543210;
+    c.monotonic_ns = 123'456'789'012;
+    c.boottime_ns = 223'456'789'012;
+    c.boot_id = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+    c.kernel_release = "6.18.0";
+    return c;
+}
+
+}  // namespace ferry::image
