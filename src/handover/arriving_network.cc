@@ -30,7 +30,7 @@ constexpr std::string_view kPreparedAlias = "ferry prepares this for process ";
 struct Device {
     Device(NetworkIdentity carried, NetlinkSocket route_socket, NetlinkSocket nft_socket)
         : identity(std::move(carried)),
-          mute(identity.name),
+          mute(identity),
           route(std::move(route_socket)),
           nft(std::move(nft_socket)) {}
 
@@ -55,11 +55,9 @@ Result<int> index_of(NetlinkSocket& route, const std::string& name) {
 }
 
 Result<> Device::prepare(int parent) {
-    NftBatch remove_mute;
-    remove_mute.delete_table(mute.table());
     const std::array orders = {
         GuardianOrder{.socket = route.fd(), .messages = delete_link(identity.name)},
-        GuardianOrder{.socket = nft.fd(), .messages = remove_mute.finish()}};
+        GuardianOrder{.socket = nft.fd(), .messages = mute.removal()}};
     guardian = TRY(LinkGuardian::start(orders));
     TRY(guardian->arm());
     const auto what = fmt::format("create {}", identity.name);
@@ -77,7 +75,8 @@ Result<> Device::configure() {
     auto settings = identity.settings;
     std::erase_if(settings, [](const auto& s) { return s.key == kAddressGeneration; });
     TRY(write_device_settings(identity.name, settings));
-    auto no_generation = route.request(stop_address_generation(index), "set addrgenmode none");
+    auto no_generation = route.request(set_address_generation(index, IN6_ADDR_GEN_MODE_NONE),
+                                       "set addrgenmode none");
     if (!no_generation && no_generation.error().code() != EAFNOSUPPORT) return no_generation;
     TRY(route.request(set_up(index), fmt::format("set {} up", identity.name)));
     for (const auto& address : identity.addresses) {
@@ -114,7 +113,8 @@ Result<> Device::keep() {
     const auto generation =
         std::ranges::find(identity.settings, kAddressGeneration, &DeviceSetting::key);
     if (generation != identity.settings.end()) {
-        tolerate(write_device_settings(identity.name, {*generation}));
+        const auto mode = static_cast<std::uint8_t>(std::stoi(generation->value));
+        tolerate(route.request(set_address_generation(index, mode), "set addrgenmode"));
     }
     return {};
 }
@@ -141,7 +141,8 @@ std::optional<Pid> preparer_of(const Link& link) {
     return pid;
 }
 
-Result<> remove_leftover(NetlinkSocket& route, const std::string& name) {
+Result<> remove_leftover(NetlinkSocket& route, const NetworkIdentity& identity) {
+    const std::string& name = identity.name;
     const auto link = TRY(find_link(route, name));
     if (!link) return {};
     const auto owner = preparer_of(*link);
@@ -154,13 +155,13 @@ Result<> remove_leftover(NetlinkSocket& route, const std::string& name) {
     }
     TRY(route.request(delete_link(name), fmt::format("remove the left-over device {}", name)));
     auto nft = TRY(NetlinkSocket::open(NETLINK_NETFILTER));
-    static_cast<void>(DeviceMute(name).remove(nft));  // It may be gone already.
+    static_cast<void>(DeviceMute(identity).remove(nft));  // It may be gone already.
     return {};
 }
 
 // Refuses what would make two owners of one name, MAC or address on this host.
 Result<> check_free(NetlinkSocket& route, const NetworkIdentity& identity) {
-    TRY(remove_leftover(route, identity.name));
+    TRY(remove_leftover(route, identity));
     for (const Link& link : TRY(list_links(route))) {
         if (link.mac == identity.mac) {
             return fail(Error::unsupported(

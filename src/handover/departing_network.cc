@@ -30,7 +30,7 @@ Result<std::unique_ptr<Device>> arm_device(const NetworkIdentity& identity) {
     // The table is made now and lets everything pass: silencing is then a change of its policy. It
     // goes with the socket, of which the guardian has a copy: when we die before the commit it
     // disappears with the guardian, when we die after it the device goes first.
-    DeviceMute mute(identity.name);
+    DeviceMute mute(identity);
     TRY(mute.install(nft, NftOwner::Yes, false));
     const std::array orders = {
         GuardianOrder{.socket = route.fd(), .messages = delete_link(identity.name)},

@@ -46,6 +46,8 @@ bool is_valid_setting(const DeviceSetting& setting) {
     if (std::ranges::find(kCarried, std::string_view(setting.key)) == kCarried.end()) return false;
     std::string_view digits = setting.value;
     if (digits.starts_with('-')) digits.remove_prefix(1);
+    // Applied over netlink, where it is one byte of few values.
+    if (setting.key == kAddressGeneration && digits.size() != 1) return false;
     return !digits.empty() && digits.size() < kValueCharsMax &&
            std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
 }

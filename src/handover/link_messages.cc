@@ -47,14 +47,11 @@ NetlinkMessages set_alias(int index, const std::string& alias) {
     return m;
 }
 
-NetlinkMessages stop_address_generation(int index) {
+NetlinkMessages set_address_generation(int index, std::uint8_t mode) {
     NetlinkMessages m;
     m.begin(RTM_SETLINK, NLM_F_ACK, info_of(index));
-    m.nest(IFLA_AF_SPEC, [&] {
-        m.nest(AF_INET6, [&] {
-            m.put_number(IFLA_INET6_ADDR_GEN_MODE, std::uint8_t{IN6_ADDR_GEN_MODE_NONE});
-        });
-    });
+    m.nest(IFLA_AF_SPEC,
+           [&] { m.nest(AF_INET6, [&] { m.put_number(IFLA_INET6_ADDR_GEN_MODE, mode); }); });
     return m;
 }
 

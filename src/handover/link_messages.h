@@ -16,8 +16,9 @@ namespace ferry::handover {
 [[nodiscard]] NetlinkMessages delete_link(const std::string& name);
 // IFLA_IFALIAS; an empty text removes it.
 [[nodiscard]] NetlinkMessages set_alias(int index, const std::string& alias);
-// Makes the kernel generate no link-local address of its own.
-[[nodiscard]] NetlinkMessages stop_address_generation(int index);
+// IN6_ADDR_GEN_MODE_*: how the kernel makes link-local addresses from now on. Unlike the sysctl, it
+// makes none at once.
+[[nodiscard]] NetlinkMessages set_address_generation(int index, std::uint8_t mode);
 [[nodiscard]] NetlinkMessages set_up(int index);
 // IPv6 addresses skip duplicate address detection: the source still answers for them.
 [[nodiscard]] NetlinkMessages add_address(const InterfaceAddress& address, int index);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter_arp.h>
 
 #include <cerrno>
 
@@ -10,47 +11,73 @@ namespace {
 
 const char* const kIngress = "ingress";
 const char* const kEgress = "egress";
+const char* const kInput = "input";
+const char* const kOutput = "output";
 // Before all other chains: what is dropped should cost and change nothing.
 constexpr std::int32_t kPriority = -500;
 
 }  // namespace
 
-DeviceMute::DeviceMute(const std::string& device)
-    : device_(device), table_{.family = NFPROTO_NETDEV, .name = "ferry_mute_" + device} {}
+DeviceMute::DeviceMute(const NetworkIdentity& identity)
+    : device_(identity.name),
+      frames_{.family = NFPROTO_NETDEV, .name = "ferry_mute_" + device_},
+      arp_{.family = NFPROTO_ARP, .name = "ferry_mute_" + device_} {
+    for (const IpAddress& address : identity.ip_addresses()) {
+        if (address.family == AF_INET) addresses_.push_back(address);
+    }
+}
+
+void DeviceMute::add_arp_rules(NftBatch& batch) const {
+    for (const IpAddress& address : addresses_) {
+        batch.add_rule(arp_, kInput, NftRule().match_arp_target(address), NftRule::Verdict::Drop)
+            .add_rule(arp_, kOutput, NftRule().match_arp_sender(address), NftRule::Verdict::Drop);
+    }
+}
 
 Result<> DeviceMute::install(NetlinkSocket& netlink, NftOwner owner, bool muted) {
     NftBatch batch;
-    batch.add_table(table_, owner)
-        .add_chain(table_, {.name = kIngress,
-                            .hook = NF_NETDEV_INGRESS,
-                            .priority = kPriority,
-                            .drops = muted,
-                            .device = device_})
-        .add_chain(table_, {.name = kEgress,
-                            .hook = NF_NETDEV_EGRESS,
-                            .priority = kPriority,
-                            .drops = muted,
-                            .device = device_});
+    batch.add_table(frames_, owner)
+        .add_chain(frames_, {.name = kIngress,
+                             .hook = NF_NETDEV_INGRESS,
+                             .priority = kPriority,
+                             .drops = muted,
+                             .device = device_})
+        .add_chain(frames_, {.name = kEgress,
+                             .hook = NF_NETDEV_EGRESS,
+                             .priority = kPriority,
+                             .drops = muted,
+                             .device = device_})
+        .add_table(arp_, owner)
+        .add_chain(arp_, {.name = kInput, .hook = NF_ARP_IN, .priority = kPriority})
+        .add_chain(arp_, {.name = kOutput, .hook = NF_ARP_OUT, .priority = kPriority});
+    if (muted) add_arp_rules(batch);
     auto done = netlink.request(batch.finish(), fmt::format("mute {} (nftables)", device_));
     if (!done && done.error().code() == EOPNOTSUPP) {
         return fail(Error::unsupported(
-            "nftables cannot filter at a device's ingress and egress "
-            "(CONFIG_NF_TABLES_NETDEV, CONFIG_NETFILTER_INGRESS, CONFIG_NETFILTER_EGRESS)"));
+            "nftables cannot filter ARP and the ingress and egress of a device "
+            "(CONFIG_NF_TABLES_ARP, CONFIG_NF_TABLES_NETDEV, CONFIG_NETFILTER_EGRESS)"));
     }
     return done;
 }
 
 Result<> DeviceMute::set(NetlinkSocket& netlink, bool muted) {
     NftBatch batch;
-    batch.set_policy(table_, kIngress, muted).set_policy(table_, kEgress, muted);
+    batch.set_policy(frames_, kIngress, muted).set_policy(frames_, kEgress, muted);
+    // Emptied first, so that muting twice does not double the rules.
+    batch.flush_chain(arp_, kInput).flush_chain(arp_, kOutput);
+    if (muted) add_arp_rules(batch);
     return netlink.request(batch.finish(),
                            fmt::format("{} {} (nftables)", muted ? "mute" : "unmute", device_));
 }
 
-Result<> DeviceMute::remove(NetlinkSocket& netlink) {
+NetlinkMessages DeviceMute::removal() const {
     NftBatch batch;
-    batch.delete_table(table_);
-    return netlink.request(batch.finish(), fmt::format("remove the mute of {}", device_));
+    batch.delete_table(frames_).delete_table(arp_);
+    return batch.finish();
+}
+
+Result<> DeviceMute::remove(NetlinkSocket& netlink) {
+    return netlink.request(removal(), fmt::format("remove the mute of {} (nftables)", device_));
 }
 
 }  // namespace ferry::handover

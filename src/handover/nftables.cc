@@ -4,6 +4,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <netinet/if_ether.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/tcp.h>
@@ -19,6 +20,10 @@ constexpr std::uint8_t kSynMask = TH_SYN | TH_ACK;
 constexpr std::uint32_t kTcpFlagsOffset = 13;
 constexpr std::uint32_t kTcpSourcePortOffset = 0;
 constexpr std::uint32_t kTcpDestinationPortOffset = 2;
+
+// struct ether_arp of netinet/if_ether.h
+constexpr std::uint32_t kArpSenderOffset = offsetof(ether_arp, arp_spa);
+constexpr std::uint32_t kArpTargetOffset = offsetof(ether_arp, arp_tpa);
 
 nfgenmsg header_of(std::uint8_t family, std::uint16_t resource = 0) {
     return {.nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(resource)};
@@ -92,6 +97,16 @@ NftRule& NftRule::match_tcp_source_port(std::uint16_t port) {
 NftRule& NftRule::match_tcp_destination_port(std::uint16_t port) {
     match_tcp();
     payload_equals(NFT_PAYLOAD_TRANSPORT_HEADER, kTcpDestinationPortOffset, port_bytes(port));
+    return *this;
+}
+
+NftRule& NftRule::match_arp_target(const IpAddress& address) {
+    payload_equals(NFT_PAYLOAD_NETWORK_HEADER, kArpTargetOffset, address.bytes());
+    return *this;
+}
+
+NftRule& NftRule::match_arp_sender(const IpAddress& address) {
+    payload_equals(NFT_PAYLOAD_NETWORK_HEADER, kArpSenderOffset, address.bytes());
     return *this;
 }
 

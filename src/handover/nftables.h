@@ -13,7 +13,7 @@
 
 namespace ferry::handover {
 
-// A table of family NFPROTO_INET or NFPROTO_NETDEV.
+// A table of family NFPROTO_INET, NFPROTO_NETDEV or NFPROTO_ARP.
 struct NftTable {
     std::uint8_t family = 0;
     std::string name;
@@ -41,6 +41,9 @@ class NftRule {
     // TCP; ports in host byte order.
     NftRule& match_tcp_source_port(std::uint16_t port);
     NftRule& match_tcp_destination_port(std::uint16_t port);
+    // Tables of family NFPROTO_ARP: whose MAC is asked for, and who speaks. IPv4 over Ethernet.
+    NftRule& match_arp_target(const IpAddress& address);
+    NftRule& match_arp_sender(const IpAddress& address);
     // SYN without ACK.
     NftRule& match_tcp_syn();
 

@@ -29,7 +29,7 @@ Result<> send_to(int socket, std::span<const std::byte> data, std::span<const st
 
 Result<std::optional<std::size_t>> receive_message(int socket, msghdr& message, int flags) {
     for (;;) {
-        const ssize_t n = ::recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+        const ssize_t n = ::recvmsg(socket, &message, flags);
         if (n >= 0) return static_cast<std::size_t>(n);
         const int code = errno;
         if (code == EINTR) continue;

@@ -28,8 +28,9 @@ Result<> send_to(int socket, std::span<const std::byte> data, const Sockaddr& ad
     return send_to(socket, data, std::as_bytes(std::span(&address, 1)));
 }
 
-// recvmsg(2) with flags; `message` says where to. Absent: MSG_DONTWAIT and nothing there (EAGAIN).
-// With MSG_TRUNC in flags the count is the true length, which may exceed the buffer.
+// recvmsg(2) with exactly these flags (packet sockets refuse MSG_CMSG_CLOEXEC, so not for
+// descriptors). Absent: MSG_DONTWAIT and nothing there (EAGAIN). With MSG_TRUNC in flags the count
+// is the true length, which may exceed the buffer.
 Result<std::optional<std::size_t>> receive_message(int socket, msghdr& message, int flags);
 
 }  // namespace ferry::os

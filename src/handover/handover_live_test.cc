@@ -1,0 +1,458 @@
+// The hold and the move of an identity over real namespaces. Needs root. Times are printed, not
+// asserted.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <functional>
+#include <thread>
+
+#include "handover/echo.h"
+#include "handover/network_hold.h"
+#include "handover/network_identity.h"
+#include "handover/network_lab.h"
+#include "handover/network_move.h"
+
+namespace ferry::handover {
+namespace {
+
+using lab::address;
+using lab::must;
+using lab::now_ms;
+using std::chrono::milliseconds;
+
+// Prints how long a step took.
+template <class F>
+auto timed(const char* what, F f) {
+    const double before = now_ms();
+    if constexpr (std::is_void_v<decltype(f())>) {
+        f();
+        fmt::print("    {:<34} {:7.3f} ms\n", what, now_ms() - before);
+    } else {
+        auto result = f();
+        fmt::print("    {:<34} {:7.3f} ms\n", what, now_ms() - before);
+        return result;
+    }
+}
+
+// A process of ours that enters a host, does its work, says so and waits to be killed.
+class Victim {
+  public:
+    Victim(const lab::Host& host, const std::function<void()>& work) {
+        int fds[2];
+        EXPECT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            const auto inside = host.enter();
+            work();
+            [[maybe_unused]] const auto n = ::write(fds[1], "R", 1);
+            for (;;) ::pause();
+        }
+        ::close(fds[1]);
+        char ready = 0;
+        EXPECT_EQ(::read(fds[0], &ready, 1), 1) << "the victim died";
+        ::close(fds[0]);
+    }
+    ~Victim() { kill(); }
+    Victim(const Victim&) = delete;
+    Victim& operator=(const Victim&) = delete;
+    void kill() {
+        if (pid_ <= 0) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(std::exchange(pid_, 0), nullptr, 0);
+    }
+
+  private:
+    pid_t pid_ = 0;
+};
+
+// Waits for what a guardian or the kernel's cleanup does a moment later.
+bool eventually(const std::function<bool()>& condition) {
+    for (int i = 0; i < 500; ++i) {
+        if (condition()) return true;
+        std::this_thread::sleep_for(milliseconds(10));
+    }
+    return false;
+}
+
+bool has_device(const lab::Host& host) {
+    return host.run("ip link show svc0 >/dev/null 2>&1") == 0;
+}
+std::string tables(const lab::Host& host) {
+    return host.output("nft list tables");
+}
+
+std::vector<NetworkIdentity> service_identity(const lab::Host& host) {
+    const auto inside = host.enter();
+    return must(find_identities(
+        std::array{address(lab::kService4), address("127.0.0.1"), address("0.0.0.0")}));
+}
+
+std::vector<HoldTarget> service_targets() {
+    return {{.address = address(lab::kService4)}, {.address = address(lab::kService6)}};
+}
+
+class HeldService : public testing::TestWithParam<const char*> {
+  protected:
+    HeldService() { net_.add_service(); }
+    // No packet was lost as TCP sees it: nobody sent again for want of an answer, nobody was reset.
+    void expect_no_timeouts() const {
+        for (const lab::Host* host : {&net_.client, &net_.a}) {
+            EXPECT_EQ(host->counter("TcpExt", "TCPTimeouts"), 0);
+            EXPECT_EQ(host->counter("Tcp", "OutRsts"), 0);
+        }
+        fmt::print("    retransmitted segments: client {}, service {}\n",
+                   net_.client.counter("Tcp", "RetransSegs"), net_.a.counter("Tcp", "RetransSegs"));
+    }
+    lab::Network net_;
+};
+
+TEST_P(HeldService, AHoldReleasedOnTheSourceCostsAClientNoMoreThanItsOwnTime) {
+    const lab::EchoService service(net_.a, 'A');
+    lab::ClosedLoopClient client(net_.client, address(GetParam()));
+    std::this_thread::sleep_for(milliseconds(50));
+    {
+        const auto inside = net_.a.enter();
+        auto hold = timed("install, new connections", [] {
+            return must(NetworkHold::install(service_targets(), HoldScope::NewConnections));
+        });
+        std::this_thread::sleep_for(milliseconds(20));
+        const long before = client.answers();
+        timed("hold everything", [&] { must(hold.hold_everything()); });
+        std::this_thread::sleep_for(milliseconds(30));
+        const auto taken = timed("take packets", [&] { return must(hold.take_packets()); });
+        EXPECT_GE(taken.size(), 1U);
+        EXPECT_LE(client.answers(), before + 2'000);
+        timed("release and replay", [&] { must(hold.release_and_replay(taken)); });
+        timed("destructor", [&] { const auto gone = std::move(hold); });
+    }
+    std::this_thread::sleep_for(milliseconds(50));
+    client.finish();
+    fmt::print("    longest wait of the client {:.1f} ms, hold 30 ms\n", client.longest_wait_ms());
+    EXPECT_FALSE(client.broken());
+    expect_no_timeouts();
+    EXPECT_EQ(tables(net_.a), "");
+}
+
+TEST_P(HeldService, AConnectionThatBeginsWhileNewOnesAreHeldIsMadeAfterTheRelease) {
+    const lab::EchoService service(net_.a, 'A');
+    int fd = -1;
+    std::thread connecting;
+    {
+        const auto inside = net_.a.enter();
+        auto hold = must(NetworkHold::install(service_targets(), HoldScope::NewConnections));
+        connecting = std::thread(
+            [&] { fd = lab::connect_to(net_.client, address(GetParam()), SOCK_STREAM); });
+        std::vector<HeldPacket> taken;
+        EXPECT_TRUE(eventually([&] {
+            for (auto& packet : must(hold.take_packets())) taken.push_back(std::move(packet));
+            return !taken.empty();
+        }));
+        EXPECT_EQ(fd, -1);
+        must(hold.release_and_replay(taken));
+    }
+    connecting.join();
+    EXPECT_EQ(lab::ask(fd), 'A');
+    ::close(fd);
+    EXPECT_EQ(net_.client.counter("TcpExt", "TCPTimeouts"), 0);
+}
+
+TEST_P(HeldService, LargeSegmentsThatNeverHadAChecksumAreReplayedWhole) {
+    const lab::EchoService service(net_.a, 'A');
+    const int fd = lab::connect_to(net_.client, address(GetParam()), SOCK_STREAM);
+    const auto inside = net_.a.enter();
+    // Offloaded segments grow with the congestion window: let it open first.
+    const auto exchange = [&](std::size_t size) {
+        std::string data(size, 'x');
+        EXPECT_EQ(::send(fd, data.data(), size, MSG_NOSIGNAL), static_cast<ssize_t>(size));
+        std::string answer(size, '\0');
+        EXPECT_EQ(::recv(fd, answer.data(), size, MSG_WAITALL), static_cast<ssize_t>(size));
+        EXPECT_EQ(answer, std::string(size, 'A'));
+    };
+    for (int i = 0; i < 50; ++i) exchange(60'000);
+    auto hold = must(NetworkHold::install(service_targets(), HoldScope::Everything));
+    std::thread exchanging([&] { exchange(60'000); });
+    std::vector<HeldPacket> taken;
+    std::size_t bytes = 0;
+    EXPECT_TRUE(eventually([&] {
+        for (auto& packet : must(hold.take_packets())) {
+            bytes += packet.size();
+            taken.push_back(std::move(packet));
+        }
+        return bytes > 10'000;
+    }));
+    const auto largest = std::ranges::max(taken, {}, &HeldPacket::size).size();
+    fmt::print("    held {} packets, {} bytes, the largest {}\n", taken.size(), bytes, largest);
+    EXPECT_GT(largest, 1500U) << "the test network did not offload: nothing was shown";
+    must(hold.release_and_replay(taken));
+    exchanging.join();
+    ::close(fd);
+    EXPECT_EQ(hold.lost_packets(), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, HeldService, testing::Values(lab::kService4, lab::kService6),
+                         [](const auto& one) { return one.index == 0 ? "v4" : "v6"; });
+
+TEST(NetworkHold, OnlyTheGivenPortOfASharedAddressIsHeld) {
+    const lab::Network net;
+    const lab::EchoService service(net.a, 'A');
+    const int udp = lab::connect_to(net.client, address("10.77.0.1"), SOCK_DGRAM);
+    const int tcp = lab::connect_to(net.client, address("10.77.0.1"), SOCK_STREAM);
+    EXPECT_EQ(lab::ask(tcp), 'A');
+    const auto inside = net.a.enter();
+    const HoldTarget target = {.address = address("10.77.0.1"), .port = lab::kPort};
+    auto hold = must(NetworkHold::install(std::array{target}, HoldScope::Everything));
+    EXPECT_EQ(lab::ask(udp), 'A') << "UDP to the same number is another port";
+    char c = '?';
+    EXPECT_EQ(::send(tcp, &c, 1, 0), 1);
+    EXPECT_EQ(::recv(tcp, &c, 1, MSG_DONTWAIT), -1);
+    must(hold.release_and_replay(must(hold.take_packets())));
+    EXPECT_EQ(::recv(tcp, &c, 1, 0), 1);
+    ::close(tcp);
+    ::close(udp);
+    EXPECT_EQ(net.client.counter("TcpExt", "TCPTimeouts"), 0);
+}
+
+TEST(NetworkHold, SigkillOfItsOwnerLeavesNoTable) {
+    const lab::Network net;
+    net.add_service();
+    Victim victim(net.a, [] {
+        static auto hold = must(NetworkHold::install(service_targets(), HoldScope::Everything));
+    });
+    EXPECT_NE(tables(net.a).find("ferry_hold_"), std::string::npos);
+    EXPECT_NE(net.client.run("ping -c1 -W1 10.77.0.100 >/dev/null"), 0);
+    victim.kill();
+    EXPECT_TRUE(eventually([&] { return tables(net.a).empty(); })) << tables(net.a);
+    EXPECT_EQ(net.client.run("ping -c1 -W1 10.77.0.100 >/dev/null"), 0);
+}
+
+TEST(NetworkHold, NothingToHoldIsNoError) {
+    const lab::Network net;
+    const auto inside = net.a.enter();
+    const HoldTarget loopback = {.address = address("127.0.0.1")};
+    const HoldTarget wildcard = {.address = address("::")};
+    auto hold =
+        must(NetworkHold::install(std::array{loopback, wildcard}, HoldScope::NewConnections));
+    must(hold.hold_everything());
+    EXPECT_TRUE(must(hold.take_packets()).empty());
+    must(hold.release_and_replay({}));
+    EXPECT_EQ(tables(net.a), "");
+}
+
+TEST(PacketReplay, APacketOfAnotherLengthThanItsHeaderSaysIsRefused) {
+    const lab::Network net;
+    const auto inside = net.a.enter();
+    auto replay = must(PacketReplay::create());
+    const std::array<HeldPacket, 1> packets = {HeldPacket(100, std::byte{0x45})};
+    const auto done = replay.replay(packets);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().kind(), Error::Kind::Corrupt);
+}
+
+TEST(NetworkIdentity, IsFoundByAnAddressWithItsRoutesAndSettings) {
+    const lab::Network net;
+    net.add_service();
+    const auto identities = service_identity(net.a);
+    ASSERT_EQ(identities.size(), 1U);
+    const auto& identity = identities[0];
+    EXPECT_EQ(identity.name, "svc0");
+    EXPECT_EQ(identity.parent, "eth0");
+    EXPECT_EQ(to_string(identity.mac), lab::kServiceMac);
+    EXPECT_EQ(identity.mtu, 1500U);
+    EXPECT_EQ(identity.addresses.size(), 3U) << "IPv4, IPv6 and the link-local one";
+    ASSERT_EQ(identity.routes.size(), 1U);
+    EXPECT_EQ(identity.routes[0].gateway->to_string(), "10.77.0.9");
+    EXPECT_EQ(identity.routes[0].priority, 7U);
+    EXPECT_EQ(identity.routes[0].metrics.size(), 1U);
+    EXPECT_GT(identity.settings.size(), 10U);
+    const auto decoded = must(decode_identities(encode_identities(identities)));
+    EXPECT_EQ(decoded, identities);
+}
+
+TEST(NetworkIdentity, AnAddressOfTheHostItselfIsRefusedByName) {
+    const lab::Network net;
+    const auto inside = net.a.enter();
+    const auto shared = find_identities(std::array{address("10.77.0.1")});
+    ASSERT_FALSE(shared);
+    EXPECT_EQ(shared.error().kind(), Error::Kind::Unsupported);
+    EXPECT_NE(shared.error().message().find("10.77.0.1 stands on eth0, a veth device"),
+              std::string::npos)
+        << shared.error().message();
+    const auto unknown = find_identities(std::array{address("10.1.2.3")});
+    ASSERT_FALSE(unknown);
+    EXPECT_EQ(unknown.error().kind(), Error::Kind::Invalid);
+}
+
+// One crossing as the two sessions would do it, without a tree to move.
+void cross(const lab::Host& from, const lab::Host& to) {
+    const auto identities = service_identity(from);
+    auto arriving = [&] {
+        const auto inside = to.enter();
+        return timed("prepare", [&] { return must(ArrivingNetwork::prepare(identities, "")); });
+    }();
+    auto departing = [&] {
+        const auto inside = from.enter();
+        return timed("arm", [&] { return must(DepartingNetwork::arm(identities)); });
+    }();
+    timed("silence", [&] { must(departing.silence()); });
+    timed("commit", [&] { must(departing.commit()); });
+    timed("activate", [&] { must(arriving.activate()); });
+    timed("announce", [&] { must(arriving.announce()); });
+    timed("keep", [&] { must(arriving.keep()); });
+    timed("remove", [&] { must(departing.remove()); });
+    must(arriving.announce());
+    timed("destructors", [&] {
+        const auto gone = std::move(arriving);
+        const auto gone_too = std::move(departing);
+    });
+}
+
+TEST(NetworkMove, AnIdentityCrossesAndComesBackAndItsClientsFollow) {
+    const lab::Network net;
+    net.add_service();
+    const lab::EchoService service_a(net.a, 'A');
+    const lab::EchoService service_b(net.b, 'B');
+    std::vector<int> clients;
+    for (const char* text : {lab::kService4, lab::kService6}) {
+        clients.push_back(lab::connect_to(net.client, address(text), SOCK_DGRAM));
+    }
+    const auto original = service_identity(net.a);
+    const auto expect_answers_from = [&](char name) {
+        for (const int client : clients) EXPECT_EQ(lab::ask(client), name);
+        EXPECT_EQ(net.client.run("ping -c1 -W1 10.77.0.100 >/dev/null"), 0);
+        EXPECT_EQ(net.client.run("ping -c1 -W1 fd77::100 >/dev/null"), 0);
+        const int tcp = lab::connect_to(net.client, address(lab::kService4), SOCK_STREAM);
+        EXPECT_EQ(lab::ask(tcp), name);
+        ::close(tcp);
+    };
+    expect_answers_from('A');
+    cross(net.a, net.b);
+    EXPECT_FALSE(has_device(net.a));
+    expect_answers_from('B');
+    cross(net.b, net.a);
+    EXPECT_FALSE(has_device(net.b));
+    expect_answers_from('A');
+    auto back = service_identity(net.a);
+    // The client has been asked for by ARP anew; which neighbours are known is not part of the
+    // identity.
+    back[0].neighbours = original[0].neighbours;
+    EXPECT_EQ(encode_identities(back), encode_identities(original));
+    EXPECT_EQ(tables(net.a) + tables(net.b), "");
+    EXPECT_EQ(net.a.output("ip -d link show svc0").find("alias"), std::string::npos);
+    for (const int client : clients) ::close(client);
+}
+
+TEST(NetworkMove, APreparedIdentityIsInvisible) {
+    const lab::Network net;
+    net.add_service();
+    const lab::EchoService service_a(net.a, 'A');
+    const auto identities = service_identity(net.a);
+    const lab::EchoService service_b(net.b, 'B');
+    const auto inside = net.b.enter();
+    auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+    EXPECT_EQ(net.client.run("ip neigh flush dev br0"), 0);
+    const int client = lab::connect_to(net.client, address(lab::kService4), SOCK_DGRAM);
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(lab::ask(client), 'A');
+    ::close(client);
+    // What the device itself would say is swallowed as well.
+    EXPECT_NE(net.b.run("ping -c1 -W1 -I svc0 10.77.0.9 >/dev/null"), 0);
+    arriving = must(ArrivingNetwork::prepare({}, ""));
+    EXPECT_FALSE(has_device(net.b)) << "dropping it removes the device";
+    EXPECT_EQ(tables(net.b), "");
+}
+
+TEST(NetworkMove, WhatIsTakenAtTheDestinationIsRefusedByName) {
+    const lab::Network net;
+    net.add_service();
+    const auto identities = service_identity(net.a);
+    const auto inside = net.b.enter();
+    const auto refused = [&](const std::string& set_up, const std::string& text) {
+        EXPECT_EQ(net.b.run(set_up), 0);
+        const auto result = ArrivingNetwork::prepare(identities, "");
+        ASSERT_FALSE(result) << set_up;
+        EXPECT_EQ(result.error().kind(), Error::Kind::Unsupported);
+        EXPECT_NE(result.error().message().find(text), std::string::npos)
+            << result.error().message();
+    };
+    refused("ip addr add 10.77.0.100/32 dev lo", "already has the address 10.77.0.100");
+    refused("ip addr del 10.77.0.100/32 dev lo; ip link add svc0 type bridge",
+            "already is a device");
+    refused("ip link del svc0; ip link add m0 address 02:00:00:77:00:01 type bridge",
+            "already has the MAC");
+    refused("ip link del m0; ip link set eth0 mtu 1400", "MTU");
+    const auto nowhere = ArrivingNetwork::prepare(identities, "eth7");
+    ASSERT_FALSE(nowhere);
+    EXPECT_EQ(tables(net.b), "");
+}
+
+TEST(NetworkMove, SigkillOfTheDestinationLeavesNoDevice) {
+    const lab::Network net;
+    net.add_service();
+    const auto identities = service_identity(net.a);
+    Victim victim(net.b, [&] {
+        static auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+        must(arriving.activate());
+    });
+    EXPECT_TRUE(has_device(net.b));
+    victim.kill();
+    EXPECT_TRUE(eventually([&] { return !has_device(net.b) && tables(net.b).empty(); }));
+}
+
+TEST(NetworkMove, ADeviceLeftBehindByAKilledGuardianIsReplaced) {
+    const lab::Network net;
+    net.add_service();
+    const auto identities = service_identity(net.a);
+    EXPECT_EQ(net.b.run("ip link add link eth0 name svc0 address 02:00:00:77:00:01 type macvlan && "
+                        "ip link set svc0 alias 'ferry prepares this for process 4194304'"),
+              0);
+    const auto inside = net.b.enter();
+    const auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+    EXPECT_NE(net.b.output("ip addr show svc0").find("10.77.0.100/24"), std::string::npos);
+}
+
+TEST(NetworkMove, SigkillOfAKeptDestinationLeavesTheDevice) {
+    const lab::Network net;
+    net.add_service();
+    const auto identities = service_identity(net.a);
+    Victim victim(net.b, [&] {
+        static auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+        must(arriving.activate());
+        must(arriving.keep());
+    });
+    victim.kill();
+    std::this_thread::sleep_for(milliseconds(100));
+    EXPECT_TRUE(has_device(net.b));
+    EXPECT_EQ(tables(net.b), "");
+}
+
+TEST(NetworkMove, SigkillOfASilencedSourceLetsItSpeakAgain) {
+    const lab::Network net;
+    net.add_service();
+    const auto identities = service_identity(net.a);
+    Victim victim(net.a, [&] {
+        static auto departing = must(DepartingNetwork::arm(identities));
+        must(departing.silence());
+    });
+    EXPECT_NE(net.client.run("ping -c1 -W1 10.77.0.100 >/dev/null"), 0);
+    victim.kill();
+    EXPECT_TRUE(eventually([&] { return tables(net.a).empty(); }));
+    EXPECT_TRUE(has_device(net.a));
+    EXPECT_TRUE(
+        eventually([&] { return net.client.run("ping -c1 -W1 10.77.0.100 >/dev/null") == 0; }));
+}
+
+TEST(NetworkMove, SigkillOfACommittedSourceRemovesTheDevice) {
+    const lab::Network net;
+    net.add_service();
+    const auto identities = service_identity(net.a);
+    Victim victim(net.a, [&] {
+        static auto departing = must(DepartingNetwork::arm(identities));
+        must(departing.silence());
+        must(departing.commit());
+    });
+    EXPECT_TRUE(has_device(net.a));
+    victim.kill();
+    EXPECT_TRUE(eventually([&] { return !has_device(net.a) && tables(net.a).empty(); }));
+}
+
+}  // namespace
+}  // namespace ferry::handover

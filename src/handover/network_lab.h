@@ -1,0 +1,164 @@
+// Test support: a small network of namespaces that belong to the test process and vanish with it.
+//
+//   client --- br0 --- a:eth0, b:eth0        10.77.0.0/24 and fd77::/64
+//
+// The bridge is in the client's namespace. A macvlan svc0 with 10.77.0.100 and fd77::100 can be
+// made in a.
+#pragma once
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "handover/ip_address.h"
+#include "os/namespace.h"
+#include "os/process.h"
+
+namespace ferry::handover::lab {
+
+// Makes a failed Result the end of the test program: there is no sense in going on without the
+// network.
+template <class T>
+T must(Result<T> result) {
+    if (!result) {
+        ADD_FAILURE() << result.error().describe();
+        std::abort();
+    }
+    return take_value(result);
+}
+
+inline double now_ms() {
+    return std::chrono::duration<double, std::milli>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+// One network namespace, held by a process of ours that dies with us.
+class Host {
+  public:
+    Host() : holder_(must(os::start_namespace(network_only()))) {}
+    Host(const Host&) = delete;
+    Host& operator=(const Host&) = delete;
+    ~Host() {
+        static_cast<void>(os::kill(holder_.pid, SIGKILL));
+        ::waitpid(holder_.pid.value, nullptr, __WALL);
+    }
+
+    [[nodiscard]] Pid pid() const { return holder_.pid; }
+    // The calling thread is in this namespace until the end of the returned object's life.
+    class Inside {
+      public:
+        explicit Inside(int pidfd) : back_(must(os::open("/proc/thread-self/ns/net", O_RDONLY))) {
+            must(os::setns(pidfd, CLONE_NEWNET));
+        }
+        Inside(const Inside&) = delete;
+        Inside& operator=(const Inside&) = delete;
+        ~Inside() { static_cast<void>(os::setns(back_.get(), CLONE_NEWNET)); }
+
+      private:
+        os::UniqueFd back_;
+    };
+    [[nodiscard]] Inside enter() const { return Inside(holder_.pidfd.get()); }
+
+    // A shell command in this namespace; its exit status.
+    int run(const std::string& command) const {
+        const Inside inside = enter();
+        return WEXITSTATUS(std::system(command.c_str()));
+    }
+    // Its standard output.
+    [[nodiscard]] std::string output(const std::string& command) const {
+        const Inside inside = enter();
+        std::string result;
+        FILE* pipe = ::popen(command.c_str(), "r");
+        char buffer[4096];
+        while (std::fgets(buffer, sizeof buffer, pipe) != nullptr) result += buffer;
+        ::pclose(pipe);
+        return result;
+    }
+    // A counter of /proc/net/snmp or netstat ("Tcp", "RetransSegs").
+    [[nodiscard]] long counter(const std::string& group, const std::string& name) const {
+        const Inside inside = enter();
+        for (const char* file : {"/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"}) {
+            std::ifstream stream(file);
+            std::string names, values;
+            while (std::getline(stream, names) && std::getline(stream, values)) {
+                if (!names.starts_with(group + ":")) continue;
+                std::istringstream n(names), v(values);
+                std::string key, value;
+                while (n >> key && v >> value) {
+                    if (key == name) return std::stol(value);
+                }
+            }
+        }
+        ADD_FAILURE() << "no counter " << group << " " << name;
+        return -1;
+    }
+
+  private:
+    static os::NamespaceInit network_only() {
+        os::NamespaceInit init;
+        init.new_namespaces = CLONE_NEWNET;
+        return init;
+    }
+    os::NamespaceHolder holder_;
+};
+
+class Network {
+  public:
+    Network() {
+        EXPECT_EQ(client.run("ip link set lo up && ip link add br0 type bridge mcast_snooping 0 && "
+                             "ip addr add 10.77.0.9/24 dev br0 && "
+                             "ip addr add fd77::9/64 dev br0 nodad && ip link set br0 up"),
+                  0);
+        plug(a, "a", 1);
+        plug(b, "b", 2);
+    }
+    // svc0 at host a.
+    void add_service() const {
+        EXPECT_EQ(a.run("ip link add link eth0 name svc0 type macvlan mode bridge && "
+                        "ip link set svc0 address 02:00:00:77:00:01 && "
+                        "echo 0 > /proc/sys/net/ipv6/conf/svc0/accept_dad && "
+                        "ip addr add 10.77.0.100/24 dev svc0 && "
+                        "ip addr add fd77::100/64 dev svc0 nodad && ip link set svc0 up && "
+                        "ip route add 10.99.0.0/16 via 10.77.0.9 dev svc0 metric 7 mtu 1400"),
+                  0);
+        // A new device takes a moment until IPv6 passes: the tests must not count that as losses.
+        EXPECT_EQ(
+            client.run("for i in $(seq 50); do ping -c1 -W0.2 fd77::100 >/dev/null && exit 0; "
+                       "done; exit 1"),
+            0);
+    }
+    Host client, a, b;
+
+  private:
+    void plug(const Host& host, const char* name, int number) const {
+        EXPECT_EQ(client.run(fmt::format("ip link add p{0} type veth peer name eth0 netns {1} && "
+                                         "ip link set p{0} master br0 up",
+                                         name, host.pid())),
+                  0);
+        EXPECT_EQ(
+            host.run(fmt::format("ip link set lo up && ip addr add 10.77.0.{0}/24 dev eth0 && "
+                                 "ip addr add fd77::{0}/64 dev eth0 nodad && "
+                                 "ip link set eth0 up",
+                                 number)),
+            0);
+    }
+};
+
+inline IpAddress address(const char* text) {
+    return must(IpAddress::parse(text));
+}
+inline const char* const kService4 = "10.77.0.100";
+inline const char* const kService6 = "fd77::100";
+inline const char* const kServiceMac = "02:00:00:77:00:01";
+
+}  // namespace ferry::handover::lab
