@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -64,10 +65,15 @@ class EchoService {
     EchoService(const EchoService&) = delete;
     EchoService& operator=(const EchoService&) = delete;
 
+    // Stands still between the two, as a frozen process does.
+    void pause() { running_.lock(); }
+    void resume() { running_.unlock(); }
+
   private:
     void serve() {
         while (!stop_) {
             if (::poll(fds_.data(), fds_.size(), 20) <= 0) continue;
+            const std::lock_guard going_on(running_);
             const std::size_t count = fds_.size();
             for (std::size_t i = 0; i < count; ++i) {
                 if (fds_[i].revents != 0) serve_one(i);
@@ -108,6 +114,7 @@ class EchoService {
     }
     char name_;
     std::vector<pollfd> fds_;
+    std::mutex running_;
     std::atomic<bool> stop_ = false;
     std::thread thread_;
 };

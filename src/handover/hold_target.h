@@ -19,7 +19,7 @@ struct HoldTarget {
 
 enum class HoldScope {
     NewConnections,  // TCP SYNs only
-    Everything,      // all packets to and from the targets
+    Everything,      // all packets to the targets
 };
 
 // One IP packet, from its IP header on, with all checksums complete.

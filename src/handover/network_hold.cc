@@ -125,7 +125,6 @@ void NetworkHold::State::add_rules(NftBatch& batch) const {
             continue;
         }
         batch.add_rule(table, kInput, in, NftRule::Verdict::Drop);
-        batch.add_rule(table, kOutput, from(target), NftRule::Verdict::Drop);
     }
 }
 
@@ -181,6 +180,22 @@ Result<> NetworkHold::hold_everything() {
     return state_->netlink.request(batch.finish(), "hold all packets (nftables)");
 }
 
+Result<> NetworkHold::hold_outgoing() {
+    if (!state_) return {};
+    NftBatch batch;
+    for (const HoldTarget& target : state_->targets) {
+        batch.add_rule(state_->table, kOutput, from(target), NftRule::Verdict::Drop);
+    }
+    return state_->netlink.request(batch.finish(), "hold outgoing packets (nftables)");
+}
+
+Result<> NetworkHold::allow_outgoing() {
+    if (!state_ || !state_->installed) return {};
+    NftBatch batch;
+    batch.flush_chain(state_->table, kOutput);
+    return state_->netlink.request(batch.finish(), "let packets out (nftables)");
+}
+
 Result<std::vector<HeldPacket>> NetworkHold::take_packets() {
     if (!state_) return std::vector<HeldPacket>{};
     return with_context(state_->capture.take(), "take held packets");
@@ -189,9 +204,7 @@ Result<std::vector<HeldPacket>> NetworkHold::take_packets() {
 Result<> NetworkHold::release_and_replay(std::span<const HeldPacket> taken) {
     if (!state_ || !state_->installed) return {};
     // 1. Packets may leave: what the replay provokes (acknowledgements) must reach the peers.
-    NftBatch let_out;
-    let_out.flush_chain(state_->table, kOutput);
-    TRY(state_->netlink.request(let_out.finish(), "let packets out (nftables)"));
+    TRY(allow_outgoing());
     // 2. The held packets come in, in their order, before any that arrive now.
     TRY(state_->replay.replay(taken));
     TRY(state_->replay.replay(TRY(state_->capture.take())));

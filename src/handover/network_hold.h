@@ -9,17 +9,19 @@
 //  3. S: install(NewConnections). The capture starts, then one rule drops SYNs to the service. C's
 //  new
 //     connections wait; established ones go on; the service empties its accept queues.
-//  4. S: hold_everything. Everything to the service's addresses is dropped after the capture has
-//  taken
-//     it, everything from them is dropped too. S still answers ARP, so C does not lose its
-//     neighbour.
-//  5. S: the tree is frozen and its sockets go into repair mode. C sends: captured, not
-//  acknowledged.
-//     Nobody sends a reset: packets do not reach a stack in which a socket may be missing.
+//  4. S: the tree is frozen. Only now
+//  5. S: hold_everything. Everything to the service's addresses is dropped after the capture has
+//  taken it.
+//     S still answers ARP, so C does not lose its neighbour, and what the service said last still
+//     goes out: an answer dropped here would have to wait for a retransmission timer of S. Then the
+//     sockets are read, in repair mode. C sends: captured, not acknowledged. Nobody sends a reset:
+//     packets do not reach a stack in which a socket may be missing.
 //  6. S: take_packets. What has been captured so far goes to D with the last state.
 //  7. D: sockets are restored in repair mode, bound and connected through the muted device. D:
 //  READY.
-//  8. S: silence. No ARP answer leaves S; frames that still arrive are captured as before.
+//  8. S: silence, hold_outgoing. No ARP answer and no packet of the service leaves S, whatever
+//  becomes of
+//     its sockets; frames that still arrive are captured as before.
 //  9. S: commit, COMMIT goes to D with a second take_packets. From here the source never speaks
 //  again.
 // 10. D: activate. The device is unmuted; sockets leave repair mode.
@@ -89,8 +91,14 @@ class NetworkHold {
     NetworkHold& operator=(const NetworkHold&) = delete;
     ~NetworkHold();
 
-    // HoldScope::NewConnections -> Everything, in one transaction.
+    // HoldScope::NewConnections -> Everything, in one transaction. Call it when the tree is frozen
+    // and before its sockets are read.
     Result<> hold_everything();
+    // Drops what leaves from the targets as well. The tree is frozen and will not go on here.
+    Result<> hold_outgoing();
+    // Rollback of hold_outgoing(), before the tree is thawed: its first answers must not be
+    // dropped.
+    Result<> allow_outgoing();
     // Drains the capture, oldest first. While only new connections are held it returns only SYNs.
     Result<std::vector<HeldPacket>> take_packets();
     // Rollback on the source, called when the sockets are out of repair mode: lets packets out,

@@ -289,6 +289,7 @@ Result<> SourceSession::commit() {
     const Clock::time_point begun = Clock::now();
     TRY(check_going_on());
     TRY(network_->silence());
+    TRY(hold_->hold_outgoing());
     TRY(host_.record(SessionState::Committed));
     committed_ = true;
     link_->channel().interrupt_on(-1);
@@ -378,6 +379,12 @@ void SourceSession::finish() {
 
 // The tree goes on here. Trackers are closed afterwards: removing protection takes time.
 void SourceSession::thaw() {
+    if (hold_) {
+        // Before the tree runs: its first answers must not be dropped.
+        if (const Result<> allowed = hold_->allow_outgoing(); !allowed) {
+            log_error("letting packets out: {}", allowed.error().message());
+        }
+    }
     if (frozen_) {
         if (const Result<> thawed = std::move(*frozen_).thaw(); !thawed) {
             log_error("thawing: {}", thawed.error().message());
