@@ -18,7 +18,7 @@ TEST_P(Restored, TheVictimFindsEverythingAsItWas) {
     EXPECT_EQ(victim->verdict(), "PASS");
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryVictim, Restored, testing::Values("plain"),
+INSTANTIATE_TEST_SUITE_P(EveryVictim, Restored, testing::Values("blocked_calls", "fork_storm", "plain", "spinning_vectors", "thread_storm", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace
