@@ -68,7 +68,9 @@ struct Slot {
     // A SOCK_SEQPACKET descriptor: the doorbell is then a message of four bytes, and so is the
     // answer; its end (EOF) ends the process. -1: the futexes are the doorbell.
     std::int32_t socket;
+    std::int32_t next_socket;  // becomes `socket` when the program has run, before the answer
     std::uint32_t op_count;
+    std::uint32_t reserved;
     std::uint64_t program;   // address of Op[op_count]; its data follows
     std::uint32_t failed;    // index of the operation that failed, or kNoFailure
     std::uint32_t executed;  // operations run, the failed one included
@@ -83,8 +85,8 @@ static_assert(is_wire_type<BlobHeader> && sizeof(BlobHeader) == 24);
 static_assert(is_wire_type<Op> && sizeof(Op) == 104);
 static_assert(offsetof(Op, args) == 16 && offsetof(Op, sources) == 64);
 static_assert(offsetof(Op, expected) == 88 && offsetof(Op, result) == 96);
-static_assert(is_wire_type<Slot> && sizeof(Slot) == 40);
-static_assert(offsetof(Slot, socket) == 8 && offsetof(Slot, program) == 16);
-static_assert(offsetof(Slot, failed) == 24 && offsetof(Slot, failed_result) == 32);
+static_assert(is_wire_type<Slot> && sizeof(Slot) == 48);
+static_assert(offsetof(Slot, socket) == 8 && offsetof(Slot, program) == 24);
+static_assert(offsetof(Slot, failed) == 32 && offsetof(Slot, failed_result) == 40);
 
 }  // namespace ferry::abi

@@ -126,6 +126,7 @@ class LoadedImage {
         slot_ = reinterpret_cast<abi::Slot*>(base_ + 4096);
         EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets_), 0);
         slot_->socket = sockets_[1];
+        slot_->next_socket = sockets_[1];
         child_ = fork();
         if (child_ == 0) {
             auto entry = reinterpret_cast<void (*)(abi::Slot*)>(base_ + header().entry_offset);

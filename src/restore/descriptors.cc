@@ -35,7 +35,7 @@ Result<> move_socket(StubThread& leader, int number) {
     Program program;
     program.call("dup3", SYS_dup3, {now, number, O_CLOEXEC});
     program.call("close", SYS_close, {now});
-    leader.set_socket_number(number);  // the answer comes over the new one
+    leader.set_socket_number(number);
     return leader.run(program);
 }
 

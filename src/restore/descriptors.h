@@ -20,8 +20,7 @@ Result<> add_epoll_targets(Tree& tree, const model::Checkpoint& checkpoint);
 Result<> set_process_files(StubProcess& process, const model::Checkpoint& checkpoint,
                            const model::Process& wanted, const FileLookup& files);
 
-// The lowest number at or above 3 ... that no descriptor of the process has; above all of them if
-// the limit allows.
+// A number that no descriptor of the process has: above all of them if the limit allows.
 [[nodiscard]] int free_number(const std::vector<model::Descriptor>& descriptors,
                               std::uint64_t limit);
 

@@ -131,7 +131,7 @@ int StubThread::socket_number() const {
 }
 
 void StubThread::set_socket_number(int number) {
-    arena_.slot(slots_).socket = number;
+    arena_.slot(slots_).next_socket = number;
     answers_by_futex_ = number < 0;
 }
 

@@ -52,8 +52,8 @@ class StubThread {
 
     // The number of the blob's socket in the task; -1 once given up.
     [[nodiscard]] int socket_number() const;
-    // From the next program's answer on. The program must have made the new number (dup3), or, for
-    // -1, may close the old one: the futexes take over.
+    // The number that the next program moves the socket to (dup3). For -1 the program may close it:
+    // its answer, and the doorbells from then on, go by the futexes.
     void set_socket_number(int number);
 
     // Ends the thread (not a leader) and reaps it.

@@ -131,6 +131,7 @@ Result<> Tree::make_root(const model::Process& root) {
     const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
     auto [ours, theirs] = TRY(stub_sockets());
     arena_.slot(slots).socket = theirs.get();
+    arena_.slot(slots).next_socket = theirs.get();
     os::FlatImage image = arena_.image(slots);
     image.sibling = options_.sibling;
     if (auto forked = os::fork_into_image(root.pid, image); !forked) {

@@ -52,6 +52,7 @@ std::int64_t execute(const abi::Op& op, const abi::Op* program) noexcept {
         case abi::OpKind::Spawn: {
             auto* slot = reinterpret_cast<abi::Slot*>(a[2]);
             slot->socket = static_cast<std::int32_t>(a[3]);
+            slot->next_socket = slot->socket;
             return spawn(a[0], a[1], slot);
         }
         case abi::OpKind::Invalid:
@@ -133,6 +134,7 @@ void serve(abi::Slot* slot) noexcept {
     for (;;) {
         if (!await_doorbell(*slot)) break;
         interpret(*slot);
+        slot->socket = slot->next_socket;
         answer(*slot);
     }
     for (;;) system_call(kSysExitGroup, 1);

@@ -1,0 +1,137 @@
+#include "restore/from_images.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <ranges>
+#include <variant>
+
+#include "image/codec.h"
+#include "image/page_files.h"
+#include "image/store.h"
+#include "resources/opened_files.h"
+
+namespace ferry::restore {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using model::Checkpoint;
+
+std::chrono::microseconds between(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration_cast<std::chrono::microseconds>(to - from);
+}
+
+Result<> check_connections(const Checkpoint& checkpoint, const RestoreOptions& options) {
+    if (options.tcp_established) return {};
+    for (const model::OpenFile& file : checkpoint.files) {
+        const auto* socket = std::get_if<model::InetSocket>(&file.body);
+        if (socket == nullptr || !socket->tcp) continue;
+        return fail(Error::invalid(
+            fmt::format("the images hold an established TCP connection (local port {}); use "
+                        "--tcp-established to restore it",
+                        socket->source_port)));
+    }
+    return {};
+}
+
+// A child that belongs to the session that its parent had before it started its own must be forked
+// early, before any page is there.
+bool has_early_child(const Checkpoint& checkpoint) {
+    return std::ranges::any_of(checkpoint.processes, [&](const model::Process& process) {
+        const model::Process* parent = checkpoint.find_process(process.parent);
+        return parent != nullptr && process.session != process.pid &&
+               process.session != parent->session;
+    });
+}
+
+// How far each process is from the root. A process is forked from its parent's stub after the
+// parent's pages are in, so that pages that both have stay shared.
+std::map<Pid, int> generations(const Checkpoint& checkpoint) {
+    std::map<Pid, int> depth;
+    const bool at_once = has_early_child(checkpoint);
+    for (const model::Process& process : checkpoint.processes) {
+        const auto parent = depth.find(process.parent);
+        depth[process.pid] = parent == depth.end() || at_once ? 0 : parent->second + 1;
+    }
+    return depth;
+}
+
+// The checkpoint without the processes below this generation.
+Checkpoint up_to(const Checkpoint& whole, const std::map<Pid, int>& depth, int generation) {
+    Checkpoint part = whole;
+    std::erase_if(part.processes, [&](const model::Process& process) {
+        return depth.at(process.pid) > generation;
+    });
+    return part;
+}
+
+Result<std::uint64_t> fill(StagedTree& tree, const image::DirectoryStore& store,
+                           const model::Process& process, bool is_forked) {
+    const auto pagemap =
+        TRY(image::PagemapReader::open(store, image::PagemapId::process(process.pid)));
+    if (is_forked) {
+        std::vector<AddrRange> present;
+        for (const image::PageRun& run : pagemap.runs()) present.push_back(run.range);
+        TRY(tree.keep_pages(process.pid, present));
+    }
+    // One call for neighbours that come from the same file.
+    std::vector<FileRun> runs;
+    int pages_fd = -1;
+    const auto flush = [&]() -> Result<> {
+        if (!runs.empty()) TRY(tree.read_pages(process.pid, pages_fd, runs));
+        runs.clear();
+        return {};
+    };
+    for (const image::PageRun& run : pagemap.runs()) {
+        if (pagemap.pages_fd(run) != pages_fd) TRY(flush());
+        pages_fd = pagemap.pages_fd(run);
+        runs.push_back(
+            {.address = run.range.start, .bytes = run.range.size(), .offset = run.offset});
+    }
+    TRY(flush());
+    return pagemap.pages();
+}
+
+}  // namespace
+
+Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
+    RestoreReport report;
+    const auto begin = Clock::now();
+    const auto store = TRY(image::DirectoryStore::open(options.images_directory));
+    const Checkpoint checkpoint = TRY(image::decode(store));
+    TRY(check_connections(checkpoint, options));
+    report.root = checkpoint.root().pid;
+
+    const std::map<Pid, int> depth = generations(checkpoint);
+    const int deepest = std::ranges::max(depth | std::views::values);
+    auto tree = TRY(StagedTree::create(up_to(checkpoint, depth, 0), options.stage));
+    const auto staged = Clock::now();
+    for (int generation = 0; generation <= deepest; ++generation) {
+        if (generation > 0) TRY(tree.update(up_to(checkpoint, depth, generation)));
+        for (const model::Process& process : checkpoint.processes) {
+            if (process.is_zombie || depth.at(process.pid) != generation) continue;
+            report.pages += TRY(with_context(fill(tree, store, process, generation > 0),
+                                             fmt::format("pages of process {}", process.pid)));
+        }
+    }
+    const auto filled = Clock::now();
+
+    resources::OpenedFiles files(
+        {.shell_job = options.shell_job, .external_unix = options.external_unix});
+    TRY(files.prepare(checkpoint));
+    TRY(files.finish(checkpoint));
+    const auto opened = Clock::now();
+    report.activation =
+        TRY(tree.activate(checkpoint, [&](model::FileId id) { return files.fd(id); }));
+    TRY(files.leave_repair());
+    TRY(std::move(tree).run(options.leave_stopped ? RunMode::Stopped : RunMode::Running));
+    report.stage = between(begin, staged);
+    report.fill = between(staged, filled);
+    report.files = between(filled, opened);
+    report.total = between(begin, Clock::now());
+    return report;
+}
+
+}  // namespace ferry::restore
