@@ -22,6 +22,7 @@ class VictimProcess {
         const std::string path = std::string(VICTIM_DIRECTORY) + "/victim_" + name;
         pid_ = ::fork();
         if (pid_ == 0) {
+            ::setsid();
             ::dup2(ends[1], STDOUT_FILENO);
             ::execl(path.c_str(), path.c_str(), nullptr);
             ::_exit(127);

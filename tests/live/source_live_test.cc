@@ -1,0 +1,268 @@
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+#include "base/log.h"
+#include "dump/source_tree.h"
+#include "live/victim_process.h"
+#include "model/checkpoint.h"
+#include "os/task.h"
+#include "trace/tracee.h"
+
+namespace ferry::dump {
+namespace {
+
+using live::VictimProcess;
+
+template <class T>
+void expect_ok(const Result<T>& result) {
+    EXPECT_TRUE(result) << (result ? "" : result.error().describe());
+}
+
+std::size_t count_fds(Pid pid) {
+    const std::filesystem::path path = "/proc/" + std::to_string(pid.value) + "/fd";
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path), {}));
+}
+
+class SourceOf : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Victims, SourceOf,
+                         testing::Values("plain", "spinning_vectors", "blocked_calls",
+                                         "thread_storm", "fork_storm", "process_state"));
+
+TEST_P(SourceOf, IsCollectedAgainAndAgainWithoutHarm) {
+    VictimProcess victim(GetParam());
+    ASSERT_TRUE(victim.started());
+    const std::size_t fds = count_fds(victim.pid());
+    auto tree = SourceTree::open(victim.pid(), {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    for (int i = 0; i < 10; ++i) {
+        const auto skeleton = tree->skeleton();
+        ASSERT_TRUE(skeleton) << skeleton.error().describe();
+        auto frozen = tree->freeze();
+        ASSERT_TRUE(frozen) << frozen.error().describe();
+        const auto collected = tree->collect(*frozen);
+        ASSERT_TRUE(collected) << collected.error().describe();
+        EXPECT_EQ(collected->busy, "");
+        EXPECT_EQ(collected->checkpoint.root().pid, victim.pid());
+        expect_ok(std::move(*frozen).thaw());
+    }
+    EXPECT_EQ(count_fds(victim.pid()), fds);
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+TEST_P(SourceOf, GivesAUserfaultfdAndKeepsNothing) {
+    VictimProcess victim(GetParam());
+    ASSERT_TRUE(victim.started());
+    const std::size_t fds = count_fds(victim.pid());
+    auto tree = SourceTree::open(victim.pid(), {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    for (int i = 0; i < 10; ++i) {
+        const auto userfault = tree->make_userfaultfd(victim.pid());
+        ASSERT_TRUE(userfault) << userfault.error().describe();
+        const auto link =
+            os::readlinkat(os::kCwd, "/proc/self/fd/" + std::to_string(userfault->get()));
+        EXPECT_EQ(link.value_or(""), "anon_inode:[userfaultfd]");
+    }
+    EXPECT_EQ(count_fds(victim.pid()), fds);
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+TEST(Collect, ReadsWhatTheVictimSet) {
+    VictimProcess victim("process_state");
+    ASSERT_TRUE(victim.started());
+    auto tree = SourceTree::open(victim.pid(), {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    auto frozen = tree->freeze();
+    ASSERT_TRUE(frozen) << frozen.error().describe();
+    const auto collected = tree->collect(*frozen);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    const model::Process& p = collected->checkpoint.root();
+    const model::SignalAction& usr1 = p.actions[SIGUSR1 - 1];
+    EXPECT_NE(usr1.handler, 0u);
+    EXPECT_NE(usr1.restorer, 0u);
+    EXPECT_EQ(usr1.mask, 1ull << (SIGHUP - 1));
+    EXPECT_EQ(p.actions[SIGPIPE - 1].handler, 1u);
+    EXPECT_EQ(p.interval_timers[0].interval_us, 7'000'000u);
+    ASSERT_EQ(p.posix_timers.size(), 1u);
+    EXPECT_EQ(p.posix_timers[0].signal, SIGUSR2);
+    EXPECT_EQ(p.posix_timers[0].value & 0xffffffffu, 77u);
+    EXPECT_EQ(p.posix_timers[0].clock, CLOCK_MONOTONIC);
+    EXPECT_EQ(p.posix_timers[0].interval_ns, 3'000'000'005u);
+    EXPECT_EQ(p.umask, 027u);
+    EXPECT_EQ(p.limits[RLIMIT_NOFILE], (model::ResourceLimit{.soft = 100, .hard = 200}));
+    ASSERT_EQ(p.threads.size(), 1u);
+    const model::Thread& t = p.leader();
+    EXPECT_EQ(t.comm, "renamed");
+    EXPECT_EQ(t.scheduling.nice, 5);
+    EXPECT_TRUE(t.scheduling.affinity.empty());
+    EXPECT_EQ(t.pending.size(), 1u);
+    EXPECT_EQ(t.alternate_stack.size, 1u << 16);
+    EXPECT_NE(t.clear_child_tid, 0u);
+    EXPECT_NE(t.robust_list, 0u);
+    EXPECT_NE(t.rseq.address, 0u);
+    // sigsuspend: issued again, with the mask that holds outside of it.
+    EXPECT_EQ(t.registers.raw.rax, 130u);
+    EXPECT_EQ(t.signal_mask, 1ull << (SIGUSR1 - 1) | 1ull << (SIGTERM - 1));
+    EXPECT_NE(p.address_space.layout.auxv.size(), 0u);
+    EXPECT_GE(p.address_space.layout.brk, p.address_space.layout.start_brk);
+    int locked = 0, dont_fork = 0, stacks = 0;
+    for (const model::Vma& vma : p.address_space.vmas) {
+        if (vma.locked) ++locked;
+        if (vma.advice == std::vector<int>{MADV_DONTFORK}) ++dont_fork;
+        if (vma.is_stack && vma.grows_down) ++stacks;
+    }
+    EXPECT_EQ(locked, 1);
+    EXPECT_EQ(dont_fork, 1);
+    EXPECT_EQ(stacks, 1);
+    expect_ok(std::move(*frozen).thaw());
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+TEST(Collect, KeepsFileIdsOfMappingsFromOneSkeletonToTheNext) {
+    VictimProcess victim("plain");
+    ASSERT_TRUE(victim.started());
+    auto tree = SourceTree::open(victim.pid(), {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    const auto first = tree->skeleton(), second = tree->skeleton();
+    ASSERT_TRUE(first && second);
+    auto frozen = tree->freeze();
+    ASSERT_TRUE(frozen);
+    const auto collected = tree->collect(*frozen);
+    ASSERT_TRUE(collected);
+    const auto& a = first->root().address_space;
+    const auto& b = second->root().address_space;
+    const auto& c = collected->checkpoint.root().address_space;
+    EXPECT_EQ(a.exe_file, b.exe_file);
+    EXPECT_EQ(a.vmas, b.vmas);
+    EXPECT_EQ(b.exe_file, c.exe_file);
+    EXPECT_EQ(b.vmas, c.vmas);
+    for (const model::Vma& vma : c.vmas) {
+        if (vma.file != 0) EXPECT_NE(collected->checkpoint.find_file(vma.file), nullptr);
+    }
+}
+
+TEST(Frozen, KillEndsTheTree) {
+    VictimProcess victim("blocked_calls");
+    ASSERT_TRUE(victim.started());
+    auto tree = SourceTree::open(victim.pid(), {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    auto frozen = tree->freeze();
+    ASSERT_TRUE(frozen);
+    expect_ok(std::move(*frozen).kill());
+    EXPECT_FALSE(victim.is_alive());
+}
+
+TEST(Open, SaysGoneForAPidThatDoesNotExist) {
+    const auto tree = SourceTree::open(Pid{4'000'000}, {});
+    ASSERT_FALSE(tree);
+    EXPECT_EQ(tree.error().kind(), Error::Kind::Gone);
+}
+
+TEST(Open, RefusesOurselvesOurParentAndNonsense) {
+    for (const pid_t pid : {::getpid(), ::getppid(), 0, -1}) {
+        const auto tree = SourceTree::open(Pid{pid}, {});
+        ASSERT_FALSE(tree);
+        EXPECT_EQ(tree.error().kind(), Error::Kind::Invalid) << tree.error().describe();
+    }
+}
+
+// Forks a child that does `prepare` and waits to be killed, and opens it.
+template <class F>
+Result<SourceTree> open_child(F prepare, const SourceOptions& options = {}) {
+    int ends[2];
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::setsid();
+        prepare();
+        (void)!::write(ends[1], "r", 1);
+        for (;;) ::pause();
+    }
+    char byte = 0;
+    EXPECT_EQ(::read(ends[0], &byte, 1), 1);
+    ::close(ends[0]);
+    ::close(ends[1]);
+    auto tree = SourceTree::open(Pid{child}, options);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    return tree;
+}
+
+void expect_refused(const Result<SourceTree>& tree, Error::Kind kind, const std::string& word) {
+    ASSERT_FALSE(tree);
+    EXPECT_EQ(tree.error().kind(), kind) << tree.error().describe();
+    EXPECT_NE(tree.error().message().find(word), std::string::npos) << tree.error().describe();
+}
+
+TEST(Open, RefusesSharedAnonymousMemoryByName) {
+    expect_refused(open_child([] {
+                       (void)::mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+                   }),
+                   Error::Kind::Unsupported, "shared anonymous memory");
+}
+
+TEST(Open, RefusesAnotherNetworkNamespaceByName) {
+    expect_refused(open_child([] { (void)::unshare(CLONE_NEWNET); }), Error::Kind::Unsupported,
+                   "another network namespace");
+}
+
+TEST(Open, RefusesAForeignSessionUnlessItIsAShellJob) {
+    const pid_t session = ::getsid(0);
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        for (;;) ::pause();
+    }
+    expect_refused(SourceTree::open(Pid{child}, {}), Error::Kind::Unsupported,
+                   "belongs to session " + std::to_string(session));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+}
+
+TEST(Open, RefusesATreeThatAnotherTraces) {
+    VictimProcess victim("plain");
+    ASSERT_TRUE(victim.started());
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t other = ::fork();
+    if (other == 0) {
+        auto held = trace::Tracee::seize(victim.pid(), leader_of(victim.pid()));
+        (void)!::write(ends[1], "r", 1);
+        for (;;) ::pause();
+    }
+    char byte = 0;
+    ASSERT_EQ(::read(ends[0], &byte, 1), 1);
+    expect_refused(SourceTree::open(victim.pid(), {}), Error::Kind::Invalid,
+                   "traced by process " + std::to_string(other));
+    ::kill(other, SIGKILL);
+    ::waitpid(other, nullptr, 0);
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+TEST(Open, RefusesAStoppedProcessByName) {
+    VictimProcess victim("plain");
+    ASSERT_TRUE(victim.started());
+    ::kill(victim.pid().value, SIGSTOP);
+    while (victim.state() != 'T') std::this_thread::yield();
+    expect_refused(SourceTree::open(victim.pid(), {}), Error::Kind::Unsupported, "SIGCONT");
+    ::kill(victim.pid().value, SIGCONT);
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+}  // namespace
+}  // namespace ferry::dump
+
+int main(int argc, char** argv) {
+    testing::InitGoogleTest(&argc, argv);
+    if (std::getenv("FERRY_DEBUG") != nullptr) ferry::set_log(nullptr, ferry::LogLevel::Debug);
+    return RUN_ALL_TESTS();
+}
