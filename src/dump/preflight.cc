@@ -69,7 +69,8 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
         return fail(Error::invalid(fmt::format("process {} is a kernel thread", pid)));
     }
     const proc::Status status = TRY(directory.status());
-    if (status.tracer.value != 0) {
+    // A process that appears in the freeze is traced by ourselves by now.
+    if (status.tracer.value != 0 && status.tracer.value != ::getpid()) {
         return fail(
             Error::invalid(fmt::format("process {} is traced by process {}", pid, status.tracer)));
     }

@@ -83,6 +83,12 @@ Result<std::vector<Found>> walk(Pid root) {
     return found;
 }
 
+bool has_ended(const Found& found) {
+    const auto directory = proc::ProcessDirectory::open(found.pid);
+    const auto stat = directory ? directory->stat() : fail(directory.error());
+    return !stat || stat->is_zombie() || stat->start_time != found.stat.start_time;
+}
+
 std::vector<Pid> pids_of(const std::vector<Found>& found) {
     std::vector<Pid> pids;
     for (const Found& process : found) pids.push_back(process.pid);
@@ -130,16 +136,19 @@ struct SourceTree::Impl {
         return &at->second;
     }
 
-    // Reads everything of one process of a skeleton; nothing if it has ended.
+    Result<model::Process> outline_living(const Found& found) {
+        SourceProcess* process = TRY(remember(found.pid, found.stat));
+        return process->outline(found.stat, *files);
+    }
+
+    // Reads everything of one process of a skeleton; nothing if it has ended. A process that ends
+    // while it is read shows in many ways, such as an empty address space.
     Result<std::optional<model::Process>> outline(const Found& found) {
         model::Process process;
         set_ids(found.stat, process);
         if (!process.is_zombie) {
-            auto remembered = remember(found.pid, found.stat);
-            if (!remembered && is_gone(remembered.error())) return std::nullopt;
-            if (!remembered) return fail(std::move(remembered.error()));
-            auto outlined = (*remembered)->outline(found.stat, *files);
-            if (!outlined && is_gone(outlined.error())) return std::nullopt;
+            auto outlined = outline_living(found);
+            if (!outlined && has_ended(found)) return std::nullopt;
             if (!outlined) return fail(std::move(outlined.error()));
             process = std::move(*outlined);
         }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,22 +17,23 @@ namespace ferry::live {
 // One running victim. The destructor kills it. Usable after started() only.
 class VictimProcess {
   public:
+    // Its output goes to a file, which Ferry can carry; a pipe to us would be one end of a tree.
     explicit VictimProcess(const std::string& name) {
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) return;
+        output_ = ::mkstemp(output_path_.data());
         const std::string path = std::string(VICTIM_DIRECTORY) + "/victim_" + name;
         pid_ = ::fork();
         if (pid_ == 0) {
             ::setsid();
-            ::dup2(ends[1], STDOUT_FILENO);
+            ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
+            const int out = ::open(output_path_.c_str(), O_WRONLY | O_APPEND);
+            ::dup2(out, STDOUT_FILENO);
+            ::dup2(out, STDERR_FILENO);
+            ::close_range(3, ~0u, 0);
             ::execl(path.c_str(), path.c_str(), nullptr);
             ::_exit(127);
         }
-        ::close(ends[1]);
-        output_ = ends[0];
-        while (text_.find('\n') == std::string::npos && read_more()) {
-        }
-        started_ = text_.starts_with("READY");
+        while (output().find('\n') == std::string::npos && is_alive()) ::usleep(1000);
+        started_ = output().starts_with("READY");
     }
     VictimProcess(const VictimProcess&) = delete;
     VictimProcess& operator=(const VictimProcess&) = delete;
@@ -41,6 +43,7 @@ class VictimProcess {
             ::waitpid(pid_, nullptr, 0);
         }
         if (output_ >= 0) ::close(output_);
+        ::unlink(output_path_.c_str());
     }
 
     [[nodiscard]] bool started() const { return started_; }
@@ -61,27 +64,26 @@ class VictimProcess {
     // Asks the victim to verify itself; "PASS", or what it said instead.
     [[nodiscard]] std::string verdict() {
         ::kill(pid_, SIGTERM);
-        while (read_more()) {
-        }
         int status = 0;
         ::waitpid(pid_, &status, 0);
         pid_ = -1;
-        if (text_.ends_with("PASS\n") && status == 0) return "PASS";
-        return text_ + " (wait status " + std::to_string(status) + ")";
+        const std::string text = output();
+        if (text.ends_with("PASS\n") && status == 0) return "PASS";
+        return text + " (wait status " + std::to_string(status) + ")";
+    }
+    // Everything it has said so far.
+    [[nodiscard]] std::string output() const {
+        std::string text(4096, 0);
+        const ssize_t n = ::pread(output_, text.data(), text.size(), 0);
+        text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+        return text;
     }
 
   private:
-    bool read_more() {
-        char buffer[512];
-        const ssize_t n = ::read(output_, buffer, sizeof(buffer));
-        if (n > 0) text_.append(buffer, static_cast<std::size_t>(n));
-        return n > 0;
-    }
-
     pid_t pid_ = -1;
     int output_ = -1;
     bool started_ = false;
-    std::string text_;
+    std::string output_path_ = "/tmp/ferry-live-XXXXXX";
 };
 
 }  // namespace ferry::live

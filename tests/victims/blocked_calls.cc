@@ -46,8 +46,7 @@ void read_pipe(int fd) {
 }
 
 // epoll_wait is never restarted by the kernel (signal(7)): a stop may show as EINTR.
-void wait_for_epoll(int fd) {
-    const int epoll = epoll_create1(0);
+void wait_for_epoll(int epoll, int fd) {
     epoll_event event = {.events = EPOLLIN, .data = {.u64 = 7}};
     epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
     int n = 0;
@@ -68,7 +67,7 @@ int main() {
     pthread_sigmask(SIG_BLOCK, &end, nullptr);
     std::thread threads[] = {std::thread(sleep_again_and_again), std::thread(wait_for_futex),
                              std::thread(read_pipe, for_read[0]),
-                             std::thread(wait_for_epoll, for_epoll[0])};
+                             std::thread(wait_for_epoll, epoll_create1(0), for_epoll[0])};
     pthread_sigmask(SIG_UNBLOCK, &end, nullptr);
     victim::wait_for_end();
     g_finish = true;
