@@ -21,7 +21,7 @@ struct Feature {
     std::string purpose;  // what Ferry needs it for, in one line
     Need need = Need::Some;
     bool available = false;
-    std::string reason;  // why not; empty when available
+    std::string reason = {};  // why not; empty when available
 };
 
 class KernelFeatures {
@@ -45,6 +45,9 @@ class KernelFeatures {
 KernelFeatures probe();
 // Tries only one; an unknown name is Error::Kind::Invalid.
 Result<Feature> probe_one(std::string_view name);
+
+// All names, in the order in which they are printed.
+[[nodiscard]] std::vector<std::string> names();
 
 // One line per feature: mark, name, purpose, and the reason where it is missing.
 [[nodiscard]] std::string to_table(const KernelFeatures& features);
