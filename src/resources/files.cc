@@ -119,6 +119,7 @@ struct FileCollector::Impl {
     RepairRegistry* registry = nullptr;
     TableScanner scanner;
     std::optional<UnixReader> unix_reader;
+    std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
     std::map<PathKey, PathEntry> paths;
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
     std::vector<RepairedSocket> repaired;
@@ -128,7 +129,9 @@ struct FileCollector::Impl {
     Result<> prepare_slot(const Slot& slot, Preparation& seen);
     Result<> prepare_socket(const Slot& slot, Preparation& seen);
     Result<> prepare_pipes(const PipeTable& pipes);
-    Result<UnixReading> read_unix(int copy, const Slot& slot, const SocketKind& kind);
+    Result<SocketKind> kind_of(int copy, const Slot& slot);
+    Result<UnixReading> read_unix(int copy, const Slot& slot, const SocketKind& kind,
+                                  bool with_queue);
 
     Result<> scan(std::span<const Pid> pids, Pass& pass);
     Result<> read_group(std::size_t group, Pass& pass);
@@ -156,10 +159,17 @@ FileCollector::~FileCollector() {
 
 // ---- before the freeze
 
+Result<SocketKind> FileCollector::Impl::kind_of(int copy, const Slot& slot) {
+    const auto known = socket_kinds.find(slot.info.inode);
+    if (known != socket_kinds.end()) return known->second;
+    return socket_kinds.emplace(slot.info.inode, TRY(socket_kind(copy))).first->second;
+}
+
 Result<UnixReading> FileCollector::Impl::read_unix(int copy, const Slot& slot,
-                                                   const SocketKind& kind) {
+                                                   const SocketKind& kind, bool with_queue) {
     if (!unix_reader) unix_reader = TRY(UnixReader::open());
-    return unix_reader->read(copy, slot.holder, kind, static_cast<std::uint32_t>(slot.info.inode));
+    return unix_reader->read(copy, slot.holder, kind, static_cast<std::uint32_t>(slot.info.inode),
+                             with_queue);
 }
 
 std::unexpected<Error> refuse_family(const Holder& holder, int family) {
@@ -170,13 +180,13 @@ std::unexpected<Error> refuse_family(const Holder& holder, int family) {
 Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen) {
     if (!seen.sockets.insert(slot.info.inode).second) return {};
     const os::UniqueFd copy = TRY(scanner.duplicate(slot.holder));
-    const SocketKind kind = TRY(socket_kind(copy.get()));
+    const SocketKind kind = TRY(kind_of(copy.get(), slot));
     if (kind.family == AF_INET || kind.family == AF_INET6) {
         TRY(read_inet_socket(copy.get(), slot.holder, kind, options.tcp_established, true));
         return {};
     }
     if (kind.family != AF_UNIX) return refuse_family(slot.holder, kind.family);
-    seen.unix_sockets.push_back(TRY(read_unix(copy.get(), slot, kind)).socket);
+    seen.unix_sockets.push_back(TRY(read_unix(copy.get(), slot, kind, false)).socket);
     seen.held.push_back({slot.holder, &seen.unix_sockets.back()});
     return {};
 }
@@ -308,10 +318,10 @@ Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::si
 Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::size_t group,
                                                          Pass& pass) {
     const int copy = pass.copies[group].get();
-    const SocketKind kind = TRY(socket_kind(copy));
+    const SocketKind kind = TRY(kind_of(copy, slot));
     const auto inode = static_cast<std::uint32_t>(slot.info.inode);
     if (kind.family == AF_UNIX) {
-        UnixReading reading = TRY(read_unix(copy, slot, kind));
+        UnixReading reading = TRY(read_unix(copy, slot, kind, true));
         if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
         return std::move(reading.socket);
     }

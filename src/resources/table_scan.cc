@@ -122,7 +122,8 @@ Result<std::vector<Slot>> TableScanner::scan(Pid pid) {
         return fail(opened.error());
     }
     const Task& task = **opened;
-    const auto names = os::list_directory(task.fd_directory.get(), ".");
+    // Not fd/: listing fdinfo/ also makes the entries that are opened below.
+    const auto names = os::list_directory(task.info_directory.get(), ".");
     if (!names) {
         if (has_vanished(names.error())) return slots;
         return fail(names.error());

@@ -174,7 +174,7 @@ Result<UnixReader> UnixReader::open() {
 }
 
 Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketKind& kind,
-                                     std::uint32_t inode) {
+                                     std::uint32_t inode, bool with_queue) {
     const DiagAnswer answer = TRY(ask(diag_, inode));
     UnixReading reading;
     UnixSocket& socket = reading.socket;
@@ -203,7 +203,7 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
             }
         }
     }
-    if (may_have_data(answer, socket)) TRY(read_queue(fd, holder, socket));
+    if (with_queue && may_have_data(answer, socket)) TRY(read_queue(fd, holder, socket));
     return reading;
 }
 

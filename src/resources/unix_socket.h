@@ -28,7 +28,7 @@ class UnixReader {
     // Refused by name: names relative to a directory, a bound path that is gone, descriptors in
     // flight. Queued data is read without being consumed.
     Result<UnixReading> read(int fd, const Holder& holder, const SocketKind& kind,
-                             std::uint32_t inode);
+                             std::uint32_t inode, bool with_queue);
 
   private:
     explicit UnixReader(SockDiag diag) : diag_(std::move(diag)) {}
