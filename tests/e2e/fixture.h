@@ -1,0 +1,117 @@
+// Two platforms with a Redis and its clients, and what must hold after anything that went wrong.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "lab/system_snapshot.h"
+#include "lab/two_platforms.h"
+
+namespace ferry::lab {
+
+using namespace std::chrono_literals;
+
+#define ASSERT_OK(result) ASSERT_TRUE((result).has_value()) << (result).error().describe()
+#define EXPECT_OK(result) EXPECT_TRUE((result).has_value()) << (result).error().describe()
+
+class TwoPlatformsTest : public testing::Test {
+  protected:
+    static constexpr std::uint64_t kMib = 64;
+
+    void SetUp() override {
+        if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+        auto made = TwoPlatforms::create();
+        ASSERT_OK(made);
+        lab_ = std::move(*made);
+    }
+
+    // Redis on platform 1 with its load, and the state to compare with.
+    void start(std::uint64_t mib = kMib, const std::vector<std::string>& redis_arguments = {}) {
+        const auto started = lab_->start_service(mib, redis_arguments);
+        ASSERT_OK(started);
+        LoadOptions load;
+        load.writes_per_second = 2000;
+        const auto loading = lab_->start_load(load);
+        ASSERT_OK(loading);
+        std::this_thread::sleep_for(200ms);
+        remember();
+    }
+
+    void remember() {
+        for (std::size_t i = 0; i < 2; ++i) {
+            auto snapshot = SystemSnapshot::take(platform(i).host());
+            ASSERT_OK(snapshot);
+            before_[i] = std::move(*snapshot);
+        }
+    }
+
+    Platform& platform(std::size_t index) { return lab_->platform(index); }
+
+    // The service runs once, on platform `at`, its connections go on, nothing is left behind.
+    void expect_unharmed(std::size_t at = 0) {
+        const auto here = processes_named(platform(at).host(), "redis-server");
+        ASSERT_OK(here);
+        EXPECT_THAT(*here, testing::ElementsAre(lab_->service()));
+        const auto copies = lab_->copies();
+        ASSERT_OK(copies);
+        EXPECT_EQ(*copies, 1u);
+        expect_load_goes_on();
+        for (std::size_t i = 0; i < 2; ++i) expect_as_before(i);
+    }
+
+    void expect_load_goes_on() {
+        if (!lab_->has_load()) return;
+        static_cast<void>(lab_->load().take_window());
+        std::this_thread::sleep_for(300ms);
+        EXPECT_GT(lab_->load().take_window().writes_acknowledged, 0u);
+        EXPECT_EQ(lab_->load().failure(), std::nullopt);
+    }
+
+    void expect_as_before(std::size_t index) {
+        const auto differences = lasting_differences(platform(index).host(), before_[index]);
+        ASSERT_OK(differences);
+        std::vector<std::string> unexpected;
+        // A new agent has a new pid and other ports; its journal and history are meant to stay.
+        for (const std::string& line : *differences) {
+            const bool agents_own = line.find("ferryd") != std::string::npos ||
+                                    line.find("/run/ferry/state") != std::string::npos;
+            if (!agents_own) unexpected.push_back(line);
+        }
+        EXPECT_THAT(unexpected, testing::IsEmpty()) << "on " << platform(index).name();
+    }
+
+    // Ends the load and looks for every write.
+    void expect_nothing_lost() {
+        const auto stopped = lab_->load().stop();
+        ASSERT_OK(stopped);
+        const auto verified = lab_->load().verify();
+        ASSERT_OK(verified);
+        EXPECT_EQ(verified->lost, 0u);
+        EXPECT_EQ(verified->foreign, 0u);
+        EXPECT_EQ(verified->probe_errors, 0u);
+    }
+
+    // Runs `ferry ARGUMENTS` on platform 1, which must fail with one line that contains `reason`.
+    void expect_refused(const std::vector<std::string>& arguments, const std::string& reason) {
+        const auto result = platform(0).run_ferry(arguments, 60s);
+        ASSERT_OK(result);
+        EXPECT_NE(result->status, 0);
+        EXPECT_LT(result->status, 128) << "killed by a signal";
+        EXPECT_THAT(result->err, testing::HasSubstr(reason));
+        EXPECT_LE(std::count(result->err.begin(), result->err.end(), '\n'), 1) << result->err;
+    }
+
+    [[nodiscard]] std::string service_pid() const { return std::to_string(lab_->service().value); }
+
+    std::unique_ptr<TwoPlatforms> lab_;
+    SystemSnapshot before_[2];
+};
+
+}  // namespace ferry::lab
