@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <deque>
+#include <ranges>
 #include <set>
 #include <tuple>
 
@@ -476,7 +477,8 @@ Result<> FileCollector::Impl::read_relations(Pass& pass) {
 }
 
 void FileCollector::Impl::roll_back() {
-    for (const RepairedSocket& socket : repaired) {
+    // The last one first, as registries like it.
+    for (const RepairedSocket& socket : std::views::reverse(repaired)) {
         // Nothing can be done about a failure, and there is none to expect: the socket was in
         // repair.
         std::ignore = leave_repair(socket.fd.get(), socket.reuse_address);
@@ -518,7 +520,7 @@ void FileCollector::rollback() {
 }
 
 void FileCollector::keep_repair() {
-    for (const auto& socket : impl_->repaired) {
+    for (const auto& socket : std::views::reverse(impl_->repaired)) {
         if (impl_->registry != nullptr) impl_->registry->remove(socket.fd.get());
     }
     impl_->repaired.clear();
