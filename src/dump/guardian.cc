@@ -34,7 +34,9 @@ struct Table {
     Slot slots[limits::kFilesMax];
 };
 
-Table& table_in(const os::Mapping& memory) { return *reinterpret_cast<Table*>(memory.data()); }
+Table& table_in(const os::Mapping& memory) {
+    return *reinterpret_cast<Table*>(memory.data());
+}
 
 void end_repair(std::uint64_t word) noexcept {
     const int fd = static_cast<int>(word >> 1) - 1;
@@ -95,7 +97,8 @@ Guardian::~Guardian() {
 void Guardian::add(int fd, bool reuse_address) {
     CHECK(fd >= 0);
     Table& table = table_in(memory_);
-    const std::uint64_t word = (static_cast<std::uint64_t>(fd) + 1) << 1 | (reuse_address ? 1u : 0u);
+    const std::uint64_t word =
+        (static_cast<std::uint64_t>(fd) + 1) << 1 | (reuse_address ? 1u : 0u);
     const std::uint32_t used = table.used.load();
     CHECK(used < limits::kFilesMax);
     table.slots[used].store(word);

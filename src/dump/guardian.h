@@ -1,10 +1,10 @@
-// Takes sockets out of TCP_REPAIR when we die with them in it (I1). A socket in repair mode is deaf and
-// dumb; nobody else would ever end that, and the service would hang on it.
+// Takes sockets out of TCP_REPAIR when we die with them in it (I1). A socket in repair mode is deaf
+// and dumb; nobody else would ever end that, and the service would hang on it.
 //
-// A tiny process, made by clone(CLONE_FILES), shares our descriptor table and waits on a pidfd of ours.
-// When we end uncleanly it ends the repair of every registered descriptor and exits. Sharing the table
-// also keeps our other descriptors open until then: a network hold outlives the repair, not the other
-// way round. It has a session of its own, so no signal to our group reaches it.
+// A tiny process, made by clone(CLONE_FILES), shares our descriptor table and waits on a pidfd of
+// ours. When we end uncleanly it ends the repair of every registered descriptor and exits. Sharing
+// the table also keeps our other descriptors open until then: a network hold outlives the repair,
+// not the other way round. It has a session of its own, so no signal to our group reaches it.
 //
 // Owned by the dumping session, used on its one thread. The destructor ends the process.
 // Source relied upon: clone(2), pidfd_open(2), tcp(7) TCP_REPAIR.

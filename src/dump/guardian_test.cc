@@ -1,6 +1,7 @@
 #include "dump/guardian.h"
 
 #include <arpa/inet.h>
+#include <gtest/gtest.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -8,8 +9,6 @@
 
 #include <chrono>
 #include <thread>
-
-#include <gtest/gtest.h>
 
 #include "os/socket.h"
 
@@ -25,7 +24,9 @@ os::UniqueFd bound_socket() {
     return std::move(*socket);
 }
 
-bool in_repair(int socket) { return *os::getsockopt<int>(socket, IPPROTO_TCP, TCP_REPAIR) != 0; }
+bool in_repair(int socket) {
+    return *os::getsockopt<int>(socket, IPPROTO_TCP, TCP_REPAIR) != 0;
+}
 
 // Starts a guardian in a child, puts the socket into repair, and kills the child with SIGKILL.
 void die_with_socket_in_repair(int socket, bool registered) {

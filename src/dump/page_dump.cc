@@ -1,13 +1,13 @@
 #include "dump/page_dump.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <optional>
 #include <span>
 #include <thread>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "os/fd.h"
 #include "os/pagemap.h"
@@ -50,8 +50,8 @@ Result<pages::PageSet> pages_to_dump(const model::Process& process) {
 
 std::vector<Piece> cut(const pages::PageSet& set, std::uint64_t offset) {
     std::vector<Piece> pieces;
-    pages::Batches batches(set, {.bytes = pages::Reader::kBatchBytes,
-                                 .runs = pages::Reader::kBatchRuns});
+    pages::Batches batches(
+        set, {.bytes = pages::Reader::kBatchBytes, .runs = pages::Reader::kBatchRuns});
     for (auto runs = batches.next(); !runs.empty(); runs = batches.next()) {
         Piece piece{.runs = {runs.begin(), runs.end()}, .offset = offset};
         for (const pages::PageRun& run : runs) piece.bytes += run.size();
@@ -73,7 +73,8 @@ Result<> copy_piece(const Piece& piece, pages::Reader& reader, std::span<std::by
 }
 
 // Takes pieces until none is left or somebody has failed.
-Result<> copy_pieces(Pid pid, std::span<const Piece> pieces, std::atomic<std::size_t>& next, int file) {
+Result<> copy_pieces(Pid pid, std::span<const Piece> pieces, std::atomic<std::size_t>& next,
+                     int file) {
     pages::Reader reader = TRY(pages::Reader::open(pid));
     std::vector<std::byte> buffer(pages::Reader::kBatchBytes);
     pages::PageBatch batch;
@@ -98,7 +99,8 @@ Result<> dump_pages(const model::Process& process, image::PagemapWriter& into) {
         // A second thread pays from some MiB on.
         std::optional<std::jthread> helper;
         if (pieces.size() > 8) {
-            helper.emplace([&] { other = copy_pieces(process.pid, pieces, next, into.pages_fd()); });
+            helper.emplace(
+                [&] { other = copy_pieces(process.pid, pieces, next, into.pages_fd()); });
         }
         TRY(copy_pieces(process.pid, pieces, next, into.pages_fd()));
     }

@@ -1,5 +1,5 @@
-// The pages of a frozen process into its pages file, as fast as memory allows: two threads, each with a
-// buffer that stays in its core's cache, at offsets that are known beforehand.
+// The pages of a frozen process into its pages file, as fast as memory allows: two threads, each
+// with a buffer that stays in its core's cache, at offsets that are known beforehand.
 #pragma once
 
 #include "base/error.h"
@@ -8,8 +8,8 @@
 
 namespace ferry::dump {
 
-// Every page with content of its own, and the vdso's text, which other engines compare. The process must
-// stand still. Reports a full disk.
+// Every page with content of its own, and the vdso's text, which other engines compare. The process
+// must stand still. Reports a full disk.
 Result<> dump_pages(const model::Process& process, image::PagemapWriter& into);
 
 }  // namespace ferry::dump

@@ -1,8 +1,8 @@
 #include "dump/to_images.h"
 
-#include <thread>
-
 #include <fmt/format.h>
+
+#include <thread>
 
 #include "base/log.h"
 #include "dump/page_dump.h"
@@ -46,14 +46,16 @@ Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& opti
     return fail(Error::limit(fmt::format("tried {} times: {}", kBusyAttemptsMax, busy)));
 }
 
-Result<std::uint64_t> write_pages(const model::Checkpoint& checkpoint, image::DirectoryStore& store) {
+Result<std::uint64_t> write_pages(const model::Checkpoint& checkpoint,
+                                  image::DirectoryStore& store) {
     std::uint64_t pages = 0;
     std::uint32_t number = 0;
     for (const model::Process& process : checkpoint.processes) {
         if (process.is_zombie) continue;
-        auto writer = TRY(image::PagemapWriter::create(
-            store, image::PagemapId::process(process.pid), ++number));
-        TRY(with_context(dump_pages(process, writer), fmt::format("pages of process {}", process.pid)));
+        auto writer = TRY(
+            image::PagemapWriter::create(store, image::PagemapId::process(process.pid), ++number));
+        TRY(with_context(dump_pages(process, writer),
+                         fmt::format("pages of process {}", process.pid)));
         pages += writer.pages_written();
         TRY(std::move(writer).finish(store));
     }

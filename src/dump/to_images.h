@@ -21,7 +21,8 @@ struct ToImagesOptions {
     AfterDump after = AfterDump::Kill;
     // Directory for stats-dump; -1: none.
     int work_directory = -1;
-    // Called as soon as everything stands still, before sockets are read: the caller locks the network.
+    // Called as soon as everything stands still, before sockets are read: the caller locks the
+    // network.
     std::function<Result<>()> on_frozen;
 };
 
@@ -31,9 +32,9 @@ struct ToImagesReport {
     FreezeTimes freeze;
 };
 
-// Writes every image and commits the store, then ends the tree as asked. On an error the tree runs on as
-// before and the store holds nothing new. A connection that waits to be accepted lets the tree run some
-// milliseconds and is tried again; Error::Kind::Limit when that does not help.
+// Writes every image and commits the store, then ends the tree as asked. On an error the tree runs
+// on as before and the store holds nothing new. A connection that waits to be accepted lets the
+// tree run some milliseconds and is tried again; Error::Kind::Limit when that does not help.
 Result<ToImagesReport> dump_to_images(SourceTree& tree, image::DirectoryStore& store,
                                       const ToImagesOptions& options);
 

@@ -1,9 +1,9 @@
 #include "migrate/destination_session.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "base/log.h"
 #include "image/codec.h"
@@ -26,7 +26,8 @@ constexpr std::array<milliseconds, 3> kAnnounceAgain = {milliseconds(10), millis
 constexpr std::size_t kZeroBytes = 64 << 10;
 
 double elapsed_ms(std::chrono::steady_clock::time_point since) {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since)
+        .count();
 }
 
 Result<model::Checkpoint> decode_checkpoint(std::span<const std::byte> payload) {
@@ -60,9 +61,8 @@ Result<> DestinationSession::run(PortSink& port) {
 }
 
 Result<> DestinationSession::accept(PortSink& port) {
-    const net::TlsContext context = TRY(net::TlsContext::load({.ca = request_.tls.ca,
-                                                               .certificate = request_.tls.certificate,
-                                                               .key = request_.tls.key}));
+    const net::TlsContext context = TRY(net::TlsContext::load(
+        {.ca = request_.tls.ca, .certificate = request_.tls.certificate, .key = request_.tls.key}));
     const net::Listener listener =
         TRY(net::Listener::bind({.host = request_.listen_address, .port = 0}));
     port.listening(listener.port());
@@ -133,35 +133,36 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
 Result<> DestinationSession::apply_pages(std::span<const std::byte> payload) {
     if (!tree_) return fail(Error::corrupt("pages arrived before any layout"));
     TRY(pages::decode_pages(payload, decoded_));
-    std::vector<AddrRange> drops;
+    static constexpr std::array<std::byte, kZeroBytes> kZeros{};
+    drops_.clear();
+    writes_.clear();
     for (const pages::DecodedPages::Run& run : decoded_.runs) {
-        if (run.kind == pages::RunKind::Drop) {
-            drops.push_back(run.run);
-        } else {
-            TRY(apply_run(run));
+        switch (run.kind) {
+            case pages::RunKind::Data:
+                writes_.push_back({.address = run.run.start, .bytes = run.bytes});
+                break;
+            case pages::RunKind::Zero:
+                for (RemoteAddr at = run.run.start; at < run.run.end; at = at + kZeroBytes) {
+                    const std::uint64_t size =
+                        std::min<std::uint64_t>(kZeroBytes, run.run.end - at);
+                    writes_.push_back({.address = at, .bytes = std::span(kZeros).first(size)});
+                }
+                break;
+            case pages::RunKind::Drop:
+                drops_.push_back(run.run);
+                break;
         }
     }
-    if (drops.empty()) return {};
-    return tree_->drop_pages(decoded_.pid, drops);
-}
-
-Result<> DestinationSession::apply_run(const pages::DecodedPages::Run& run) {
-    if (run.kind == pages::RunKind::Data) {
-        return tree_->write_pages(decoded_.pid, run.run.start, run.bytes);
-    }
-    static constexpr std::array<std::byte, kZeroBytes> kZeros{};
-    for (RemoteAddr at = run.run.start; at < run.run.end;) {
-        const std::uint64_t size = std::min<std::uint64_t>(kZeros.size(), run.run.end - at);
-        TRY(tree_->write_pages(decoded_.pid, at, std::span(kZeros).first(size)));
-        at = at + size;
-    }
+    if (!writes_.empty()) TRY(tree_->write_pages(decoded_.pid, writes_));
+    if (!drops_.empty()) TRY(tree_->drop_pages(decoded_.pid, drops_));
     return {};
 }
 
 Result<> DestinationSession::restore(std::span<const std::byte> payload) {
     const Clock::time_point begun = Clock::now();
     if (!tree_) return fail(Error::corrupt("the final state arrived before any layout"));
-    const model::Checkpoint checkpoint = TRY(with_context(decode_checkpoint(payload), "final state"));
+    const model::Checkpoint checkpoint =
+        TRY(with_context(decode_checkpoint(payload), "final state"));
     const double decode_ms = elapsed_ms(begun);
     pids_.clear();
     for (const model::Process& process : checkpoint.processes) pids_.push_back(process.pid);
@@ -214,7 +215,8 @@ Result<> DestinationSession::commit() {
     TRY(network_->announce());
     TRY(files_.leave_repair());
     if (const auto replayed = replay_->replay(packets_); !replayed) {
-        log_warn("held packets: {}, ignoring: their senders repeat them", replayed.error().message());
+        log_warn("held packets: {}, ignoring: their senders repeat them",
+                 replayed.error().message());
     }
     const Result<> released = std::move(*tree_).run();
     tree_.reset();

@@ -34,7 +34,6 @@ class DestinationSession {
     Result<> fill();
     Result<> apply_layout(std::span<const std::byte> payload);
     Result<> apply_pages(std::span<const std::byte> payload);
-    Result<> apply_run(const pages::DecodedPages::Run& run);
     Result<> restore(std::span<const std::byte> payload);
     Result<> await_commit();
     // After Ready the link broke: the source's agent knows what was decided.
@@ -50,6 +49,8 @@ class DestinationSession {
     SessionHost& host_;
     std::vector<handover::HeldPacket> packets_;
     pages::DecodedPages decoded_;
+    std::vector<restore::PageWrite> writes_;  // of one frame; kept for their capacity
+    std::vector<AddrRange> drops_;
     std::vector<Pid> pids_;
     std::optional<Clock::time_point> running_since_;
     std::size_t announced_ = 0;

@@ -1,12 +1,12 @@
 #include "migrate/endpoints.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <optional>
 #include <string>
-
-#include <fmt/format.h>
 
 #include "os/fd.h"
 
@@ -70,8 +70,8 @@ void sort_unique(std::vector<handover::IpAddress>& addresses) {
 
 }  // namespace
 
-Result<std::vector<handover::IpAddress>> addresses_in_table(
-    std::string_view table, std::span<const std::uint64_t> inodes) {
+Result<std::vector<handover::IpAddress>> addresses_in_table(std::string_view table,
+                                                            std::span<const std::uint64_t> inodes) {
     constexpr std::size_t kLocalAddress = 1;
     constexpr std::size_t kInode = 9;
     std::vector<handover::IpAddress> addresses;
@@ -82,8 +82,8 @@ Result<std::vector<handover::IpAddress>> addresses_in_table(
         table.remove_prefix(line.size());
         if (line.empty()) continue;
         const std::vector<std::string_view> fields = fields_of(line);
-        const auto inode = fields.size() > kInode ? number<std::uint64_t>(fields[kInode], 10)
-                                                  : std::nullopt;
+        const auto inode =
+            fields.size() > kInode ? number<std::uint64_t>(fields[kInode], 10) : std::nullopt;
         const auto address = inode ? parse_address(fields[kLocalAddress]) : std::nullopt;
         if (!address) return fail(Error::corrupt(fmt::format("socket table: \"{}\"", line)));
         if (!std::binary_search(inodes.begin(), inodes.end(), *inode)) continue;

@@ -1,18 +1,23 @@
 #include "migrate/endpoints.h"
 
-#include <array>
-
 #include <gtest/gtest.h>
+
+#include <array>
 
 namespace ferry::migrate {
 namespace {
 
 constexpr const char* kTcp =
-    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-    "   0: 64004D0A:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 771 1 f 0\n"
-    "   1: 64004D0A:18EB 0A004D0A:B1F2 01 00000000:00000000 00:00000000 00000000     0        0 772 1 f 0\n"
-    "   2: 0100007F:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 773 1 f 0\n"
-    "   3: 65004D0A:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 900 1 f 0\n";
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout "
+    "inode\n"
+    "   0: 64004D0A:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 "
+    "771 1 f 0\n"
+    "   1: 64004D0A:18EB 0A004D0A:B1F2 01 00000000:00000000 00:00000000 00000000     0        0 "
+    "772 1 f 0\n"
+    "   2: 0100007F:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 "
+    "773 1 f 0\n"
+    "   3: 65004D0A:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 "
+    "900 1 f 0\n";
 
 TEST(Endpoints, OnlyTheTreesOwnNonLoopbackAddressesCountAndEachOnce) {
     constexpr std::array<std::uint64_t, 3> kInodes = {771, 772, 773};

@@ -10,8 +10,8 @@ namespace {
 // Gone is kept for processes of the tree, which may vanish without harm; a vanished peer does harm.
 Result<> name_lost_peer(Result<> result) {
     if (!result && result.error().kind() == Error::Kind::Gone) {
-        return fail(Error::peer("the connection to the other host is lost: " +
-                                result.error().message()));
+        return fail(
+            Error::peer("the connection to the other host is lost: " + result.error().message()));
     }
     return result;
 }
@@ -19,7 +19,8 @@ Result<> name_lost_peer(Result<> result) {
 }  // namespace
 
 Result<> Link::send(FrameType type, std::span<const std::byte> payload) {
-    const iovec part = {.iov_base = const_cast<std::byte*>(payload.data()), .iov_len = payload.size()};
+    const iovec part = {.iov_base = const_cast<std::byte*>(payload.data()),
+                        .iov_len = payload.size()};
     return send_parts(type, std::span(&part, 1));
 }
 
@@ -37,17 +38,20 @@ Result<> Link::send_parts(FrameType type, std::span<const iovec> parts) {
         header.length += part.iov_len;
         all.push_back(part);
     }
-    return with_context(name_lost_peer(channel_.write_all(all)), fmt::format("sending {}", name_of(type)));
+    return with_context(name_lost_peer(channel_.write_all(all)),
+                        fmt::format("sending {}", name_of(type)));
 }
 
 Result<Frame> Link::receive() {
     FrameHeader header;
-    TRY(with_context(name_lost_peer(channel_.read_all(std::as_writable_bytes(std::span(&header, 1)))),
-                     "waiting for the peer"));
+    TRY(with_context(
+        name_lost_peer(channel_.read_all(std::as_writable_bytes(std::span(&header, 1)))),
+        "waiting for the peer"));
     const FrameType type = TRY(check(header));
     if (buffer_.size() < header.length) buffer_.resize(header.length);
     const std::span<std::byte> payload = std::span(buffer_).first(header.length);
-    TRY(with_context(name_lost_peer(channel_.read_all(payload)), fmt::format("receiving {}", name_of(type))));
+    TRY(with_context(name_lost_peer(channel_.read_all(payload)),
+                     fmt::format("receiving {}", name_of(type))));
     if (type == FrameType::Failed) {
         peer_failed_ = true;
         constexpr std::size_t kFailureTextMax = 4096;

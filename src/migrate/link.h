@@ -25,10 +25,11 @@ class Link {
 
     Result<> send(FrameType type, std::span<const std::byte> payload);
     Result<> send(FrameType type, std::string_view payload);
-    // One frame whose payload is the parts one after the other; nothing is copied before encryption.
+    // One frame whose payload is the parts one after the other; nothing is copied before
+    // encryption.
     Result<> send_parts(FrameType type, std::span<const iovec> parts);
-    // A Failed frame is returned as Error::Kind::Peer with its text, the end of the connection as Peer
-    // too: Gone always means a process of the tree.
+    // A Failed frame is returned as Error::Kind::Peer with its text, the end of the connection as
+    // Peer too: Gone always means a process of the tree.
     Result<Frame> receive();
     // Anything but the expected type is Corrupt.
     Result<Frame> expect(FrameType type);

@@ -1,9 +1,9 @@
 #include "migrate/memory_sender.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -64,16 +64,18 @@ Result<> MemorySender::add(const model::Process& process, std::optional<Pid> for
     return inherit(place->second, parent->second);
 }
 
-void MemorySender::remove(Pid pid) { tasks_.erase(pid); }
+void MemorySender::remove(Pid pid) {
+    tasks_.erase(pid);
+}
 
 Result<> MemorySender::follow(const model::Process& process) {
     const auto found = tasks_.find(process.pid);
     if (found == tasks_.end()) return {};
     Task& task = found->second;
     if (task.lost) {
-        return fail(Error::unsupported(fmt::format(
-            "process {} has executed another program during the migration; try again",
-            process.pid)));
+        return fail(Error::unsupported(
+            fmt::format("process {} has executed another program during the migration; try again",
+                        process.pid)));
     }
     task.ranges = private_ranges(process, false);
     task.file_ranges = private_ranges(process, true);
@@ -92,8 +94,7 @@ Result<> MemorySender::follow(const model::Process& process) {
 Result<> MemorySender::inherit(Task& child, Task& parent) {
     child.sent = pages::intersect(parent.sent, to_set(child.ranges));
     const pages::Scan scan = TRY(child.tracker.scan(child.ranges, pages::Protect::Yes));
-    const pages::PageSet same =
-        TRY(pages::shared_with_parent(child.pid, parent.pid, scan.present));
+    const pages::PageSet same = TRY(pages::shared_with_parent(child.pid, parent.pid, scan.present));
     const pages::PageSet shared = pages::intersect(same, child.sent);
     log_debug("process {} shares {} of {} pages with its parent {}", child.pid, shared.pages(),
               scan.present.pages(), parent.pid);
@@ -160,9 +161,9 @@ Result<Moved> MemorySender::send_scanned(Task& task, std::span<const AddrRange> 
                                          pages::Protect protect) {
     const pages::Scan scan = TRY(task.tracker.scan(ranges, protect));
     if (!scan.guards.empty()) {
-        return fail(Error::unsupported(fmt::format(
-            "process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet", task.pid,
-            scan.guards.runs().front())));
+        return fail(Error::unsupported(
+            fmt::format("process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet",
+                        task.pid, scan.guards.runs().front())));
     }
     const pages::PageSet scanned = to_set(ranges);
     TRY(send_drops(task, pages::subtract(pages::intersect(task.sent, scanned), scan.present)));
@@ -178,7 +179,8 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
     for (auto runs = batches.next(); !runs.empty(); runs = batches.next()) {
         TRY(task.reader.read(runs, buffer_, batch_));
         moved.zero_pages += batch_.zeros.pages();
-        // Anonymous zeros need no page at the destination; those that replace one are dropped there.
+        // Anonymous zeros need no page at the destination; those that replace one are dropped
+        // there.
         const pages::PageSet kept_zeros = pages::intersect(batch_.zeros, file_backed);
         zeroed.add(pages::subtract(batch_.zeros, kept_zeros));
         batch_.zeros = kept_zeros;

@@ -2,9 +2,11 @@
 // that bring the second up to the first. Rules that keep it right:
 //
 //   * Protect, then read (pages/tracker.h): no write is lost.
-//   * The destination's pages of a process are `sent`. A page in it that the source no longer has is
+//   * The destination's pages of a process are `sent`. A page in it that the source no longer has
+//   is
 //     dropped there.
-//   * A page of zeros is not sent, unless the destination has something else there or the page hides
+//   * A page of zeros is not sent, unless the destination has something else there or the page
+//   hides
 //     a file's content.
 //   * A child that appears is forked at the destination from its parent's stub. Before that, its
 //     parent is sent once more; afterwards only pages that the child does not share go across
@@ -58,8 +60,8 @@ class MemorySender {
     // The mappings as the destination has them now. Pages outside of them are gone there.
     Result<> follow(const model::Process& process);
 
-    // Sends what was written since the last round. A process that ends meanwhile is no error: the next
-    // skeleton does not have it.
+    // Sends what was written since the last round. A process that ends meanwhile is no error: the
+    // next skeleton does not have it.
     Result<Moved> send_written(Pid pid);
     Result<Moved> send_all_written();
     // In the freeze, every thread stopped: the same, without protecting anew.
@@ -79,7 +81,8 @@ class MemorySender {
     };
 
     Result<Moved> send_task(Task& task, pages::Protect protect);
-    Result<Moved> send_scanned(Task& task, std::span<const AddrRange> ranges, pages::Protect protect);
+    Result<Moved> send_scanned(Task& task, std::span<const AddrRange> ranges,
+                               pages::Protect protect);
     Result<Moved> send_pages(Task& task, const pages::PageSet& written);
     Result<> send_drops(Task& task, const pages::PageSet& gone);
     Result<> inherit(Task& child, Task& parent);

@@ -4,8 +4,8 @@
 
 namespace ferry::migrate {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Round, number, pages, bytes, zero_pages, dirty_bytes,
-                                                milliseconds, in_freeze)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Round, number, pages, bytes, zero_pages,
+                                                dirty_bytes, milliseconds, in_freeze)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ObjectCounts, processes, threads, files, sockets,
                                                 mappings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(

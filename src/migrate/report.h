@@ -1,5 +1,6 @@
-// What a migration did, as figures: filled in by the source session, printed by the CLI, kept in the
-// history, read by scripts. Times are milliseconds, sizes bytes, unless the name says otherwise.
+// What a migration did, as figures: filled in by the source session, printed by the CLI, kept in
+// the history, read by scripts. Times are milliseconds, sizes bytes, unless the name says
+// otherwise.
 #pragma once
 
 #include <cstdint>
@@ -28,11 +29,11 @@ struct ObjectCounts {
 
 struct Report {
     std::string session;
-    std::string service;      // name or pid as the user gave it
+    std::string service;  // name or pid as the user gave it
     std::string source, destination;
     bool succeeded = false;
-    std::string error;        // one line; empty on success
-    std::string stop_rule;    // which rule ended the pre-copy, in words
+    std::string error;      // one line; empty on success
+    std::string stop_rule;  // which rule ended the pre-copy, in words
     std::vector<Round> rounds;
     std::uint64_t wire_bytes = 0;
     double total_ms = 0;
@@ -42,7 +43,8 @@ struct Report {
     double restore_ms = 0;     // at the destination: final state received -> everything ready
     double commit_ms = 0;      // the decision, and the destination's tasks running
     double predicted_downtime_ms = 0;
-    std::uint64_t memory_before = 0, memory_after = 0;  // resident bytes of the tree, source and destination
+    std::uint64_t memory_before = 0,
+                  memory_after = 0;  // resident bytes of the tree, source and destination
     ObjectCounts objects_before, objects_after;
     std::uint64_t held_packets = 0;  // arrived in the freeze, delivered at the destination
     std::uint64_t worker_memory_peak_source = 0, worker_memory_peak_destination = 0;

@@ -1,6 +1,6 @@
-// One migration session, both halves. Each half is a blocking function that runs in a process of its
-// own (a worker of ferryd), single-threaded because one thread traces (I5). The agent that started the
-// worker is reached through SessionHost.
+// One migration session, both halves. Each half is a blocking function that runs in a process of
+// its own (a worker of ferryd), single-threaded because one thread traces (I5). The agent that
+// started the worker is reached through SessionHost.
 //
 //   source                                     destination
 //   Precopy   Hello, Layout, Pages, RoundEnd -> Staged      any failure: both sides roll back
@@ -11,8 +11,8 @@
 //   Done      tree killed
 //
 // A link cut between Commit and Running leaves the outcome unknown to the source: it keeps the tree
-// frozen and asks the destination's agent through SessionHost::peer_state() until it gets an answer.
-// A link cut between Ready and Commit is the same question the other way round.
+// frozen and asks the destination's agent through SessionHost::peer_state() until it gets an
+// answer. A link cut between Ready and Commit is the same question the other way round.
 #pragma once
 
 #include <chrono>
@@ -41,12 +41,12 @@ enum class SessionState {
 
 // Progress, for people and for `--json=lines`.
 struct Progress {
-    std::string phase;          // "connect", "stage", "precopy", "freeze", "commit", "done", "rollback"
+    std::string phase;  // "connect", "stage", "precopy", "freeze", "commit", "done", "rollback"
     int round = 0;
     std::uint64_t sent_bytes = 0;   // page content so far
     std::uint64_t round_bytes = 0;  // expected in this round
     double bytes_per_second = 0;
-    std::string message;        // one line, may be empty
+    std::string message;  // one line, may be empty
 };
 
 // What a session needs of the agent that runs it. Implemented by agent/; all calls come from the
@@ -93,12 +93,13 @@ struct DestinationRequest {
     std::string listen_address;  // the data listener takes any free port of it
     TlsFiles tls;
     std::chrono::seconds accept_timeout{30};
-    // Where a service's macvlan device is put at this host; empty: a device of the same name as at the source.
+    // Where a service's macvlan device is put at this host; empty: a device of the same name as at
+    // the source.
     std::string uplink;
 };
 
-// Moves the tree. On success the service runs at the destination and is gone here; on failure it runs
-// here as before (Report::error says why), except Error::Kind::Peer with "outcome unknown".
+// Moves the tree. On success the service runs at the destination and is gone here; on failure it
+// runs here as before (Report::error says why), except Error::Kind::Peer with "outcome unknown".
 // Returns the report in both cases; Report::succeeded tells.
 [[nodiscard]] Report run_source(const SourceRequest& request, SessionHost& host);
 

@@ -1,9 +1,9 @@
 // Whole sessions without agents: the source half in this process, the destination half in a pid
 // namespace of its own on the same machine, TLS over loopback between them. The victims verify
 // themselves after they have crossed.
-#include "migrate/session.h"
-
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -19,10 +19,8 @@
 #include <string>
 #include <thread>
 
-#include <fmt/format.h>
-#include <gtest/gtest.h>
-
 #include "base/check.h"
+#include "migrate/session.h"
 #include "net/pki.h"
 #include "os/fd.h"
 #include "os/memory.h"
@@ -87,12 +85,12 @@ class Sessions : public testing::Test {
         directory_ = ::mkdtemp(pattern);
         ASSERT_TRUE(net::init_pki(directory_, net::Overwrite::No).has_value());
         for (const char* name : {"one", "two"}) {
-            const auto issued = net::issue_certificate(directory_, {.name = name, .also = {"127.0.0.1"}},
-                                                       net::Overwrite::No);
+            const auto issued = net::issue_certificate(
+                directory_, {.name = name, .also = {"127.0.0.1"}}, net::Overwrite::No);
             ASSERT_TRUE(issued.has_value()) << issued.error().message();
         }
-        auto mapping = os::Mapping::map(sizeof(Shared), PROT_READ | PROT_WRITE,
-                                        MAP_SHARED | MAP_ANONYMOUS);
+        auto mapping =
+            os::Mapping::map(sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
         ASSERT_TRUE(mapping.has_value());
         mapping_ = std::move(*mapping);
         shared_ = new (mapping_.data()) Shared;
@@ -135,8 +133,8 @@ class Sessions : public testing::Test {
         return os::read_file(output_).value_or(std::string());
     }
 
-    // The destination's host: pid 1 of a new pid namespace. After the session it waits a little, ends the
-    // service by SIGTERM and exits with 0 if that ended with 0; 42 if the session failed.
+    // The destination's host: pid 1 of a new pid namespace. After the session it waits a little,
+    // ends the service by SIGTERM and exits with 0 if that ended with 0; 42 if the session failed.
     pid_t start_destination(milliseconds run_time) {
         const pid_t keeper = ::fork();
         if (keeper != 0) return keeper;
@@ -171,7 +169,8 @@ class Sessions : public testing::Test {
     }
 
     Report migrate(TestHost& host) {
-        for (int i = 0; i < 1000 && shared_->port == 0; ++i) std::this_thread::sleep_for(milliseconds(5));
+        for (int i = 0; i < 1000 && shared_->port == 0; ++i)
+            std::this_thread::sleep_for(milliseconds(5));
         const SourceRequest request = {.session = "s1",
                                        .service = "victim",
                                        .root = Pid{victim_},
@@ -219,9 +218,13 @@ class Sessions : public testing::Test {
     pid_t victim_ = 0;
 };
 
-TEST_F(Sessions, AQuietProcessCrosses) { cross("plain"); }
+TEST_F(Sessions, AQuietProcessCrosses) {
+    cross("plain");
+}
 
-TEST_F(Sessions, AProcessThatWritesAllTheTimeKeepsEveryWrite) { cross("writer"); }
+TEST_F(Sessions, AProcessThatWritesAllTheTimeKeepsEveryWrite) {
+    cross("writer");
+}
 
 TEST_F(Sessions, AnAbortDuringPrecopyLeavesTheServiceUnharmed) {
     start_victim("writer");
@@ -242,9 +245,11 @@ TEST_F(Sessions, ADeadDestinationLeavesTheServiceUnharmed) {
     start_victim("writer");
     const pid_t destination = start_destination(milliseconds(0));
     std::thread killer([&] {
-        while (shared_->destination != SessionState::Precopy) std::this_thread::sleep_for(milliseconds(1));
+        while (shared_->destination != SessionState::Precopy)
+            std::this_thread::sleep_for(milliseconds(1));
         std::this_thread::sleep_for(milliseconds(100));
-        const auto children = os::read_file(fmt::format("/proc/{0}/task/{0}/children", destination));
+        const auto children =
+            os::read_file(fmt::format("/proc/{0}/task/{0}/children", destination));
         ::kill(std::atoi(children.value_or("0").c_str()), SIGKILL);
     });
     TestHost host(*shared_, true);

@@ -1,9 +1,9 @@
 #include "migrate/source_session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -31,7 +31,8 @@ constexpr milliseconds kLatePacketsStep{10};
 constexpr std::chrono::seconds kOutcomeTimeout{60};
 
 double elapsed_ms(std::chrono::steady_clock::time_point since) {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since).count();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since)
+        .count();
 }
 
 std::vector<Pid> pids_of(const model::Checkpoint& checkpoint) {
@@ -41,15 +42,19 @@ std::vector<Pid> pids_of(const model::Checkpoint& checkpoint) {
 }
 
 bool same_layout(const model::Process& a, const model::Process& b) {
-    const auto same_tid = [](const model::Thread& x, const model::Thread& y) { return x.tid == y.tid; };
+    const auto same_tid = [](const model::Thread& x, const model::Thread& y) {
+        return x.tid == y.tid;
+    };
     return a.pid == b.pid && a.parent == b.parent && a.is_zombie == b.is_zombie &&
            a.address_space == b.address_space &&
-           std::equal(a.threads.begin(), a.threads.end(), b.threads.begin(), b.threads.end(), same_tid);
+           std::equal(a.threads.begin(), a.threads.end(), b.threads.begin(), b.threads.end(),
+                      same_tid);
 }
 
 bool same_layout(const model::Checkpoint& a, const model::Checkpoint& b) {
-    return std::equal(a.processes.begin(), a.processes.end(), b.processes.begin(), b.processes.end(),
-                      [](const model::Process& x, const model::Process& y) { return same_layout(x, y); });
+    return std::equal(
+        a.processes.begin(), a.processes.end(), b.processes.begin(), b.processes.end(),
+        [](const model::Process& x, const model::Process& y) { return same_layout(x, y); });
 }
 
 }  // namespace
@@ -73,9 +78,10 @@ void SourceSession::run() {
         bool moved = false;
         for (int attempt = 0; !moved; ++attempt) {
             if (attempt == kFreezeAttemptsMax) {
-                return fail(Error::limit(fmt::format(
-                    "the service forked or had unaccepted connections at each of {} attempts to freeze it",
-                    kFreezeAttemptsMax)));
+                return fail(
+                    Error::limit(fmt::format("the service forked or had unaccepted connections at "
+                                             "each of {} attempts to freeze it",
+                                             kFreezeAttemptsMax)));
             }
             TRY(precopy());
             moved = TRY(try_cut_over());
@@ -97,9 +103,9 @@ void SourceSession::run() {
 Result<> SourceSession::prepare() {
     progress("prepare");
     TRY(host_.record(SessionState::Precopy));
-    tree_ = TRY(dump::SourceTree::open(
-        request_.root,
-        {.files = {.tcp_established = true, .shell_job = request_.shell_job, .external_unix = false}}));
+    tree_ = TRY(dump::SourceTree::open(request_.root, {.files = {.tcp_established = true,
+                                                                 .shell_job = request_.shell_job,
+                                                                 .external_unix = false}}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);
@@ -116,9 +122,8 @@ Result<> SourceSession::prepare() {
                              .vdso_hash = skeleton.vdso_hash,
                              .boot_id = skeleton.boot_id,
                              .network = handover::encode_identities(identities)};
-    const net::TlsContext context = TRY(net::TlsContext::load({.ca = request_.tls.ca,
-                                                               .certificate = request_.tls.certificate,
-                                                               .key = request_.tls.key}));
+    const net::TlsContext context = TRY(net::TlsContext::load(
+        {.ca = request_.tls.ca, .certificate = request_.tls.certificate, .key = request_.tls.key}));
     progress("connect");
     net::TlsChannel channel = TRY(net::TlsChannel::connect(
         context, {.host = request_.address, .port = request_.port}, request_.destination_name,
@@ -159,8 +164,8 @@ Result<> SourceSession::precopy() {
     }
 }
 
-// Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged by
-// forking its parent's stub, after its parent's memory has been sent.
+// Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged
+// by forking its parent's stub, after its parent's memory has been sent.
 Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
     for (;;) {
         model::Checkpoint next = skeleton;
@@ -202,10 +207,12 @@ Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
     image::MemoryStore store;
     TRY(image::encode(layout, store));
     TRY(link_->send(FrameType::Layout, pack(store)));
-    return with_context([&]() -> Result<> {
-        TRY(link_->expect(FrameType::Staged));
-        return {};
-    }(), "staging at the destination");
+    return with_context(
+        [&]() -> Result<> {
+            TRY(link_->expect(FrameType::Staged));
+            return {};
+        }(),
+        "staging at the destination");
 }
 
 Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time_point begun,
@@ -216,20 +223,21 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
     const Clock::duration took = Clock::now() - begun;
     const std::uint64_t dirty = TRY(memory_->written_bytes());
     round_expected_ = dirty;
-    report_.rounds.push_back({.number = number,
-                              .pages = moved.pages,
-                              .bytes = moved.bytes,
-                              .zero_pages = moved.zero_pages,
-                              .dirty_bytes = dirty,
-                              .milliseconds = std::chrono::duration<double, std::milli>(took).count()});
+    report_.rounds.push_back(
+        {.number = number,
+         .pages = moved.pages,
+         .bytes = moved.bytes,
+         .zero_pages = moved.zero_pages,
+         .dirty_bytes = dirty,
+         .milliseconds = std::chrono::duration<double, std::milli>(took).count()});
     return convergence_.after_round({.bytes_sent = moved.bytes,
                                      .duration = took,
                                      .bytes_dirty = dirty,
                                      .fixed_cost = fixed_cost()});
 }
 
-// Stopping, collecting, sending, restoring without any memory: what was measured on the machines that
-// `make bench` names, per task and per open file.
+// Stopping, collecting, sending, restoring without any memory: what was measured on the machines
+// that `make bench` names, per task and per open file.
 pages::Seconds SourceSession::fixed_cost() const {
     const ObjectCounts& counts = report_.objects_before;
     return pages::Seconds(0.008 + 0.0005 * static_cast<double>(counts.processes) +
@@ -246,8 +254,9 @@ Result<bool> SourceSession::try_cut_over() {
     const dump::Collected collected = TRY(tree_->collect(*frozen_));
     const bool same_processes = pids_of(collected.checkpoint) == pids_of(layout_);
     if (!collected.busy.empty() || !same_processes) {
-        log_info("thawed for another round: {}",
-                 collected.busy.empty() ? "the processes of the tree have changed" : collected.busy);
+        log_info("thawed for another round: {}", collected.busy.empty()
+                                                     ? "the processes of the tree have changed"
+                                                     : collected.busy);
         thaw();
         return false;
     }
@@ -266,10 +275,12 @@ Result<bool> SourceSession::try_cut_over() {
                               .in_freeze = true});
     TRY(send_final(collected));
     report_.checkpoint_ms = elapsed_ms(begun);
-    log_info("frozen: stop {} us, tasks {} us, mappings {} us, files {} us, pages {:.1f} ms, all {:.1f} ms",
-             collected.times.stop.count(), collected.times.tasks.count(),
-             collected.times.mappings.count(), collected.times.files.count(),
-             report_.rounds.back().milliseconds, report_.checkpoint_ms);
+    log_info(
+        "frozen: stop {} us, tasks {} us, mappings {} us, files {} us, pages {:.1f} ms, all {:.1f} "
+        "ms",
+        collected.times.stop.count(), collected.times.tasks.count(),
+        collected.times.mappings.count(), collected.times.files.count(),
+        report_.rounds.back().milliseconds, report_.checkpoint_ms);
     link_->channel().set_idle_timeout(kAnswerTimeout);
     const Frame ready = TRY(link_->expect(FrameType::Ready));
     report_.restore_ms = TRY(decode_ready(ready.payload)).restore_ms;
@@ -432,8 +443,8 @@ void SourceSession::roll_back(const Error& error) {
 Result<> SourceSession::check_going_on() {
     if (host_.abort_requested()) return fail(Error::aborted("aborted on request"));
     if (request_.timeout.count() > 0 && Clock::now() - begun_ > request_.timeout) {
-        return fail(Error::limit(
-            fmt::format("not done within --timeout {} s", request_.timeout.count())));
+        return fail(
+            Error::limit(fmt::format("not done within --timeout {} s", request_.timeout.count())));
     }
     return {};
 }

@@ -1,11 +1,11 @@
 #include "migrate/tree_figures.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <string>
 #include <string_view>
-
-#include <fmt/format.h>
 
 #include "os/fd.h"
 

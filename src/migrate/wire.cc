@@ -1,10 +1,10 @@
 #include "migrate/wire.h"
 
-#include <array>
-#include <utility>
-
 #include <fmt/format.h>
+
+#include <array>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/limits.h"
 #include "migrate/byte_cursor.h"
@@ -16,14 +16,14 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HelloBody, version, session, kernel_release, 
                                    network)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReadyBody, restore_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunningBody, commit_ms)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, files, sockets, mappings,
-                                   worker_memory_peak)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, files, sockets,
+                                   mappings, worker_memory_peak)
 
 namespace {
 
 constexpr std::array<const char*, 16> kFrameNames = {
-    "Invalid",   "Hello", "Welcome", "Layout",  "Staged", "Pages",   "RoundEnd", "RoundDone",
-    "Final",     "Ready", "Packets", "Commit",  "Running", "Finish", "Finished", "Failed"};
+    "Invalid", "Hello", "Welcome", "Layout", "Staged",  "Pages",  "RoundEnd", "RoundDone",
+    "Final",   "Ready", "Packets", "Commit", "Running", "Finish", "Finished", "Failed"};
 
 template <class Body>
 Result<Body> decode_json(std::span<const std::byte> payload, const char* what) {
@@ -60,10 +60,18 @@ Result<FrameType> check(const FrameHeader& header) {
     return static_cast<FrameType>(header.type);
 }
 
-std::string encode(const HelloBody& body) { return encode_json(body); }
-std::string encode(const ReadyBody& body) { return encode_json(body); }
-std::string encode(const RunningBody& body) { return encode_json(body); }
-std::string encode(const FinishedBody& body) { return encode_json(body); }
+std::string encode(const HelloBody& body) {
+    return encode_json(body);
+}
+std::string encode(const ReadyBody& body) {
+    return encode_json(body);
+}
+std::string encode(const RunningBody& body) {
+    return encode_json(body);
+}
+std::string encode(const FinishedBody& body) {
+    return encode_json(body);
+}
 
 Result<HelloBody> decode_hello(std::span<const std::byte> payload) {
     return decode_json<HelloBody>(payload, "Hello");
@@ -102,7 +110,8 @@ Result<image::MemoryStore> unpack(std::span<const std::byte> payload) {
         const std::span<const std::byte> name = TRY(cursor.take_bytes(name_size));
         const auto size = TRY(cursor.take<std::uint64_t>());
         const std::span<const std::byte> content = TRY(cursor.take_bytes(size));
-        TRY(store.put(std::string(reinterpret_cast<const char*>(name.data()), name.size()), content));
+        TRY(store.put(std::string(reinterpret_cast<const char*>(name.data()), name.size()),
+                      content));
     }
     if (!cursor.at_end()) return fail(Error::corrupt("packed images have trailing bytes"));
     return store;

@@ -1,6 +1,7 @@
-// The frames of a migration stream (docs/format/session.md): what they are called, how they look, and the
-// encoding of those that migrate/ itself fills. All integers are little-endian. The stream is one TLS
-// connection and ordered, so a frame's meaning never depends on anything but the frames before it.
+// The frames of a migration stream (docs/format/session.md): what they are called, how they look,
+// and the encoding of those that migrate/ itself fills. All integers are little-endian. The stream
+// is one TLS connection and ordered, so a frame's meaning never depends on anything but the frames
+// before it.
 #pragma once
 
 #include <cstdint>
@@ -19,21 +20,21 @@ inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.
 enum class FrameType : std::uint32_t {
-    Hello = 1,     // source: JSON of HelloBody
-    Welcome = 2,   // destination: accepts the Hello; empty
-    Layout = 3,    // source: a skeleton checkpoint as a packed image store
-    Staged = 4,    // destination: the layout is in place; empty
-    Pages = 5,     // source: pages/page_wire.h
-    RoundEnd = 6,  // source: everything of this round was sent; u64 round number
-    RoundDone = 7, // destination: everything of this round is in place; u64 round number
-    Final = 8,     // source: the whole checkpoint as a packed image store
-    Ready = 9,     // destination: restored and stopped; JSON of ReadyBody
-    Packets = 10,  // source: packets that were held, to be delivered once the service runs
-    Commit = 11,   // source: run; empty
-    Running = 12,  // destination: it runs; JSON of RunningBody
-    Finish = 13,   // source: nothing more follows; empty
-    Finished = 14, // destination: JSON of FinishedBody
-    Failed = 15,   // either: one line of text, the side that sends it has rolled back
+    Hello = 1,      // source: JSON of HelloBody
+    Welcome = 2,    // destination: accepts the Hello; empty
+    Layout = 3,     // source: a skeleton checkpoint as a packed image store
+    Staged = 4,     // destination: the layout is in place; empty
+    Pages = 5,      // source: pages/page_wire.h
+    RoundEnd = 6,   // source: everything of this round was sent; u64 round number
+    RoundDone = 7,  // destination: everything of this round is in place; u64 round number
+    Final = 8,      // source: the whole checkpoint as a packed image store
+    Ready = 9,      // destination: restored and stopped; JSON of ReadyBody
+    Packets = 10,   // source: packets that were held, to be delivered once the service runs
+    Commit = 11,    // source: run; empty
+    Running = 12,   // destination: it runs; JSON of RunningBody
+    Finish = 13,    // source: nothing more follows; empty
+    Finished = 14,  // destination: JSON of FinishedBody
+    Failed = 15,    // either: one line of text, the side that sends it has rolled back
 };
 [[nodiscard]] const char* name_of(FrameType type);
 
@@ -53,7 +54,8 @@ struct HelloBody {
     std::string kernel_release = {};
     std::uint64_t vdso_hash = 0;
     std::string boot_id = {};
-    std::string network = {};  // handover's identity of the service, as handover encodes it; empty: none
+    std::string network =
+        {};  // handover's identity of the service, as handover encodes it; empty: none
 };
 struct ReadyBody {
     double restore_ms = 0;
