@@ -38,7 +38,10 @@ Result<pages::PageSet> pages_to_dump(const model::Process& process) {
             [&](RemoteAddr start, std::span<os::PagemapEntry> into) {
                 return pagemap.read(start, into);
             },
-            vma.range, pages::Protect::No, scan));
+            vma.range,
+            vma.kind == model::VmaKind::FilePrivate ? pages::Backing::File
+                                                    : pages::Backing::Anonymous,
+            pages::Protect::No, scan));
     }
     if (!scan.guards.empty()) {
         return fail(Error::unsupported(

@@ -84,7 +84,9 @@ Result<> MemorySender::follow(const model::Process& process) {
     for (const model::Vma& vma : process.address_space.vmas) {
         if (!vma.carries_private_pages()) continue;
         // A range that has vanished again is found by the next skeleton.
-        static_cast<void>(TRY(task.tracker.register_range(vma.range)));
+        const bool has_file = vma.kind == model::VmaKind::FilePrivate;
+        static_cast<void>(TRY(task.tracker.register_range(
+            vma.range, has_file ? pages::Backing::File : pages::Backing::Anonymous)));
     }
     return {};
 }

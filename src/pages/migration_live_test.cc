@@ -291,7 +291,8 @@ class Copy {
     void round(Protect protect) {
         std::vector<AddrRange> ranges;
         for (const proc::MapsEntry& entry : private_mappings(child_.pid())) {
-            const Result<bool> registered = tracker_.register_range(entry.range);
+            const Result<bool> registered = tracker_.register_range(
+                entry.range, entry.has_file() ? Backing::File : Backing::Anonymous);
             ASSERT_TRUE(registered) << registered.error().describe();
             ranges.push_back(entry.range);
         }

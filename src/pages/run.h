@@ -31,7 +31,9 @@ class PageSet {
     void remove(const PageSet& other);
     void clear();
 
-    [[nodiscard]] std::span<const PageRun> runs() const { return runs_; }
+    [[nodiscard]] std::span<const PageRun> runs() const& { return runs_; }
+    // `for (... : subtract(a, b).runs())` would walk runs of a set that is gone.
+    std::span<const PageRun> runs() const&& = delete;
     [[nodiscard]] bool empty() const { return runs_.empty(); }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
     [[nodiscard]] std::uint64_t pages() const { return bytes_ / kPageSize; }

@@ -103,15 +103,17 @@ Result<> add_region(const EntriesCall& entries, const os::PageRegion& region, Sc
 }  // namespace
 
 Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
-                        Protect protect, Scan& into) {
+                        Backing backing, Protect protect, Scan& into) {
     // PM_SCAN_CHECK_WPASYNC is not used: on a mapping that appeared after the registration it fails
     // the call, and the pages that the call had protected already would go unreported. Without it
     // such a mapping is skipped, until it has been registered.
+    // kFile makes the kernel look at the description of each page, which is a cache miss each.
+    const std::uint64_t file = backing == Backing::File ? kFile : 0;
     const os::PagemapScanRequest request = {
         .range = range,
         .protect_matching = protect == Protect::Yes,
         .any_of = kPresent | kSwapped,
-        .return_mask = kPresent | kSwapped | kWritten | kFile | kZeroFrame | kWpAllowed};
+        .return_mask = kPresent | kSwapped | kWritten | kZeroFrame | kWpAllowed | file};
     return for_each_region(scan, request, [&](const os::PageRegion& region) {
         return add_region(entries, region, into);
     });

@@ -27,7 +27,7 @@ inline constexpr std::uint64_t kScanChunkBytes = 128 << 20;
 
 // PAGEMAP_SCAN with write-protection. Appends to `into`, whose ranges so far lie before `range`.
 Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
-                        Protect protect, Scan& into);
+                        Backing backing, Protect protect, Scan& into);
 
 // The parts of the range that are mapped but not registered; no page table of the rest is walked.
 Result<PageSet> find_unregistered(const ScanCall& scan, AddrRange range);

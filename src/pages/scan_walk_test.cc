@@ -69,9 +69,9 @@ struct FakeKernel {
             return into.size();
         };
     }
-    Scan scan(AddrRange range, Protect protect = Protect::Yes) {
+    Scan scan(AddrRange range, Protect protect = Protect::Yes, Backing backing = Backing::File) {
         Scan result;
-        EXPECT_TRUE(scan_protected(scan_call(), entries_call(), range, protect, result));
+        EXPECT_TRUE(scan_protected(scan_call(), entries_call(), range, backing, protect, result));
         return result;
     }
 };
@@ -142,7 +142,8 @@ TEST(ScanProtected, AFailureOfTheKernelIsReported) {
     };
     FakeKernel kernel;
     Scan scan;
-    EXPECT_FALSE(scan_protected(failing, kernel.entries_call(), run(0, 4), Protect::No, scan));
+    EXPECT_FALSE(scan_protected(failing, kernel.entries_call(), run(0, 4), Backing::File,
+                                Protect::No, scan));
 }
 
 TEST(ScanSoftDirty, TakesWrittenFromTheSoftDirtyBit) {

@@ -58,8 +58,13 @@ Result<Tracker> Tracker::start_soft_dirty(Pid pid) {
 //   4. We register A again: its marks say "not written". The writes of 3 would be lost.
 // So what is found unregistered is registered, and then every mark there is removed. Marks that are
 // removed once more than needed only make pages travel once more than needed.
-Result<bool> Tracker::register_range(AddrRange range) {
+Result<bool> Tracker::register_range(AddrRange range, Backing backing) {
     if (range.empty()) return false;
+    if (backing == Backing::File) {
+        file_backed_.add(range);
+    } else if (!file_backed_.within(range).empty()) {
+        file_backed_.remove(range);
+    }
     if (method_ == Method::SoftDirty) return true;
     const os::Pagemap pagemap = TRY(os::Pagemap::open(pid_));
     const ScanCall walk = [&](const os::PagemapScanRequest& request,
@@ -111,9 +116,18 @@ Result<Scan> Tracker::scan(std::span<const AddrRange> ranges, Protect protect) {
     for (const AddrRange& range : ranges) {
         if (method_ == Method::SoftDirty) {
             TRY(scan_soft_dirty(entries, range, result));
-        } else {
-            TRY(scan_protected(walk, entries, range, protect, result));
+            continue;
         }
+        // The parts of the range with a file behind them, and what lies between them.
+        const PageSet file_backed = file_backed_.within(range);
+        RemoteAddr at = range.start;
+        for (const PageRun& file : file_backed.runs()) {
+            TRY(scan_protected(walk, entries, {at, file.start}, Backing::Anonymous, protect,
+                               result));
+            TRY(scan_protected(walk, entries, file, Backing::File, protect, result));
+            at = file.end;
+        }
+        TRY(scan_protected(walk, entries, {at, range.end}, Backing::Anonymous, protect, result));
     }
     // The page tables of a process that has exited are empty, which must not pass for "all is
     // gone"; and while it has not, its pid meant it all the time.

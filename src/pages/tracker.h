@@ -32,6 +32,10 @@ namespace ferry::pages {
 
 enum class Protect : bool { No, Yes };
 
+// What a private mapping shows where it has no page of its own: zeros, or a file. For anonymous
+// memory the kernel need not look at each page's owner, which makes a scan seven times as fast.
+enum class Backing : std::uint8_t { Anonymous, File };
+
 struct Scan {
     // Pages with content of their own, in memory or swapped out. Not among them: pages never
     // touched, pages that map the kernel's zero page (both read as zeros), clean pages of a private
@@ -70,8 +74,9 @@ class Tracker {
     // dropped some meanwhile, and asking for what is registered already is one short call. False:
     // not (all) registered, because it has changed or vanished meanwhile or cannot be protected
     // (MAP_DROPPABLE); no error, later rounds and the last scan see it. Kind::Gone: the process has
-    // exited, or replaced its address space by execve(2).
-    Result<bool> register_range(AddrRange range);
+    // exited, or replaced its address space by execve(2). A wrong `backing` costs time or bytes,
+    // not correctness.
+    Result<bool> register_range(AddrRange range, Backing backing);
     Result<> unregister_range(AddrRange range);
 
     // Ranges of private mappings, ascending. Holes are fine. Protect::No leaves everything as it is
@@ -99,6 +104,7 @@ class Tracker {
     Method method_;
     os::PidFd process_;
     os::UniqueFd userfault_;  // empty with SoftDirty
+    PageSet file_backed_;     // of what was registered last
 };
 
 }  // namespace ferry::pages

@@ -52,8 +52,8 @@ class Tracked {
           tracker_(child_.track().value()) {
         child_.control().wait_for_step(1);
     }
-    Scan protect() {
-        EXPECT_TRUE(tracker_.register_range(area()).value());
+    Scan protect(Backing backing = Backing::Anonymous) {
+        EXPECT_TRUE(tracker_.register_range(area(), backing).value());
         return tracker_.scan(area(), Protect::Yes).value();
     }
     void go_on() {
@@ -129,7 +129,7 @@ TEST(Tracker, OnlyOwnPagesOfAPrivateFileMappingCount) {
             CHECK(::madvise(page(3), kPageSize, MADV_DONTNEED) == 0);
             *page(4) = 'y';
         });
-    EXPECT_EQ(child.protect().present, (PageSet{area(2, 2)}));
+    EXPECT_EQ(child.protect(Backing::File).present, (PageSet{area(2, 2)}));
     child.go_on();
     const Scan scan = child.look();
     EXPECT_EQ(scan.present, (PageSet{area(2, 1), area(4, 1)}));
@@ -167,7 +167,7 @@ TEST(Tracker, HugePagesAreSplitByTheFirstWriteOnly) {
             std::memset(huge, 1, 2 * kHugeBytes);
         },
         [=] { huge[kHugeBytes + 5 * kPageSize] = 2; });
-    EXPECT_TRUE(child.tracker().register_range(all).value());
+    EXPECT_TRUE(child.tracker().register_range(all, Backing::Anonymous).value());
     EXPECT_EQ(child.tracker().scan(all, Protect::Yes).value().written, (PageSet{all}));
     child.go_on();
     const Scan scan = child.tracker().scan(all, Protect::No).value();
@@ -228,7 +228,7 @@ TEST(Tracker, ItsEndRemovesTheProtection) {
     {
         Tracker tracker = child.track().value();
         child.control().wait_for_step(1);
-        ASSERT_TRUE(tracker.register_range(area()));
+        ASSERT_TRUE(tracker.register_range(area(), Backing::Anonymous));
         ASSERT_TRUE(tracker.scan(area(), Protect::Yes));
         EXPECT_NE(flags().find(" uw"), std::string::npos);
     }
@@ -250,7 +250,7 @@ TEST(Tracker, AProcessThatHasExitedIsGone) {
     const auto scan = child.tracker().scan(area(), Protect::Yes);
     ASSERT_FALSE(scan);
     EXPECT_EQ(scan.error().kind(), Error::Kind::Gone);
-    const auto registered = child.tracker().register_range(area());
+    const auto registered = child.tracker().register_range(area(), Backing::Anonymous);
     ASSERT_FALSE(registered);
     EXPECT_EQ(registered.error().kind(), Error::Kind::Gone);
 }
@@ -266,7 +266,7 @@ TEST(Tracker, AnExecutedProgramIsNotTakenForTheOldOne) {
     });
     Tracker tracker = child.track().value();
     child.control().wait_for_step(1);
-    ASSERT_TRUE(tracker.register_range(area()));
+    ASSERT_TRUE(tracker.register_range(area(), Backing::Anonymous));
     EXPECT_EQ(tracker.scan(area(), Protect::Yes).value().present.pages(), 1u);
     child.control().step.store(2);
     const std::string own = os::readlinkat(os::kCwd, "/proc/self/exe").value();
@@ -277,7 +277,7 @@ TEST(Tracker, AnExecutedProgramIsNotTakenForTheOldOne) {
         os::read_file("/proc/" + std::to_string(child.pid().value) + "/maps").value();
     const AddrRange text = {RemoteAddr{std::stoull(maps, nullptr, 16)},
                             RemoteAddr{std::stoull(maps.substr(maps.find('-') + 1), nullptr, 16)}};
-    const auto registered = tracker.register_range(text);
+    const auto registered = tracker.register_range(text, Backing::Anonymous);
     ASSERT_FALSE(registered);
     EXPECT_EQ(registered.error().kind(), Error::Kind::Gone);
 }
