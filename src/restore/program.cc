@@ -28,8 +28,9 @@ Op Program::call(const char* name, long number, std::initializer_list<Argument> 
     return Op{static_cast<std::uint32_t>(ops_.size() - 1)};
 }
 
-Op Program::spawn(Data clone_arguments, std::uint64_t size, RemoteAddr slot, Argument socket) {
-    const Op op = call("clone3", 0, {clone_arguments, size, slot, socket});
+Op Program::spawn(Data clone_arguments, std::uint64_t size, RemoteAddr slot, Argument socket,
+                  Expectation expectation) {
+    const Op op = call("clone3", 0, {clone_arguments, size, slot, socket}, expectation);
     ops_[op.index].kind = abi::OpKind::Spawn;
     return op;
 }

@@ -75,7 +75,8 @@ class Program {
             Expectation expectation = kSuccess);
     // clone3(2): the child begins at the blob's entry with `slot`. `socket` is its descriptor
     // number.
-    Op spawn(Data clone_arguments, std::uint64_t size, RemoteAddr slot, Argument socket);
+    Op spawn(Data clone_arguments, std::uint64_t size, RemoteAddr slot, Argument socket,
+             Expectation expectation = kSuccess);
 
     // Copies bytes behind the operations, 8-byte aligned.
     Data add(std::span<const std::byte> bytes);

@@ -45,6 +45,28 @@ Error explain_clone(Error error, Pid pid) {
     return error.code() == EEXIST ? pid_in_use(pid) : error;
 }
 
+bool is_free_soon(Pid pid) {
+    const auto directory = proc::ProcessDirectory::open(pid);
+    if (!directory) return true;
+    const auto stat = directory->stat();
+    return !stat || stat->is_zombie();
+}
+
+// The tree may have been killed here a moment ago, and its orphans wait to be reaped by init.
+template <class Fork>
+Result<> fork_when_free(Pid pid, Fork fork) {
+    constexpr std::chrono::milliseconds kTimeout{2000};
+    const auto deadline = std::chrono::steady_clock::now() + kTimeout;
+    for (;;) {
+        Result<> forked = fork();
+        if (forked || forked.error().code() != EEXIST) return forked;
+        if (!is_free_soon(pid) || std::chrono::steady_clock::now() > deadline) {
+            return fail(pid_in_use(pid));
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
 Result<std::pair<os::UniqueFd, os::UniqueFd>> stub_sockets() {
     auto sockets = TRY(os::socketpair(AF_UNIX, SOCK_SEQPACKET));
     TRY(os::setsockopt(sockets.first.get(), SOL_SOCKET, SO_RCVTIMEO, kReceiveTimeout));
@@ -134,9 +156,10 @@ Result<> Tree::make_root(const model::Process& root) {
     arena_.slot(slots).next_socket = theirs.get();
     os::FlatImage image = arena_.image(slots);
     image.sibling = options_.sibling;
-    if (auto forked = os::fork_into_image(root.pid, image); !forked) {
+    auto forked = fork_when_free(root.pid, [&] { return os::fork_into_image(root.pid, image); });
+    if (!forked) {
         arena_.release(slots);
-        return fail(explain_clone(std::move(forked.error()), root.pid));
+        return forked;
     }
     StubProcess process;
     process.pid = root.pid;
@@ -264,9 +287,11 @@ Result<> Tree::fork_process(const model::Process& wanted) {
     const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
     auto [ours, theirs] = TRY(stub_sockets());
     const bool sibling = origin.pid != wanted.parent;
-    if (auto forked = fork_from(origin, wanted.pid, sibling, slots, theirs.get()); !forked) {
+    auto forked = fork_when_free(
+        wanted.pid, [&] { return fork_from(origin, wanted.pid, sibling, slots, theirs.get()); });
+    if (!forked) {
         arena_.release(slots);
-        return fail(explain_clone(std::move(forked.error()), wanted.pid));
+        return forked;
     }
     StubProcess process;
     process.pid = wanted.pid;
@@ -289,9 +314,14 @@ Result<> Tree::fork_from(StubProcess& origin, Pid pid, bool sibling, SlotRun slo
     arguments.stack_size = kPageSize;
     const Data arguments_data = program.add_value(arguments);
     program.point(arguments_data, offsetof(clone_args, set_tid), set_tid);
-    program.spawn(arguments_data, sizeof(arguments), arena_.address(slots), received.fd(0));
+    const Op spawned = program.spawn(arguments_data, sizeof(arguments), arena_.address(slots),
+                                     received.fd(0), kAnything);
     program.call("close", SYS_close, {received.fd(0)});
-    return origin.leader().run(program, std::span(&socket, 1));
+    TRY(origin.leader().run(program, std::span(&socket, 1)));
+    const std::int64_t result = program.result(spawned);
+    if (result >= 0) return {};
+    return fail(Error::system(static_cast<int>(-result),
+                              fmt::format("clone3(set_tid {}) by {}", pid, origin.pid)));
 }
 
 Result<> Tree::make_zombie(const model::Process& zombie) {
@@ -301,9 +331,11 @@ Result<> Tree::make_zombie(const model::Process& zombie) {
     }
     const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
     auto [ours, theirs] = TRY(stub_sockets());
-    if (auto forked = fork_from(*parent, zombie.pid, false, slots, theirs.get()); !forked) {
+    auto forked = fork_when_free(
+        zombie.pid, [&] { return fork_from(*parent, zombie.pid, false, slots, theirs.get()); });
+    if (!forked) {
         arena_.release(slots);
-        return fail(explain_clone(std::move(forked.error()), zombie.pid));
+        return forked;
     }
     theirs.reset();
     const os::PidFd pidfd = TRY(os::PidFd::open(zombie.pid));

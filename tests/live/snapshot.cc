@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "arch/signal_frame.h"
 #include "base/check.h"
@@ -223,6 +226,12 @@ class Reader {
                 .address = reinterpret_cast<std::uint64_t>(stack.ss_sp),
                 .size = stack.ss_size,
                 .flags = static_cast<std::uint32_t>(stack.ss_flags)};
+            TRY(calls.call(SYS_prctl, {PR_GET_TID_ADDRESS, scratch}));
+            process.threads[i].clear_child_tid = TRY(calls.read_scratch<std::uint64_t>());
+            TRY(calls.call(SYS_get_robust_list, {0, scratch, scratch + 8}));
+            process.threads[i].robust_list = TRY(calls.read_scratch<std::uint64_t>());
+            process.threads[i].robust_list_size =
+                static_cast<std::uint32_t>(TRY(calls.read_scratch<std::uint64_t>(8)));
             TRY(std::move(calls).give_back());
         }
         return {};
@@ -296,6 +305,10 @@ std::string Victim::line() {
         if (n <= 0) return "END " + buffer_;
         buffer_.append(bytes, static_cast<std::size_t>(n));
     }
+}
+
+void Victim::let_run() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 std::string Victim::verdict() {

@@ -43,6 +43,10 @@ class Victim {
     [[nodiscard]] Pid pid() const { return pid_; }
     // The next line of its output, without the newline; what came so far if there is none in 10 s.
     std::string line();
+    // Some time for its threads to run, so that what they only notice when they run is noticed, and
+    // for the first thread to be in sigsuspend(2) again: before that another thread would take the
+    // signal.
+    static void let_run();
     // SIGTERM, then its verdict: "PASS" or "FAIL: ...". Reaps it.
     std::string verdict();
 
