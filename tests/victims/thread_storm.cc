@@ -7,6 +7,7 @@
 
 int main() {
     victim::arm();
+    victim::leave_signal_to_main();
     std::atomic<unsigned long> started{0}, finished{0};
     sigset_t end;
     sigemptyset(&end);

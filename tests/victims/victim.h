@@ -23,6 +23,15 @@ inline void arm() {
 }
 [[nodiscard]] inline bool ended() { return g_ended != 0; }
 
+// For victims with threads, before they make them: the threads block SIGTERM, so that the main thread
+// gets it and wakes up in wait_for_end().
+inline void leave_signal_to_main() {
+    sigset_t block;
+    sigemptyset(&block);
+    sigaddset(&block, SIGTERM);
+    sigprocmask(SIG_BLOCK, &block, nullptr);
+}
+
 inline void ready() { std::printf("READY %d\n", getpid()); }
 
 inline void wait_for_end() {
@@ -31,6 +40,7 @@ inline void wait_for_end() {
     sigaddset(&block, SIGTERM);
     sigprocmask(SIG_BLOCK, &block, &old);
     ready();
+    sigdelset(&old, SIGTERM);
     while (!ended()) sigsuspend(&old);
     sigprocmask(SIG_SETMASK, &old, nullptr);
 }
