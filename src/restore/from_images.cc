@@ -67,6 +67,23 @@ Checkpoint up_to(const Checkpoint& whole, const std::map<Pid, int>& depth, int g
     return part;
 }
 
+// The parts of a run that the process maps privately. CRIU's images hold the vdso's pages, too,
+// which we never write.
+void add_private_parts(const model::Process& process, const image::PageRun& run,
+                       std::vector<FileRun>& parts) {
+    const auto& vmas = process.address_space.vmas;
+    auto vma = std::ranges::upper_bound(vmas, run.range.start, {},
+                                        [](const model::Vma& v) { return v.range.end; });
+    for (; vma != vmas.end() && vma->range.start < run.range.end; ++vma) {
+        if (!vma->carries_private_pages()) continue;
+        const RemoteAddr start = std::max(vma->range.start, run.range.start);
+        const RemoteAddr end = std::min(vma->range.end, run.range.end);
+        parts.push_back({.address = start,
+                         .bytes = end - start,
+                         .offset = run.offset + (start - run.range.start)});
+    }
+}
+
 Result<std::uint64_t> fill(StagedTree& tree, const image::DirectoryStore& store,
                            const model::Process& process, bool is_forked) {
     const auto pagemap =
@@ -87,8 +104,7 @@ Result<std::uint64_t> fill(StagedTree& tree, const image::DirectoryStore& store,
     for (const image::PageRun& run : pagemap.runs()) {
         if (pagemap.pages_fd(run) != pages_fd) TRY(flush());
         pages_fd = pagemap.pages_fd(run);
-        runs.push_back(
-            {.address = run.range.start, .bytes = run.range.size(), .offset = run.offset});
+        add_private_parts(process, run, runs);
     }
     TRY(flush());
     return pagemap.pages();

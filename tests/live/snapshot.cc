@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -25,7 +24,7 @@
 namespace ferry::live {
 namespace {
 
-constexpr int kTimeoutMs = 10'000;
+constexpr std::chrono::seconds kTimeout{10};
 constexpr std::uint64_t kPagePresent = 1ULL << 63, kPageSwapped = 1ULL << 62,
                         kPageFile = 1ULL << 61;
 
@@ -257,8 +256,13 @@ Result<Snapshot> take_snapshot(Pid root) {
     return snapshot;
 }
 
+// A file, not a pipe: a pipe's other end would be outside the tree.
 Result<Victim> Victim::start(const std::string& name, const std::vector<std::string>& arguments) {
-    auto [read_end, write_end] = TRY(os::pipe2(O_CLOEXEC));
+    char output_path[] = "/tmp/ferry-victim-XXXXXX";
+    const os::UniqueFd write_end(::mkstemp(output_path));
+    Victim victim;
+    victim.output_path_ = output_path;
+    victim.output_ = TRY(os::open(output_path, O_RDONLY));
     const std::string path = std::string(VICTIM_DIRECTORY) + "/victim_" + name;
     std::vector<char*> argv = {const_cast<char*>(path.c_str())};
     for (const std::string& argument : arguments) {
@@ -276,9 +280,7 @@ Result<Victim> Victim::start(const std::string& name, const std::vector<std::str
         ::execv(path.c_str(), argv.data());
         ::_exit(127);
     }
-    Victim victim;
     victim.pid_ = Pid{child};
-    victim.output_ = std::move(read_end);
     const std::string ready = victim.line();
     if (!ready.starts_with("READY")) {
         return fail(Error::invalid(fmt::format("victim {}: {}", name, ready)));
@@ -287,10 +289,15 @@ Result<Victim> Victim::start(const std::string& name, const std::vector<std::str
 }
 
 Victim::~Victim() {
-    if (pid_.value > 0 && output_) ::kill(pid_.value, SIGKILL);
+    if (!output_) return;  // moved from
+    ::unlink(output_path_.c_str());
+    if (pid_.value <= 0) return;
+    ::kill(pid_.value, SIGKILL);
+    ::waitpid(pid_.value, nullptr, 0);
 }
 
 std::string Victim::line() {
+    const auto deadline = std::chrono::steady_clock::now() + kTimeout;
     for (;;) {
         const std::size_t end = buffer_.find('\n');
         if (end != std::string::npos) {
@@ -298,11 +305,12 @@ std::string Victim::line() {
             buffer_.erase(0, end + 1);
             return text;
         }
-        pollfd poll_fd = {.fd = output_.get(), .events = POLLIN, .revents = 0};
-        if (::poll(&poll_fd, 1, kTimeoutMs) <= 0) return "TIMEOUT " + buffer_;
         char bytes[512];
         const ssize_t n = ::read(output_.get(), bytes, sizeof(bytes));
-        if (n <= 0) return "END " + buffer_;
+        if (n < 0 || (n == 0 && std::chrono::steady_clock::now() > deadline)) {
+            return "TIMEOUT " + buffer_;
+        }
+        if (n == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         buffer_.append(bytes, static_cast<std::size_t>(n));
     }
 }

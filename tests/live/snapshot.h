@@ -31,7 +31,7 @@ struct Snapshot {
 // Freezes the tree, reads it, kills it and reaps the root, which must be our child.
 Result<Snapshot> take_snapshot(Pid root);
 
-// A victim program as our child, with its standard output in our hands.
+// A victim program as our child, with its standard output in a file.
 class Victim {
   public:
     static Result<Victim> start(const std::string& name,
@@ -53,6 +53,7 @@ class Victim {
   private:
     Victim() = default;
     Pid pid_;
+    std::string output_path_;
     os::UniqueFd output_;
     std::string buffer_;
 };
