@@ -213,7 +213,9 @@ Result<> DestinationSession::commit() {
     TRY(host_.record(SessionState::Running));
     TRY(network_->activate());
     TRY(network_->announce());
-    TRY(files_.leave_repair());
+    if (const auto woken = files_.leave_repair(); !woken) {
+        log_error("waking connections: {}, the others go on", woken.error().message());
+    }
     if (const auto replayed = replay_->replay(packets_); !replayed) {
         log_warn("held packets: {}, ignoring: their senders repeat them",
                  replayed.error().message());
