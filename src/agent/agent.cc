@@ -22,6 +22,13 @@ constexpr seconds kConnectTimeout{10};
 // A worker that is to listen needs no time but for its exec.
 constexpr seconds kListenTimeout{10};
 
+// What the other side finds wrong is no mistake in the user's command.
+template <class T>
+Result<T> of_peer(Result<T> result) {
+    if (result || result.error().kind() != Error::Kind::Invalid) return result;
+    return fail(Error::peer(result.error().message()));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Agent>> Agent::create(const AgentConfig& config) {
@@ -83,14 +90,14 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) const {
 
 Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
     WorkerSetup setup = TRY(plan_source(order));
-    PeerClient peer =
-        TRY(PeerClient::connect(keys(), setup.peer, net::Deadline::after(kConnectTimeout)));
-    const Prepared prepared = TRY(peer.prepare({.session = setup.info.id,
-                                                .service = order.service,
-                                                .source = config_.name,
-                                                .destination = setup.info.destination,
-                                                .control_host = config_.advertise,
-                                                .control_port = control_port_}));
+    PeerClient peer = TRY(
+        of_peer(PeerClient::connect(keys(), setup.peer, net::Deadline::after(kConnectTimeout))));
+    const Prepared prepared = TRY(of_peer(peer.prepare({.session = setup.info.id,
+                                                        .service = order.service,
+                                                        .source = config_.name,
+                                                        .destination = setup.info.destination,
+                                                        .control_host = config_.advertise,
+                                                        .control_port = control_port_})));
     setup.source.address =
         prepared.data_address.empty() ? setup.peer.at.host : prepared.data_address;
     setup.source.port = prepared.data_port;

@@ -14,6 +14,7 @@
 
 #include "agent/agent.grpc.pb.h"
 #include "agent/wire_convert.h"
+#include "base/cleanup.h"
 #include "os/inet.h"
 #include "os/socket.h"
 
@@ -43,6 +44,17 @@ Error error_of(const grpc::Status& status, const std::string& whom) {
             return Error::invalid(status.error_message());
         default:
             return Error::peer(fmt::format("{}: {}", whom, status.error_message()));
+    }
+}
+
+// Of our own agent: its refusals need no address in front.
+Error control_error(const grpc::Status& status, const std::string& socket) {
+    switch (status.error_code()) {
+        case grpc::StatusCode::FAILED_PRECONDITION:
+        case grpc::StatusCode::NOT_FOUND:
+            return Error::peer(status.error_message());
+        default:
+            return error_of(status, socket);
     }
 }
 
@@ -85,6 +97,8 @@ void allow_only_tls13_in_grpc() {
 struct ControlClient::State {
     std::string socket;
     std::unique_ptr<v1::Control::Stub> stub;
+    std::mutex mutex;
+    grpc::ClientContext* migrating = nullptr;  // of the migrate() that runs
 };
 
 ControlClient::ControlClient(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -107,7 +121,7 @@ Result<AgentIdentity> ControlClient::ping() {
     set_timeout(context, kAskTimeout);
     v1::PingReply reply;
     const auto status = state_->stub->Ping(&context, v1::PingRequest(), &reply);
-    if (!status.ok()) return fail(error_of(status, state_->socket));
+    if (!status.ok()) return fail(control_error(status, state_->socket));
     return from_wire(reply);
 }
 
@@ -120,6 +134,8 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_timeout_s(static_cast<std::uint32_t>(order.timeout.count()));
     request.set_shell_job(order.shell_job);
     grpc::ClientContext context;
+    set_migrating(&context);
+    const Cleanup forget_context = [&] { set_migrating(nullptr); };
     const auto stream = state_->stub->Migrate(&context, request);
     std::optional<SessionInfo> last;
     v1::MigrateEvent event;
@@ -135,7 +151,17 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     const auto status = stream->Finish();
     if (last) return std::move(*last);
     if (status.ok()) return fail(Error::peer("the agent said nothing of the session's end"));
-    return fail(error_of(status, state_->socket));
+    return fail(control_error(status, state_->socket));
+}
+
+void ControlClient::set_migrating(grpc::ClientContext* context) {
+    const std::lock_guard lock(state_->mutex);
+    state_->migrating = context;
+}
+
+void ControlClient::cancel() {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->migrating != nullptr) state_->migrating->TryCancel();
 }
 
 Result<ControlClient::Sessions> ControlClient::status() {
@@ -143,7 +169,7 @@ Result<ControlClient::Sessions> ControlClient::status() {
     set_timeout(context, kAskTimeout);
     v1::SessionList reply;
     const auto status = state_->stub->Status(&context, v1::StatusRequest(), &reply);
-    if (!status.ok()) return fail(error_of(status, state_->socket));
+    if (!status.ok()) return fail(control_error(status, state_->socket));
     Sessions answer{.agent = from_wire(reply.agent()), .sessions = {}};
     for (const v1::Session& session : reply.sessions()) {
         answer.sessions.push_back(TRY(from_wire(session)));
@@ -158,7 +184,7 @@ Result<std::vector<SessionInfo>> ControlClient::history(unsigned limit) {
     request.set_limit(limit);
     v1::SessionList reply;
     const auto status = state_->stub->History(&context, request, &reply);
-    if (!status.ok()) return fail(error_of(status, state_->socket));
+    if (!status.ok()) return fail(control_error(status, state_->socket));
     std::vector<SessionInfo> sessions;
     for (const v1::Session& session : reply.sessions()) {
         sessions.push_back(TRY(from_wire(session)));
@@ -172,7 +198,7 @@ Result<SessionInfo> ControlClient::abort(const std::string& session) {
     request.set_session(session);
     v1::Session reply;
     const auto status = state_->stub->Abort(&context, request, &reply);
-    if (!status.ok()) return fail(error_of(status, state_->socket));
+    if (!status.ok()) return fail(control_error(status, state_->socket));
     return from_wire(reply);
 }
 

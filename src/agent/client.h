@@ -17,6 +17,10 @@
 #include "base/error.h"
 #include "net/tls_channel.h"
 
+namespace grpc {
+class ClientContext;
+}
+
 namespace ferry::agent {
 
 // To the agent of this host, over its Unix socket. One call at a time, but abort() and cancel() may
@@ -45,9 +49,12 @@ class ControlClient {
     Result<std::vector<SessionInfo>> history(unsigned limit);
     // Returns the session as it ended.
     Result<SessionInfo> abort(const std::string& session);
+    // Ends a migrate() without waiting for its session, which the agent aborts.
+    void cancel();
 
   private:
     struct State;
+    void set_migrating(grpc::ClientContext* context);
     explicit ControlClient(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
 };

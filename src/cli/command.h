@@ -16,6 +16,8 @@ namespace ferry::cli {
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailure = 1;
 inline constexpr int kExitUsage = 2;
+// Of a migration: whether the service runs here or there is not known here.
+inline constexpr int kExitUnknown = 3;
 
 // What CLI11 callbacks leave for main: the one verb that was chosen.
 struct Invocation {
@@ -32,5 +34,11 @@ void add_dump(CLI::App& app, Invocation& invocation);
 void add_restore(CLI::App& app, Invocation& invocation);
 void add_check(CLI::App& app, Invocation& invocation);
 void add_lab(CLI::App& app, Invocation& invocation);
+void add_migrate(CLI::App& app, Invocation& invocation);
+void add_status(CLI::App& app, Invocation& invocation);
+void add_history(CLI::App& app, Invocation& invocation);
+void add_abort(CLI::App& app, Invocation& invocation);
+void add_agent(CLI::App& app, Invocation& invocation);
+void add_pki(CLI::App& app, Invocation& invocation);
 
 }  // namespace ferry::cli

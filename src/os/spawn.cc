@@ -14,12 +14,29 @@
 
 namespace ferry::os {
 
-Result<Pid> spawn(const SpawnRequest& request) {
+namespace {
+
+// What exec wants; valid as long as the strings are.
+std::vector<char*> argument_vector(const std::vector<std::string>& arguments) {
     std::vector<char*> argv;
-    for (const std::string& argument : request.arguments) {
+    for (const std::string& argument : arguments) {
         argv.push_back(const_cast<char*>(argument.c_str()));
     }
     argv.push_back(nullptr);
+    return argv;
+}
+
+}  // namespace
+
+Error execute(const std::vector<std::string>& arguments) {
+    CHECK(!arguments.empty());
+    ::execv(arguments[0].c_str(), argument_vector(arguments).data());
+    const int code = errno;
+    return Error::system(code, fmt::format("execv({})", arguments[0]));
+}
+
+Result<Pid> spawn(const SpawnRequest& request) {
+    const std::vector<char*> argv = argument_vector(request.arguments);
 
     // Targets must not overwrite sources that are still to be duplicated: go through copies above
     // all targets. posix_spawn's dup2 clears close-on-exec.

@@ -1,0 +1,287 @@
+// ferry migrate: asks the agent of this host to move a service, and shows how it goes.
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "agent/client.h"
+#include "base/cleanup.h"
+#include "cli/command.h"
+#include "cli/units.h"
+#include "migrate/report.h"
+
+namespace ferry::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+struct Options {
+    std::string socket = agent::kControlSocket;
+    agent::MigrateOrder order;
+    std::uint32_t max_downtime_ms = 50;
+    std::uint32_t timeout_s = 0;
+    std::string json;  // "", "object" or "lines"
+};
+
+// The progress of one migration, as one line that is written over again on a terminal and as a line
+// per round elsewhere. On stderr: stdout is for results.
+class Display {
+  public:
+    explicit Display(std::string json) : json_(std::move(json)), terminal_(::isatty(2) == 1) {}
+
+    void started(const agent::SessionInfo& info) {
+        if (json_ == "lines") {
+            line({{"event", "started"},
+                  {"session", info.id},
+                  {"service", info.service},
+                  {"source", info.source},
+                  {"destination", info.destination}});
+        } else if (json_.empty()) {
+            fmt::print(stderr, "{}: {} -> {}, session {}\n", info.service, info.source,
+                       info.destination, info.id.substr(0, 8));
+        }
+    }
+
+    void progress(const migrate::Progress& progress) {
+        if (json_ == "lines") {
+            line({{"event", "progress"},
+                  {"phase", progress.phase},
+                  {"round", progress.round},
+                  {"sent_bytes", progress.sent_bytes},
+                  {"round_bytes", progress.round_bytes},
+                  {"bytes_per_second", progress.bytes_per_second},
+                  {"message", progress.message}});
+        } else if (json_.empty() && terminal_) {
+            fmt::print(stderr, "\r{}\033[K", text(progress));
+            written_ = true;
+        } else if (json_.empty()) {
+            std::string now = fmt::format("{} {}", progress.phase, progress.round);
+            if (now == last_ && progress.message.empty()) return;
+            last_ = std::move(now);
+            fmt::print(stderr, "{}\n", text(progress));
+        }
+    }
+
+    // Leaves the line to what follows.
+    void clear() {
+        if (written_) fmt::print(stderr, "\r\033[K");
+        written_ = false;
+    }
+    static void line(const Json& json) {
+        fmt::print("{}\n", json.dump(-1, ' ', false, Json::error_handler_t::replace));
+        std::fflush(stdout);
+    }
+
+  private:
+    static std::string text(const migrate::Progress& progress) {
+        std::string text = progress.phase;
+        if (progress.round > 0) text += fmt::format(", round {}", progress.round);
+        if (progress.sent_bytes > 0) {
+            text += fmt::format(", {} sent", bytes_text(static_cast<double>(progress.sent_bytes)));
+        }
+        if (progress.bytes_per_second > 0) {
+            text += fmt::format(", {}/s", bytes_text(progress.bytes_per_second));
+        }
+        if (!progress.message.empty()) text += fmt::format(", {}", progress.message);
+        return text;
+    }
+
+    std::string json_;
+    bool terminal_;
+    bool written_ = false;
+    std::string last_;
+};
+
+// Ctrl-C asks for an abort and goes on waiting for its end; a second one leaves at once (the agent
+// aborts by itself when the call breaks off).
+class Interrupts {
+  public:
+    // To be called before gRPC starts threads, which inherit the mask.
+    static void block_signals() {
+        const sigset_t set = signals();
+        ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    }
+    explicit Interrupts(agent::ControlClient& client) : client_(client) {
+        thread_ = std::thread([this] { watch(); });
+    }
+    Interrupts(const Interrupts&) = delete;
+    Interrupts& operator=(const Interrupts&) = delete;
+    ~Interrupts() {
+        // SIGUSR2 is ours alone: it ends the watching.
+        ::pthread_kill(thread_.native_handle(), SIGUSR2);
+        thread_.join();
+        if (aborting_.joinable()) aborting_.join();
+    }
+    void session(const std::string& id) {
+        const std::lock_guard lock(mutex_);
+        session_ = id;
+    }
+
+  private:
+    static sigset_t signals() {
+        sigset_t set;
+        sigemptyset(&set);
+        for (const int signal : {SIGINT, SIGTERM, SIGUSR2}) sigaddset(&set, signal);
+        return set;
+    }
+    void watch() {
+        const sigset_t set = signals();
+        for (bool again = false;; again = true) {
+            int signal = 0;
+            ::sigwait(&set, &signal);
+            if (signal == SIGUSR2) return;
+            const std::lock_guard lock(mutex_);
+            if (again || session_.empty()) {
+                client_.cancel();
+                continue;
+            }
+            fmt::print(stderr, "\naborting, the service runs on at the source\n");
+            // In a thread of its own: the answer comes when the session has ended.
+            aborting_ = std::thread([this, id = session_] { std::ignore = client_.abort(id); });
+        }
+    }
+
+    agent::ControlClient& client_;
+    std::mutex mutex_;
+    std::string session_;
+    std::thread thread_;
+    std::thread aborting_;
+};
+
+void print_report(const migrate::Report& report) {
+    for (const migrate::Round& round : report.rounds) {
+        fmt::print("{} {:2}: {:8} pages, {:>10} in {:>9}, {} written meanwhile\n",
+                   round.in_freeze ? "freeze" : "round ", round.number, round.pages,
+                   bytes_text(static_cast<double>(round.bytes)),
+                   milliseconds_text(round.milliseconds),
+                   bytes_text(static_cast<double>(round.dirty_bytes)));
+    }
+    if (!report.stop_rule.empty()) fmt::print("pre-copy ended: {}\n", report.stop_rule);
+    fmt::print("frozen {} (checkpoint {}, restore {}), total {}, {} on the wire ({}/s)\n",
+               milliseconds_text(report.frozen_ms), milliseconds_text(report.checkpoint_ms),
+               milliseconds_text(report.restore_ms), milliseconds_text(report.total_ms),
+               bytes_text(static_cast<double>(report.wire_bytes)),
+               bytes_text(report.bytes_per_second()));
+}
+
+int exit_code(const agent::SessionInfo& info) {
+    if (info.error.empty()) return kExitOk;
+    // The decision was taken, its effect is not known.
+    if (info.state == migrate::SessionState::Committed) return kExitUnknown;
+    return kExitFailure;
+}
+
+const char* outcome_name(int code) {
+    if (code == kExitOk) return "done";
+    return code == kExitUnknown ? "unknown" : "failed";
+}
+
+void print_json_end(const std::string& form, Json end) {
+    if (form == "lines") end["event"] = "finished";
+    Display::line(end);
+}
+
+int show_end(const agent::SessionInfo& info, const std::string& json) {
+    const int code = exit_code(info);
+    if (!json.empty()) {
+        Json end = Json::parse(info.report.empty() ? "{}" : info.report, nullptr, false);
+        if (!end.is_object()) end = Json::object();
+        end["session"] = info.id;
+        end["outcome"] = outcome_name(code);
+        end["state"] = migrate::name_of(info.state);
+        end["error"] = info.error;
+        print_json_end(json, std::move(end));
+        return code;
+    }
+    if (const auto report = migrate::report_from_json(info.report); report && code == kExitOk) {
+        print_report(*report);
+    }
+    if (code == kExitOk) {
+        fmt::print("{} runs at {}\n", info.service, info.destination);
+    } else if (code == kExitFailure) {
+        fmt::print(stderr, "ferry: {}; {} runs on at {}\n", info.error, info.service, info.source);
+    } else {
+        fmt::print(stderr, "ferry: outcome unknown: {}; ask both agents (ferry history)\n",
+                   info.error);
+    }
+    return code;
+}
+
+// An error before or instead of a session's end.
+Result<int> show_error(const Error& error, bool started, const std::string& json) {
+    const int code = started                                ? kExitUnknown
+                     : error.kind() == Error::Kind::Invalid ? kExitUsage
+                                                            : kExitFailure;
+    if (!json.empty()) {
+        print_json_end(
+            json,
+            {{"succeeded", false}, {"outcome", outcome_name(code)}, {"error", error.message()}});
+    }
+    fmt::print(stderr, "ferry: {}{}\n", started ? "outcome unknown: " : "", error.message());
+    return code;
+}
+
+Result<int> run(Options& options) {
+    options.order.max_downtime = std::chrono::milliseconds(options.max_downtime_ms);
+    options.order.timeout = std::chrono::seconds(options.timeout_s);
+    Interrupts::block_signals();
+    auto client = agent::ControlClient::connect(options.socket);
+    if (!client) return show_error(client.error(), false, options.json);
+    Display display(options.json);
+    bool started = false;
+    Result<agent::SessionInfo> ended;
+    {
+        Interrupts interrupts(*client);
+        ended = client->migrate(options.order,
+                                {.started =
+                                     [&](const agent::SessionInfo& info) {
+                                         started = true;
+                                         interrupts.session(info.id);
+                                         display.started(info);
+                                     },
+                                 .progress = [&](const auto& now) { display.progress(now); }});
+    }
+    display.clear();
+    if (!ended) return show_error(ended.error(), started, options.json);
+    return show_end(*ended, options.json);
+}
+
+}  // namespace
+
+void add_migrate(CLI::App& app, Invocation& invocation) {
+    const auto options = std::make_shared<Options>();
+    CLI::App* const command = app.add_subcommand("migrate", "Move a service to another host, live");
+    command->add_option("SERVICE", options->order.service, "Pid, or the exact name of a process")
+        ->required();
+    command->add_option("--to", options->order.destination, "HOST[:PORT] of the other agent")
+        ->required();
+    command->add_option("--max-downtime", options->max_downtime_ms, "Wanted time frozen, ms")
+        ->check(CLI::Range(1, 60000))
+        ->capture_default_str();
+    command->add_option("--max-rounds", options->order.max_rounds, "Rounds of pre-copy at most")
+        ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    command->add_option("--timeout", options->timeout_s, "Seconds for the pre-copy; 0: no limit")
+        ->capture_default_str();
+    command->add_flag("--shell-job", options->order.shell_job, "The service may have a terminal");
+    command->add_option("--socket", options->socket, "Unix socket of the agent")
+        ->capture_default_str();
+    command->add_flag(
+        "--json{object}", options->json,
+        "Result as one JSON object; --json=lines: progress as well, an object a line");
+    command->callback([options, &invocation] {
+        if (!options->json.empty() && options->json != "object" && options->json != "lines") {
+            throw CLI::ValidationError("--json", "only 'lines' may follow");
+        }
+        invocation.run = [options] { return run(*options); };
+    });
+}
+
+}  // namespace ferry::cli
