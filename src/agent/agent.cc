@@ -80,7 +80,6 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) const {
     setup.info.id = TRY(new_session_id());
     setup.info.service = order.service;
     setup.info.source = config_.name;
-    setup.info.destination = setup.peer.name;
     setup.source.max_downtime = order.max_downtime;
     setup.source.max_rounds = static_cast<int>(order.max_rounds);
     setup.source.timeout = order.timeout;
@@ -92,10 +91,10 @@ Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
     WorkerSetup setup = TRY(plan_source(order));
     PeerClient peer = TRY(
         of_peer(PeerClient::connect(keys(), setup.peer, net::Deadline::after(kConnectTimeout))));
+    setup.info.destination = peer.name();
     const Prepared prepared = TRY(of_peer(peer.prepare({.session = setup.info.id,
                                                         .service = order.service,
                                                         .source = config_.name,
-                                                        .destination = setup.info.destination,
                                                         .control_host = config_.advertise,
                                                         .control_port = control_port_})));
     setup.source.address =
@@ -126,7 +125,7 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     setup.info.id = order.session;
     setup.info.service = order.service;
     setup.info.source = order.source;
-    setup.info.destination = order.destination;
+    setup.info.destination = config_.name;
     setup.peer = {.at = {.host = order.control_host, .port = order.control_port},
                   .name = order.source};
     setup.destination.listen_address =

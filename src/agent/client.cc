@@ -204,6 +204,7 @@ Result<SessionInfo> ControlClient::abort(const std::string& session) {
 
 struct PeerClient::State {
     std::string peer;
+    std::string name;
     std::unique_ptr<v1::Peer::Stub> stub;
 };
 
@@ -215,7 +216,7 @@ PeerClient::~PeerClient() = default;
 Result<PeerClient> PeerClient::connect(const net::TlsIdentity& identity, const PeerAgent& peer,
                                        net::Deadline deadline) {
     const auto context = TRY(net::TlsContext::load(identity));
-    TRY(net::probe_control_port(context, peer.at, peer.name, deadline));
+    std::string name = TRY(net::probe_control_port(context, peer.at, peer.name, deadline));
     grpc::SslCredentialsOptions options;
     options.pem_root_certs = TRY(os::read_file(identity.ca));
     options.pem_cert_chain = TRY(os::read_file(identity.certificate));
@@ -226,11 +227,16 @@ Result<PeerClient> PeerClient::connect(const net::TlsIdentity& identity, const P
     const os::SocketAddress address = TRY(os::resolve(peer.at.host, peer.at.port)).front();
     auto state = std::make_unique<State>();
     state->peer = peer.at.to_string();
+    state->name = std::move(name);
     const std::string target = fmt::format("{}:{}", address.family() == AF_INET6 ? "ipv6" : "ipv4",
                                            TRY(os::to_string(address)));
     state->stub = v1::Peer::NewStub(
         grpc::CreateCustomChannel(target, grpc::SslCredentials(options), arguments));
     return PeerClient(std::move(state));
+}
+
+const std::string& PeerClient::name() const {
+    return state_->name;
 }
 
 Result<AgentIdentity> PeerClient::ping() {
@@ -249,7 +255,6 @@ Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
     request.set_protocol(order.protocol);
     request.set_session(order.session);
     request.set_service(order.service);
-    request.set_destination(order.destination);
     request.set_control_host(order.control_host);
     request.set_control_port(order.control_port);
     v1::PrepareReply reply;

@@ -69,6 +69,8 @@ class PeerClient {
     PeerClient& operator=(PeerClient&&) noexcept;
     ~PeerClient();
 
+    // The common name of its certificate: what it is called, however it was reached.
+    [[nodiscard]] const std::string& name() const;
     Result<AgentIdentity> ping();
     Result<Prepared> prepare(const PrepareOrder& order);
     Result<migrate::SessionState> outcome(const std::string& session);

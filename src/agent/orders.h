@@ -33,7 +33,6 @@ struct PrepareOrder {
     std::string session;
     std::string service;
     std::string source;        // from the certificate of the caller, never from the message
-    std::string destination;   // the name by which the source knows this host
     std::string control_host;  // where the source's agent answers
     std::uint16_t control_port = 0;
 };

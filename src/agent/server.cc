@@ -144,7 +144,6 @@ class PeerService final : public v1::Peer::Service {
              .session = request->session(),
              .service = request->service(),
              .source = *caller,
-             .destination = request->destination(),
              .control_host =
                  request->control_host().empty() ? caller_host(*context) : request->control_host(),
              .control_port = static_cast<std::uint16_t>(request->control_port())});

@@ -256,8 +256,8 @@ Result<TlsChannel> TlsChannel::connect(const TlsContext& context, const Endpoint
     return TlsChannel(std::move(state));
 }
 
-Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
-                            const std::string& expected_peer, Deadline deadline) {
+Result<std::string> probe_control_port(const TlsContext& context, const Endpoint& to,
+                                       const std::string& expected_peer, Deadline deadline) {
     os::UniqueFd socket = TRY(connect_any(to, deadline, -1));
     SslOwner ssl = TRY(new_ssl(context, expected_peer));
     SSL_set_connect_state(ssl.get());
@@ -268,7 +268,8 @@ Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
     TRY(state.handshake(expected_peer, deadline));
     // An HTTP/2 server speaks first: its SETTINGS frame (RFC 9113, 3.4).
     std::byte first{};
-    return state.read_greeting(std::span(&first, 1), expected_peer, deadline);
+    TRY(state.read_greeting(std::span(&first, 1), expected_peer, deadline));
+    return state.peer_name;
 }
 
 Result<TlsChannel> TlsChannel::accept(const TlsContext& context, os::UniqueFd socket,

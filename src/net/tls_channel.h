@@ -57,9 +57,10 @@ class TlsContext {
 };
 
 // Whether `to` is an agent's control port that accepts our certificate and whose own is right; the
-// same errors as TlsChannel::connect. gRPC's own words for these cases help nobody.
-Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
-                            const std::string& expected_peer, Deadline deadline);
+// same errors as TlsChannel::connect. gRPC's own words for these cases help nobody. Returns the
+// common name of the peer's certificate.
+Result<std::string> probe_control_port(const TlsContext& context, const Endpoint& to,
+                                       const std::string& expected_peer, Deadline deadline);
 
 class TlsChannel {
   public:
@@ -109,8 +110,9 @@ class TlsChannel {
 
   private:
     struct State;
-    friend Result<> probe_control_port(const TlsContext& context, const Endpoint& to,
-                                       const std::string& expected_peer, Deadline deadline);
+    friend Result<std::string> probe_control_port(const TlsContext& context, const Endpoint& to,
+                                                  const std::string& expected_peer,
+                                                  Deadline deadline);
     explicit TlsChannel(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
 };
