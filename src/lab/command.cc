@@ -29,7 +29,7 @@ Result<bool> drain(int fd, std::string& into) {
 }  // namespace
 
 Result<CommandResult> run(os::Launch launch, std::chrono::milliseconds timeout,
-                          const std::string& input) {
+                          const std::string& input, const OnLine& on_line) {
     const os::UniqueFd stdin_file = TRY(os::memfd_create("stdin", 0));
     if (!input.empty()) TRY(os::pwrite_all(stdin_file.get(), os::as_bytes(input), 0));
     auto [out_read, out_write] = TRY(os::pipe2(0));
@@ -44,6 +44,7 @@ Result<CommandResult> run(os::Launch launch, std::chrono::milliseconds timeout,
     err_write.reset();
 
     CommandResult result;
+    std::size_t told = 0;  // bytes of result.out that on_line has got
     // A daemon that the program leaves behind may keep the pipes open, so its end counts, not
     // theirs.
     std::array<pollfd, 3> polls = {pollfd{out_read.get(), POLLIN, 0},
@@ -58,6 +59,11 @@ Result<CommandResult> run(os::Launch launch, std::chrono::milliseconds timeout,
         static_cast<void>(::poll(polls.data(), polls.size(), static_cast<int>(left.count())));
         if (polls[0].revents != 0 && !TRY(drain(out_read.get(), result.out))) polls[0].fd = -1;
         if (polls[1].revents != 0 && !TRY(drain(err_read.get(), result.err))) polls[1].fd = -1;
+        for (std::size_t line_end;
+             on_line && (line_end = result.out.find('\n', told)) != std::string::npos;
+             told = line_end + 1) {
+            on_line(result.out.substr(told, line_end - told));
+        }
         const bool quiet = polls[0].revents == 0 && polls[1].revents == 0;
         if (polls[2].revents != 0 && quiet) break;
     }

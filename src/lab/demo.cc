@@ -99,15 +99,15 @@ class Demo {
     }
 
     Result<Crossing> cross(std::size_t from, std::size_t to) {
-        const auto start = std::chrono::steady_clock::now();
-        const auto tick = [&] {
-            const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-            display_.progress(fmt::format("{} -> {}: {:.1f} s, {} writes acknowledged so far",
-                                          lab_->platform(from).name(), lab_->platform(to).name(),
-                                          seconds.count(),
+        const std::string way =
+            fmt::format("{} -> {}", lab_->platform(from).name(), lab_->platform(to).name());
+        display_.progress(way);
+        const auto on_progress = [&](const std::string& phase, int round, std::uint64_t sent) {
+            display_.progress(fmt::format("{}: {}, round {}, {} sent; {} writes acknowledged", way,
+                                          phase, round, human_bytes(sent),
                                           human_count(lab_->load().writes_acknowledged())));
         };
-        Crossing crossing = TRY(lab_->migrate(from, to, {}, tick));
+        Crossing crossing = TRY(lab_->migrate(from, to, {}, on_progress));
         display_.print(describe(crossing));
         return crossing;
     }

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -18,7 +17,6 @@ constexpr milliseconds kMigrateTimeout{300000};
 // Late effects of a crossing (a lost announcement costs its clients 200 ms and more) are still
 // counted.
 constexpr milliseconds kAftermath{500};
-constexpr milliseconds kTick{100};
 
 std::vector<HostPlan> plans() {
     return {{"platform1", {"10.77.0.11/24"}, 1000},
@@ -86,23 +84,25 @@ Result<PlatformFigures> TwoPlatforms::figures(std::size_t index) {
 
 Result<Crossing> TwoPlatforms::migrate(std::size_t from, std::size_t to,
                                        const std::vector<std::string>& arguments,
-                                       const std::function<void()>& tick) {
+                                       const OnProgress& on_progress) {
+    const auto on_line = [&](const std::string& line) {
+        const auto json = nlohmann::json::parse(line, nullptr, false);
+        if (!on_progress || !json.is_object() || json.value("event", "") != "progress") return;
+        on_progress(json.value("phase", ""), json.value("round", 0),
+                    json.value("sent_bytes", std::uint64_t{0}));
+    };
     Crossing crossing;
     crossing.from = platforms_[from].name();
     crossing.to = platforms_[to].name();
     crossing.from_before = TRY(figures(from));
     crossing.to_before = TRY(figures(to));
     std::vector<std::string> command = {"migrate", fmt::format("{}", service_.value), "--to",
-                                        platforms_[to].address(), "--json"};
+                                        platforms_[to].address(), "--json=lines"};
     command.insert(command.end(), arguments.begin(), arguments.end());
     if (load_) static_cast<void>(load_->take_window());
-    // The program dies with the thread that starts it, so that thread waits for it too.
-    auto running = std::async(std::launch::async,
-                              [&] { return platforms_[from].run_ferry(command, kMigrateTimeout); });
-    while (running.wait_for(kTick) != std::future_status::ready) {
-        if (tick) tick();
-    }
-    const CommandResult result = TRY(running.get());
+    const CommandResult result =
+        TRY(run(platforms_[from].host().launch(platforms_[from].ferry(command)), kMigrateTimeout,
+                {}, on_line));
     crossing.report = TRY(find_report(result));
     std::this_thread::sleep_for(kAftermath);
     if (load_) crossing.clients = load_->take_window();

@@ -39,11 +39,13 @@ class TwoPlatforms {
     [[nodiscard]] Load& load() { return *load_; }
     [[nodiscard]] bool has_load() const { return load_ != nullptr; }
 
-    // `ferry migrate` from one to the other, with everything measured. `tick` runs now and then
-    // while it goes on. A migration that fails is a success of this function: see Crossing::report.
+    // `ferry migrate` from one to the other, with everything measured. A migration that fails is a
+    // success of this function: see Crossing::report.
+    using OnProgress =
+        std::function<void(const std::string& phase, int round, std::uint64_t sent_bytes)>;
     Result<Crossing> migrate(std::size_t from, std::size_t to,
                              const std::vector<std::string>& arguments = {},
-                             const std::function<void()>& tick = {});
+                             const OnProgress& on_progress = {});
     // redis-server processes on both platforms together.
     Result<std::size_t> copies();
 
