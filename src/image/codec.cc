@@ -88,7 +88,7 @@ Result<> Encoder::run() {
     extra_.set_vdso_hash(checkpoint_.vdso_hash);
     extra_.set_boot_id(checkpoint_.boot_id);
     extra_.set_kernel_release(checkpoint_.kernel_release);
-    TRY(put_inventory(into_));
+    TRY(put_inventory(checkpoint_, into_));
     TRY(put_tree());
     std::uint32_t ids = kFirstIds;
     for (const model::Process& process : checkpoint_.processes) {

@@ -23,9 +23,8 @@ constexpr const char* kExtraName = "ferry.json";
 
 constexpr std::uint32_t kFormat11 = 2;
 constexpr std::uint32_t kExtraVersion = 1;
-// The restorer finds no rules of a dumper that it would have to take away: Ferry's are gone by
-// then.
-constexpr std::uint32_t kNetworkLockSkip = 2;
+// With connections, the restorer removes the table that network_lock.h names; else there is none.
+constexpr std::uint32_t kNetworkLockNftables = 1, kNetworkLockSkip = 2;
 // The dumper's own kernel objects and control groups; the tree's are numbered from here on.
 constexpr std::uint32_t kDumperIds = 1, kDumperCgroupSet = 1;
 constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
@@ -33,7 +32,7 @@ constexpr int kCgroupSetsMax = 1 << 16, kCgroupMembersMax = 256;
 
 }  // namespace
 
-Result<> put_inventory(ImageStore& into) {
+Result<> put_inventory(const model::Checkpoint& checkpoint, ImageStore& into) {
     wire::Inventory inventory;
     inventory.set_img_version(kFormat11);
     inventory.set_fdinfo_per_id(true);
@@ -41,7 +40,12 @@ Result<> put_inventory(ImageStore& into) {
     ids_to_wire(kDumperIds, *inventory.mutable_root_ids());
     inventory.set_root_cg_set(kDumperCgroupSet);
     inventory.set_lsmtype(0);
-    inventory.set_network_lock_method(kNetworkLockSkip);
+    const bool connected = std::any_of(
+        checkpoint.files.begin(), checkpoint.files.end(), [](const model::OpenFile& file) {
+            const auto* socket = std::get_if<model::InetSocket>(&file.body);
+            return socket != nullptr && socket->tcp.has_value();
+        });
+    inventory.set_network_lock_method(connected ? kNetworkLockNftables : kNetworkLockSkip);
     inventory.mutable_plugins_entry();
     TRY(put_one(into, kInventoryName, Magic::Inventory, inventory));
     // No filters; CRIU's readers expect the file.

@@ -14,7 +14,7 @@
 
 namespace ferry::image {
 
-Result<> put_inventory(ImageStore& into);
+Result<> put_inventory(const model::Checkpoint& checkpoint, ImageStore& into);
 // The namespaces of the dumper: a task with others is in namespaces of its own.
 Result<wire::KobjIds> get_inventory(const ImageStore& from);
 

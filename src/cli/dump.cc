@@ -1,0 +1,80 @@
+// ferry dump: a process tree into image files.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+
+#include "base/log.h"
+#include "cli/command.h"
+#include "cli/connection_lock.h"
+#include "cli/engine_options.h"
+#include "dump/source_tree.h"
+#include "dump/to_images.h"
+#include "image/store.h"
+
+namespace ferry::cli {
+namespace {
+
+struct DumpOptions {
+    std::shared_ptr<EngineOptions> engine = std::make_shared<EngineOptions>();
+    pid_t pid = 0;
+    bool leave_running = false;
+};
+
+dump::AfterDump after_dump(const DumpOptions& options) {
+    if (options.engine->leave_stopped) return dump::AfterDump::LeaveStopped;
+    if (options.leave_running) return dump::AfterDump::LeaveRunning;
+    return dump::AfterDump::Kill;
+}
+
+Result<int> run_dump(const DumpOptions& options) {
+    const EngineOptions& engine = *options.engine;
+    const Workplace place = TRY(open_workplace(engine));
+    const Pid root{options.pid};
+    image::DirectoryStore store = TRY(image::DirectoryStore::open(engine.images_directory));
+    // A full or read-only directory is found before anything is stopped.
+    TRY(store.probe_writable());
+    dump::SourceOptions source;
+    source.files = {.tcp_established = engine.tcp_established,
+                    .shell_job = engine.shell_job,
+                    .external_unix = engine.external_unix};
+    dump::SourceTree tree = TRY(dump::SourceTree::open(root, source));
+
+    const dump::AfterDump after = after_dump(options);
+    std::optional<ConnectionLock> lock;
+    dump::ToImagesOptions to_images;
+    to_images.after = after;
+    to_images.work_directory = place.work_directory.get();
+    if (engine.tcp_established && engine.network_lock != "skip") {
+        to_images.on_frozen = [&]() -> Result<> {
+            lock = TRY(ConnectionLock::install(root));
+            return {};
+        };
+    }
+    const dump::ToImagesReport report = TRY(dump::dump_to_images(tree, store, to_images));
+    // The connections live on only in the images: their peers must not be told otherwise.
+    if (lock && after == dump::AfterDump::Kill) TRY(std::move(*lock).keep());
+    log_info("Dumped {} pages, frozen for {} us", report.pages, report.frozen.count());
+    log_info("Dumping finished successfully");
+    return kExitOk;
+}
+
+}  // namespace
+
+void add_dump(CLI::App& app, Invocation& invocation) {
+    CLI::App* verb = app.add_subcommand("dump", "Write a process tree into image files, end it");
+    auto options = std::make_shared<DumpOptions>();
+    verb->add_option("-t,--tree", options->pid, "The pid of the tree's root")
+        ->required()
+        ->check(CLI::PositiveNumber);
+    verb->add_flag("-R,--leave-running", options->leave_running, "Let the tree run on afterwards");
+    add_engine_options(*verb, options->engine);
+    verb->callback([options, &invocation] {
+        invocation.run = [options]() -> Result<int> {
+            return with_context(run_dump(*options), fmt::format("dump of {}", options->pid));
+        };
+    });
+}
+
+}  // namespace ferry::cli

@@ -1,0 +1,63 @@
+// The program `ferry`: finds the verb, runs it, prints its error as one line.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "cli/arguments.h"
+#include "cli/command.h"
+
+namespace ferry::cli {
+namespace {
+
+// One line for each verb.
+constexpr AddVerb kVerbs[] = {
+    add_dump,
+    add_restore,
+    add_check,
+    add_lab,
+    add_migrate,
+    add_status,
+    add_history,
+    add_abort,
+    add_agent,
+    add_pki,
+};
+
+int report(const Error& error) {
+    fmt::print(stderr, "ferry: {}\n", error.message());
+    log_error("{}", error.describe());
+    return error.kind() == Error::Kind::Invalid ? kExitUsage : kExitFailure;
+}
+
+int run(const std::vector<std::string>& arguments) {
+    CLI::App app("Ferry moves running process trees between hosts, connections included.", "ferry");
+    app.set_version_flag("--version,-V", "ferry " FERRY_VERSION);
+    app.require_subcommand(1);
+    app.fallthrough(false);
+    Invocation invocation;
+    for (const AddVerb add : kVerbs) add(app, invocation);
+    // CLI11 takes the words from the back.
+    std::vector<std::string> words = rewrite_arguments(arguments);
+    std::reverse(words.begin(), words.end());
+    try {
+        app.parse(std::move(words));
+    } catch (const CLI::Success& success) {  // --help, --version
+        return app.exit(success);
+    } catch (const CLI::ParseError& error) {
+        fmt::print(stderr, "ferry: {}\nTry 'ferry --help'.\n", error.what());
+        return kExitUsage;
+    }
+    const Result<int> code = invocation.run();
+    return code ? *code : report(code.error());
+}
+
+}  // namespace
+}  // namespace ferry::cli
+
+int main(int argc, char** argv) {
+    return ferry::cli::run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
+}

@@ -1,0 +1,98 @@
+// ferry restore: a process tree out of image files.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "base/log.h"
+#include "cli/command.h"
+#include "cli/connection_lock.h"
+#include "cli/engine_options.h"
+#include "image/network_lock.h"
+#include "image/page_files.h"
+#include "image/store.h"
+#include "os/process.h"
+#include "restore/from_images.h"
+
+namespace ferry::cli {
+namespace {
+
+struct RestoreOptions {
+    std::shared_ptr<EngineOptions> engine = std::make_shared<EngineOptions>();
+    bool detached = false;
+    bool sibling = false;
+};
+
+std::uint32_t micros(std::chrono::microseconds time) {
+    return static_cast<std::uint32_t>(time.count());
+}
+
+void write_statistics(const Workplace& place, const restore::RestoreReport& report) {
+    image::RestoreStats stats;
+    stats.pages_restored = report.pages;
+    stats.forking_us = micros(report.stage);
+    stats.restore_us = micros(report.total);
+    const Result<> written = image::write_stats(place.work_directory.get(), stats);
+    // The tree runs; statistics cannot take that back.
+    if (!written) log_warn("stats-restore: {}, ignoring", written.error().message());
+}
+
+// The tree runs and is ours no more, so nothing from here on is an error of the restore.
+Result<int> after_restore(const RestoreOptions& options, const Workplace& place,
+                          const restore::RestoreReport& report) {
+    const EngineOptions& engine = *options.engine;
+    TRY(write_pidfile(engine, place, report.root.value));
+    write_statistics(place, report);
+    log_info("Restored {} pages in {} us", report.pages, report.total.count());
+    log_info("Restore finished successfully. Tasks resumed.");
+    if (options.detached || options.sibling) return kExitOk;
+    // As CRIU: without --restore-detached the command lives as long as the root does.
+    const Result<os::PidFd> root = os::PidFd::open(report.root);
+    constexpr std::chrono::hours kAwhile{1};
+    while (root && !TRY(root->wait_exit(kAwhile))) {
+    }
+    return kExitOk;
+}
+
+Result<int> run_restore(const RestoreOptions& options) {
+    const EngineOptions& engine = *options.engine;
+    const Workplace place = TRY(open_workplace(engine));
+    const image::DirectoryStore store = TRY(image::DirectoryStore::open(engine.images_directory));
+    const std::string lock = TRY(image::read_network_lock(store));
+
+    restore::RestoreOptions restore;
+    restore.images_directory = engine.images_directory;
+    restore.leave_stopped = engine.leave_stopped;
+    restore.shell_job = engine.shell_job;
+    restore.external_unix = engine.external_unix;
+    restore.tcp_established = engine.tcp_established;
+    restore.stage.sibling = options.sibling;
+    restore.stage.join_control_groups =
+        !engine.manage_cgroups.empty() && engine.manage_cgroups != "ignore";
+    const restore::RestoreReport report = TRY(restore::restore_from_images(restore));
+    if (!lock.empty()) {
+        const Result<> unlocked = remove_connection_lock(lock);
+        if (!unlocked) log_warn("network lock {}: {}", lock, unlocked.error().message());
+    }
+    return after_restore(options, place, report);
+}
+
+}  // namespace
+
+void add_restore(CLI::App& app, Invocation& invocation) {
+    CLI::App* verb = app.add_subcommand("restore", "Bring a process tree back from image files");
+    auto options = std::make_shared<RestoreOptions>();
+    verb->add_flag("-d,--restore-detached", options->detached,
+                   "Return when the tree runs instead of waiting for its end");
+    verb->add_flag("-S,--restore-sibling", options->sibling,
+                   "The root becomes a child of this command's parent");
+    add_engine_options(*verb, options->engine);
+    verb->callback([options, &invocation] {
+        invocation.run = [options]() -> Result<int> {
+            return with_context(run_restore(*options),
+                                "restore from " + options->engine->images_directory);
+        };
+    });
+}
+
+}  // namespace ferry::cli
