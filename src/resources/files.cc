@@ -110,7 +110,7 @@ struct FileCollector::Impl {
         CollectedFiles result;
         std::vector<os::UniqueFd> copies;      // by group; kept where a later step needs it
         std::vector<std::size_t> connections;  // groups that are TCP connections
-        std::vector<std::uint16_t> listening;  // local TCP ports
+        ListeningPorts listening;
         PipeTable pipes;
         std::map<std::uint32_t, std::size_t> pipe_group;  // a group that can read the pipe
         std::vector<HeldUnixSocket> unix_sockets;
@@ -334,7 +334,9 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
     reading.socket.inode = inode;
     if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
     if (reading.needs_repair) pass.connections.push_back(group);
-    if (reading.socket.state == TCP_LISTEN) pass.listening.push_back(reading.socket.source_port);
+    if (reading.socket.state == TCP_LISTEN) {
+        pass.listening[kind.family].push_back(reading.socket.source_port);
+    }
     return std::move(reading.socket);
 }
 

@@ -127,14 +127,17 @@ Result<> read_udp(int fd, const Holder& holder, InetSocket& socket) {
     return {};
 }
 
+bool is_carried(const SocketKind& kind) {
+    return (kind.type == SOCK_STREAM && kind.protocol == IPPROTO_TCP) ||
+           (kind.type == SOCK_DGRAM && kind.protocol == IPPROTO_UDP);
+}
+
 Result<> check_kind(const Holder& holder, const SocketKind& kind) {
     constexpr int kMptcp = 262;  // IPPROTO_MPTCP
     if (kind.type == SOCK_STREAM && kind.protocol == kMptcp) {
         return refuse(holder, "an MPTCP socket, which is not carried: use plain TCP");
     }
-    const bool tcp = kind.type == SOCK_STREAM && kind.protocol == IPPROTO_TCP;
-    const bool udp = kind.type == SOCK_DGRAM && kind.protocol == IPPROTO_UDP;
-    if (tcp || udp) return {};
+    if (is_carried(kind)) return {};
     return refuse(holder, fmt::format("an IP socket of type {}, protocol {}, which is not carried",
                                       kind.type, kind.protocol));
 }
@@ -234,10 +237,12 @@ Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketK
     return reading;
 }
 
-Result<bool> has_handshake_under_way(const std::vector<std::uint16_t>& ports) {
-    if (ports.empty()) return false;
-    if (TRY(handshake_under_way(AF_INET, ports))) return true;
-    return handshake_under_way(AF_INET6, ports);
+Result<bool> has_handshake_under_way(const ListeningPorts& listening) {
+    // An IPv4 handshake with an IPv6 listener counts as IPv6 (inet_reqsk_alloc, ireq_family).
+    for (const auto& [family, ports] : listening) {
+        if (TRY(handshake_under_way(family, ports))) return true;
+    }
+    return false;
 }
 
 Result<const model::SocketOptions*> InetOpener::fresh_options(const SocketKind& kind) {
@@ -249,6 +254,10 @@ Result<const model::SocketOptions*> InetOpener::fresh_options(const SocketKind& 
 
 Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     const SocketKind kind = {socket.family, socket.type, socket.protocol};
+    if ((kind.family != AF_INET && kind.family != AF_INET6) || !is_carried(kind)) {
+        return fail(Error::corrupt(fmt::format("an IP socket of family {}, type {}, protocol {}",
+                                               kind.family, kind.type, kind.protocol)));
+    }
     const model::SocketOptions& fresh = *TRY(fresh_options(kind));
     os::UniqueFd opened = TRY(os::socket(kind.family, kind.type, kind.protocol));
     const int fd = opened.get();

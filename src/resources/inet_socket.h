@@ -30,9 +30,12 @@ struct InetReading {
 Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
                                      bool tcp_established, bool thorough);
 
-// Handshakes under way (SYN_RECV) in our network namespace whose local port is one of `ports`; they
-// belong to listening sockets and are in no descriptor table.
-Result<bool> has_handshake_under_way(const std::vector<std::uint16_t>& ports);
+// Local ports of listening TCP sockets, by family.
+using ListeningPorts = std::map<int, std::vector<std::uint16_t>>;
+
+// Whether a handshake (SYN_RECV) with one of these listeners is under way in our network namespace.
+// Such connections are in no descriptor table. Costs about a millisecond for each family.
+Result<bool> has_handshake_under_way(const ListeningPorts& listening);
 
 // Opens sockets again. Remembers the options of a fresh socket of each kind.
 class InetOpener {

@@ -42,17 +42,12 @@ namespace {
 }  // namespace
 
 void enter_test_network() {
-    static const bool entered = [] {
-        if (::unshare(CLONE_NEWNET) != 0) return false;
-        const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ifreq request = {};
-        std::strcpy(request.ifr_name, "lo");
-        request.ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING;
-        const bool up = ::ioctl(fd, SIOCSIFFLAGS, &request) == 0;
-        ::close(fd);
-        return up;
-    }();
-    ASSERT_TRUE(entered) << "needs root";
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "needs root";
+    const os::UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request = {};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING;
+    ASSERT_EQ(::ioctl(socket.get(), SIOCSIFFLAGS, &request), 0);
 }
 
 LiveTree::LiveTree(const std::function<void()>& set_up, const std::vector<int>& handed) {

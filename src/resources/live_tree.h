@@ -16,7 +16,7 @@
 
 namespace ferry::resources {
 
-// Enters a new network namespace with loopback up; once per test process.
+// Enters a new network namespace with loopback up, so that no test sees another's ports.
 void enter_test_network();
 
 // A child that ran `set_up` and now sleeps. It has /dev/null as its first three descriptors, then

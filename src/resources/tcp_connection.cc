@@ -382,6 +382,11 @@ Result<TcpConnection> read_tcp_connection(int fd, const tcp_info& info) {
 
 Result<OpenedConnection> open_tcp_connection(const model::InetSocket& socket,
                                              const model::SocketOptions& fresh) {
+    if (!has_peer(socket.state) || socket.tcp->unsent_bytes > socket.tcp->send_queue.size()) {
+        return fail(
+            Error::corrupt(fmt::format("state {}, {} of {} bytes unsent", socket.state,
+                                       socket.tcp->unsent_bytes, socket.tcp->send_queue.size())));
+    }
     OpenedConnection opened;
     opened.fd = TRY(os::socket(socket.family, SOCK_STREAM, IPPROTO_TCP));
     const int fd = opened.fd.get();

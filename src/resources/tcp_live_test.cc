@@ -316,6 +316,19 @@ TEST_P(Tcp, a_connection_that_waits_to_be_accepted_is_busy) {
     EXPECT_NE(collected->busy.find("not accepted"), std::string::npos) << collected->busy;
 }
 
+TEST_P(Tcp, a_handshake_under_way_is_busy) {
+    Service service = start(GetParam(), 0, [](int) {});
+    const os::SocketAddress address = local(GetParam());
+    const os::UniqueFd half(::socket(GetParam(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    be_deaf(half.get());
+    ASSERT_EQ(::connect(half.get(), address.raw(), address.size), -1);
+    FileCollector collector({.tcp_established = true}, nullptr);
+    const std::vector<Pid> pids = {service.tree->pid()};
+    const auto collected = collector.collect(pids);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_NE(collected->busy.find("handshake"), std::string::npos) << collected->busy;
+}
+
 TEST_P(Tcp, connections_are_refused_by_name_unless_asked_for) {
     Service service = start(GetParam(), 1, [](int) {});
     FileCollector collector({}, nullptr);
@@ -324,6 +337,85 @@ TEST_P(Tcp, connections_are_refused_by_name_unless_asked_for) {
     ASSERT_FALSE(prepared);
     EXPECT_EQ(prepared.error().kind(), Error::Kind::Unsupported);
     EXPECT_NE(prepared.error().message().find("--tcp-established"), std::string::npos);
+}
+
+// An IPv6 socket that talks IPv4.
+class DualStack : public testing::Test {
+  protected:
+    void SetUp() override {
+        enter_test_network();
+        const os::UniqueFd listener(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        const os::SocketAddress any =
+            to_address({.family = AF_INET6, .address = in6addr_any, .port = kPort, .scope = 0});
+        ASSERT_EQ(::bind(listener.get(), any.raw(), any.size), 0);
+        ASSERT_EQ(::listen(listener.get(), 5), 0);
+        peer_ = os::UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        const os::SocketAddress address = local(AF_INET);
+        ASSERT_EQ(::connect(peer_.get(), address.raw(), address.size), 0);
+        const os::UniqueFd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        tree_ = std::make_unique<LiveTree>([] {}, std::vector{listener.get(), accepted.get()});
+    }
+    os::UniqueFd peer_;
+    std::unique_ptr<LiveTree> tree_;
+};
+
+TEST_F(DualStack, a_mapped_connection_goes_on) {
+    auto moved = move_files(*tree_);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    expect_conversation(peer_.get(), moved->fd(kFirstConnection));
+}
+
+TEST_F(DualStack, a_mapped_connection_in_close_wait_still_sends) {
+    ::shutdown(peer_.get(), SHUT_WR);
+    auto moved = move_files(*tree_);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    EXPECT_EQ(state_of(moved->fd(kFirstConnection)), TCP_CLOSE_WAIT);
+    write_text(moved->fd(kFirstConnection), "answer");
+    EXPECT_EQ(read_some(peer_.get(), 6), "answer");
+}
+
+TEST_F(DualStack, a_mapped_handshake_under_way_is_busy) {
+    const os::SocketAddress address = local(AF_INET);
+    const os::UniqueFd half(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    be_deaf(half.get());
+    ASSERT_EQ(::connect(half.get(), address.raw(), address.size), -1);
+    FileCollector collector({.tcp_established = true}, nullptr);
+    const auto collected = collector.collect(std::vector<Pid>{tree_->pid()});
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_NE(collected->busy.find("handshake"), std::string::npos) << collected->busy;
+}
+
+class Udp : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(families, Udp, testing::Values(AF_INET, AF_INET6),
+                         [](const auto& family) { return family.param == AF_INET ? "v4" : "v6"; });
+
+TEST_P(Udp, bound_and_connected_sockets_go_on) {
+    enter_test_network();
+    const os::SocketAddress address = local(GetParam());
+    LiveTree tree([&] {
+        const int bound = ::socket(GetParam(), SOCK_DGRAM, 0);
+        ::bind(bound, address.raw(), address.size);
+        const int connected = ::socket(GetParam(), SOCK_DGRAM, 0);
+        ::connect(connected, address.raw(), address.size);
+    });
+    auto moved = move_files(tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    write_text(moved->fd(4), "datagram");
+    EXPECT_EQ(read_some(moved->fd(3), 8), "datagram");
+}
+
+TEST_P(Udp, unread_datagrams_are_refused_by_name) {
+    enter_test_network();
+    const os::SocketAddress address = local(GetParam());
+    const LiveTree tree([&] {
+        const int bound = ::socket(GetParam(), SOCK_DGRAM, 0);
+        ::bind(bound, address.raw(), address.size);
+        ::sendto(bound, "x", 1, 0, address.raw(), address.size);
+    });
+    FileCollector collector({}, nullptr);
+    const auto prepared = collector.prepare(std::vector<Pid>{tree.pid()});
+    ASSERT_FALSE(prepared);
+    EXPECT_NE(prepared.error().message().find("unread datagrams"), std::string::npos);
 }
 
 }  // namespace
