@@ -51,10 +51,20 @@ bool same_layout(const model::Process& a, const model::Process& b) {
                       same_tid);
 }
 
+// Whatever the order of the processes.
 bool same_layout(const model::Checkpoint& a, const model::Checkpoint& b) {
-    return std::equal(
-        a.processes.begin(), a.processes.end(), b.processes.begin(), b.processes.end(),
-        [](const model::Process& x, const model::Process& y) { return same_layout(x, y); });
+    return a.processes.size() == b.processes.size() &&
+           std::ranges::all_of(a.processes, [&b](const model::Process& process) {
+               const model::Process* other = b.find_process(process.pid);
+               return other != nullptr && same_layout(process, *other);
+           });
+}
+
+bool same_processes(const model::Checkpoint& a, const model::Checkpoint& b) {
+    return a.processes.size() == b.processes.size() &&
+           std::ranges::all_of(a.processes, [&b](const model::Process& process) {
+               return b.find_process(process.pid) != nullptr;
+           });
 }
 
 }  // namespace
@@ -252,8 +262,7 @@ Result<bool> SourceSession::try_cut_over() {
     frozen_ = TRY(tree_->freeze());
     TRY(hold_->hold_everything());
     const dump::Collected collected = TRY(tree_->collect(*frozen_));
-    const bool same_processes = pids_of(collected.checkpoint) == pids_of(layout_);
-    if (!collected.busy.empty() || !same_processes) {
+    if (!collected.busy.empty() || !same_processes(collected.checkpoint, layout_)) {
         log_info("thawed for another round: {}", collected.busy.empty()
                                                      ? "the processes of the tree have changed"
                                                      : collected.busy);
