@@ -41,7 +41,8 @@ Result<> source(const SourceRequest& request, SessionHost& host) {
         context, {.host = request.address, .port = request.port}, request.destination_name,
         net::Deadline::after(kPatience), host.control_fd()));
     host.progress({.phase = "precopy", .round = 1, .message = {}});
-    const std::string& script = request.service;
+    std::string script = TRY(os::read_file(fmt::format("/proc/{}/comm", request.root)));
+    script.resize(script.find('\n'));
     // The destination follows the same script.
     TRY(channel.write_all(os::as_bytes(fmt::format("{:16}", script))));
     if (script.ends_with("wait")) {

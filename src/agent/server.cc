@@ -271,8 +271,9 @@ Result<std::unique_ptr<Server>> Server::start(Agent& agent, const AgentConfig& c
 }
 
 void Server::stop() {
-    // Sessions have ended, so what still runs are answers on their way.
-    const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(2);
+    // Sessions have ended, so what still runs are answers on their way. gRPC also waits for idle
+    // clients to hang up, which they may not notice.
+    const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(300);
     if (state_->remote != nullptr) state_->remote->Shutdown(deadline);
     if (state_->local != nullptr) state_->local->Shutdown(deadline);
 }

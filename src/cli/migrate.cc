@@ -142,7 +142,7 @@ class Interrupts {
                 client_.cancel();
                 continue;
             }
-            fmt::print(stderr, "\naborting, the service runs on at the source\n");
+            fmt::print(stderr, "\naborting\n");
             // In a thread of its own: the answer comes when the session has ended.
             aborting_ = std::thread([this, id = session_] { std::ignore = client_.abort(id); });
         }

@@ -231,6 +231,11 @@ Result<> TlsChannel::State::read_greeting(std::span<std::byte> rest, const std::
             if (auto failure = socket.take_failure()) {
                 return fail(std::move(*failure).context(peer + ": in the handshake"));
             }
+            // Some (gRPC) say no more than that.
+            if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+                return fail(Error::peer(fmt::format(
+                    "{}: it refuses our certificate (and closes the connection)", peer)));
+            }
             return fail(handshake_error(ssl.get(), peer, expected));
         }
         TRY(wait(POLLIN, deadline));

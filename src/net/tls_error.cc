@@ -51,6 +51,8 @@ std::string take_openssl_reason() {
 Error handshake_error(const SSL* ssl, const std::string& peer, const std::string& expected) {
     const unsigned long code = ERR_peek_error();
     const std::string reason = take_openssl_reason();
+    // Whom we connect to should be an agent; who connects to us may be anybody.
+    const char* const judgement = SSL_is_server(ssl) == 1 ? "" : "; this is no Ferry agent";
     switch (ERR_GET_REASON(code)) {
         case SSL_R_CERTIFICATE_VERIFY_FAILED:
             return verification_error(ssl, peer, expected);
@@ -71,11 +73,11 @@ Error handshake_error(const SSL* ssl, const std::string& peer, const std::string
         case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
             return Error::peer(fmt::format("{}: it refuses our certificate ({})", peer, reason));
         case SSL_R_UNEXPECTED_EOF_WHILE_READING:
-            return Error::peer(fmt::format(
-                "{}: it closed the connection during the handshake; this is no Ferry agent", peer));
+            return Error::peer(fmt::format("{}: it closed the connection during the handshake{}",
+                                           peer, judgement));
         default:
-            return Error::peer(fmt::format(
-                "{}: it does not speak TLS 1.3 ({}); this is no Ferry agent", peer, reason));
+            return Error::peer(
+                fmt::format("{}: it does not speak TLS 1.3 ({}){}", peer, reason, judgement));
     }
 }
 

@@ -1,0 +1,318 @@
+// Whole agents, with sessions that move nothing (rehearsal.cc): what happens between processes.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <memory>
+#include <thread>
+
+#include "agent/test_daemon.h"
+#include "os/inet.h"
+
+namespace ferry::agent {
+namespace {
+
+using migrate::SessionState;
+using namespace std::chrono_literals;
+
+class AgentTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        make_keys("pki", {"alpha", "beta", "127.0.0.1"});
+        alpha_ = std::make_unique<TestDaemon>(directory_.path(), "alpha", free_port());
+        beta_ = std::make_unique<TestDaemon>(directory_.path(), "beta", free_port());
+    }
+    void make_keys(const std::string& installation, const std::vector<std::string>& hosts) {
+        const std::string path = directory_.path() + "/" + installation;
+        ASSERT_TRUE(net::init_pki(path, net::Overwrite::No));
+        for (const std::string& host : hosts) {
+            ASSERT_TRUE(net::issue_certificate(path, {.name = host, .also = {"127.0.0.1"}},
+                                               net::Overwrite::Yes));
+        }
+    }
+    [[nodiscard]] net::TlsIdentity keys(const std::string& host,
+                                        const std::string& installation = "pki") const {
+        return net::TlsIdentity::in_directory(directory_.path() + "/" + installation, host);
+    }
+    [[nodiscard]] std::string beta_address() const {
+        return fmt::format("127.0.0.1:{}", beta_->port());
+    }
+    // Migrates the process named by the script from alpha to beta.
+    Result<SessionInfo> migrate(const std::string& script) {
+        const NamedProcess service(directory_.path(), script);
+        return alpha_->control().migrate(
+            {.service = service.text(), .destination = beta_address()},
+            {.started = [](const SessionInfo&) {}, .progress = [](const migrate::Progress&) {}});
+    }
+    // Starts a session that waits for its abort; `then` runs once it is under way.
+    template <class Then>
+    Result<SessionInfo> migrate_until(Then then) {
+        const NamedProcess service(directory_.path(), "rehearse-wait");
+        auto client = alpha_->control();
+        std::promise<SessionInfo> under_way;
+        auto migrating = std::async(std::launch::async, [&] {
+            return client.migrate(
+                {.service = service.text(), .destination = beta_address()},
+                {.started = [&](const SessionInfo& info) { under_way.set_value(info); },
+                 .progress = [](const migrate::Progress&) {}});
+        });
+        const SessionInfo info = under_way.get_future().get();
+        CHECK(eventually([&] {
+            const auto status = beta_->control().status();
+            return status && status->sessions.size() == 1 &&
+                   status->sessions[0].state == SessionState::Ready;
+        }));
+        then(client, info);
+        return migrating.get();
+    }
+    bool ends_in(const TestDaemon& daemon, SessionState state) {
+        return eventually([&] {
+            const SessionInfo last = daemon.last();
+            return !last.id.empty() && last.state == state;
+        });
+    }
+
+    net::TestDirectory directory_;
+    std::unique_ptr<TestDaemon> alpha_;
+    std::unique_ptr<TestDaemon> beta_;
+};
+
+TEST_F(AgentTest, AnAgentTellsItsNameAndHasNothingToTellYet) {
+    auto client = alpha_->control();
+    const auto identity = client.ping();
+    ASSERT_TRUE(identity) << identity.error().message();
+    EXPECT_EQ(identity->name, "alpha");
+    EXPECT_EQ(identity->protocol, kControlProtocol);
+    EXPECT_TRUE(client.status()->sessions.empty());
+    EXPECT_TRUE(client.history(0)->empty());
+    EXPECT_EQ(os::fstatat(os::kCwd, alpha_->socket())->st_mode & 0777U, 0600U);
+}
+
+TEST_F(AgentTest, ASessionEndsAtTheDestinationAndIsInBothHistories) {
+    const auto ended = migrate("rehearse-ok");
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Done);
+    EXPECT_EQ(ended->error, "");
+    EXPECT_EQ(ended->destination, "beta");
+    EXPECT_TRUE(migrate::report_from_json(ended->report)->succeeded);
+    EXPECT_EQ(alpha_->last().state, SessionState::Done);
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Running));
+    EXPECT_EQ(beta_->last().id, ended->id);
+    EXPECT_EQ(beta_->last().source, "alpha");
+}
+
+TEST_F(AgentTest, ALinkCutAfterTheDecisionIsSettledByAskingTheSource) {
+    const auto ended = migrate("rehearse-cut");
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Done);
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Running));
+}
+
+TEST_F(AgentTest, AKilledWorkerAbortsTheSessionOnBothSides) {
+    const auto ended = migrate("rehearse-die");
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Aborted);
+    EXPECT_NE(ended->error, "");
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
+}
+
+TEST_F(AgentTest, AbortByTheBeginningOfTheIdWaitsForTheEnd) {
+    const auto ended = migrate_until([&](ControlClient&, const SessionInfo& info) {
+        const auto aborted = alpha_->control().abort(info.id.substr(0, 6));
+        ASSERT_TRUE(aborted) << aborted.error().message();
+        EXPECT_EQ(aborted->state, SessionState::Aborted);
+    });
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Aborted);
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
+    EXPECT_FALSE(alpha_->control().abort("00"));
+}
+
+TEST_F(AgentTest, ABrokenStreamAbortsItsSession) {
+    const auto ended =
+        migrate_until([](ControlClient& client, const SessionInfo&) { client.cancel(); });
+    EXPECT_FALSE(ended);
+    EXPECT_TRUE(ends_in(*alpha_, SessionState::Aborted));
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
+}
+
+TEST_F(AgentTest, AKilledSourceAgentAbortsTheSessionAndRemembersIt) {
+    const auto ended = migrate_until([&](ControlClient&, const SessionInfo&) {
+        EXPECT_EQ(alpha_->end_with(SIGKILL), 128 + SIGKILL);
+    });
+    ASSERT_FALSE(ended);
+    EXPECT_EQ(ended.error().kind(), Error::Kind::Gone);
+    // The destination asks the source's agent, which is gone until it is started again.
+    alpha_->start();
+    EXPECT_TRUE(ends_in(*alpha_, SessionState::Aborted));
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
+    EXPECT_TRUE(std::filesystem::is_empty(alpha_->state() + "/sessions"));
+}
+
+TEST_F(AgentTest, AKilledDestinationAgentAbortsTheSession) {
+    const auto ended = migrate_until([&](ControlClient&, const SessionInfo& info) {
+        EXPECT_EQ(beta_->end_with(SIGKILL), 128 + SIGKILL);
+        beta_->start();
+        EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
+        std::ignore = alpha_->control().abort(info.id);
+    });
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Aborted);
+}
+
+TEST_F(AgentTest, AnAgentThatIsToEndAbortsItsSessionsFirst) {
+    const auto ended = migrate_until(
+        [&](ControlClient&, const SessionInfo&) { EXPECT_EQ(alpha_->end_with(SIGTERM), 0); });
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Aborted);
+    EXPECT_FALSE(os::fstatat(os::kCwd, alpha_->socket()));
+    EXPECT_FALSE(os::fstatat(os::kCwd, alpha_->socket() + ".lock"));
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
+}
+
+TEST_F(AgentTest, ASecondAgentOnOneSocketIsRefused) {
+    os::Launch launch;
+    launch.arguments = alpha_->command();
+    auto second = os::ChildProcess::start(launch);
+    ASSERT_TRUE(second);
+    EXPECT_EQ(**second->wait(kTestPatience), 1);
+    EXPECT_TRUE(alpha_->control().ping());
+}
+
+TEST_F(AgentTest, TheSocketOfADeadAgentIsReplaced) {
+    EXPECT_EQ(alpha_->end_with(SIGKILL), 128 + SIGKILL);
+    ASSERT_TRUE(os::fstatat(os::kCwd, alpha_->socket()));
+    const auto client = ControlClient::connect(alpha_->socket());
+    ASSERT_FALSE(client);
+    EXPECT_NE(client.error().message().find("no agent on"), std::string::npos);
+    alpha_->start();
+    EXPECT_TRUE(alpha_->control().ping());
+}
+
+TEST_F(AgentTest, AHostWhereNobodyListensIsNamed) {
+    const NamedProcess service(directory_.path(), "rehearse-ok");
+    const auto ended = alpha_->control().migrate(
+        {.service = service.text(), .destination = fmt::format("127.0.0.1:{}", free_port())}, {});
+    ASSERT_FALSE(ended);
+    EXPECT_EQ(ended.error().kind(), Error::Kind::Peer);
+    EXPECT_NE(ended.error().message().find("nobody listens there"), std::string::npos)
+        << ended.error().message();
+}
+
+TEST_F(AgentTest, AHostThatSpeaksSomethingElseIsNamed) {
+    const auto listener = net::Listener::bind({.host = "127.0.0.1", .port = 0});
+    auto answering = std::async(std::launch::async, [&] {
+        auto socket = listener->accept(net::Deadline::after(kTestPatience));
+        CHECK(socket.has_value());
+        std::ignore = os::write_all(socket->get(), os::as_bytes("220 mail ESMTP\r\n"));
+        std::array<pollfd, 1> fds = {pollfd{.fd = socket->get(), .events = POLLIN, .revents = 0}};
+        std::ignore = os::poll(fds, 1000);
+    });
+    const NamedProcess service(directory_.path(), "rehearse-ok");
+    const auto ended = alpha_->control().migrate(
+        {.service = service.text(), .destination = fmt::format("127.0.0.1:{}", listener->port())},
+        {});
+    ASSERT_FALSE(ended);
+    EXPECT_NE(ended.error().message().find("no Ferry agent"), std::string::npos)
+        << ended.error().message();
+}
+
+TEST_F(AgentTest, AnAgentOfAForeignCaIsNamed) {
+    make_keys("foreign", {"gamma"});
+    const auto client =
+        PeerClient::connect(keys("gamma", "foreign"),
+                            {.at = {.host = "127.0.0.1", .port = beta_->port()}, .name = "beta"},
+                            net::Deadline::after(kTestPatience));
+    ASSERT_FALSE(client);
+    EXPECT_NE(client.error().message().find("not of our CA"), std::string::npos)
+        << client.error().message();
+}
+
+TEST_F(AgentTest, ACallerWithAForeignCertificateIsRefused) {
+    make_keys("foreign", {"gamma"});
+    net::TlsIdentity mixed = keys("gamma", "foreign");
+    mixed.ca = keys("beta").ca;
+    const auto client = PeerClient::connect(
+        mixed, {.at = {.host = "127.0.0.1", .port = beta_->port()}, .name = "beta"},
+        net::Deadline::after(kTestPatience));
+    ASSERT_FALSE(client);
+    EXPECT_NE(client.error().message().find("refuses our certificate"), std::string::npos)
+        << client.error().message();
+}
+
+TEST_F(AgentTest, APeerLearnsOnlyOfItsOwnSessions) {
+    const auto ended = migrate("rehearse-ok");
+    ASSERT_TRUE(ended);
+    const auto ask = [&](const std::string& as, const std::string& id) {
+        auto client = PeerClient::connect(
+            keys(as), {.at = {.host = "127.0.0.1", .port = beta_->port()}, .name = "beta"},
+            net::Deadline::after(kTestPatience));
+        CHECK(client.has_value());
+        EXPECT_EQ(client->name(), "beta");
+        return client->outcome(id);
+    };
+    ASSERT_TRUE(ends_in(*beta_, SessionState::Running));
+    EXPECT_EQ(*ask("alpha", ended->id), SessionState::Running);
+    EXPECT_FALSE(ask("127.0.0.1", ended->id));
+    EXPECT_EQ(*ask("alpha", std::string(32, '0')), SessionState::Unknown);
+    EXPECT_FALSE(ask("alpha", "../../etc/passwd"));
+}
+
+TEST_F(AgentTest, APreparedSessionCanBeCancelledByItsPeerOnly) {
+    const auto connect = [&](const std::string& as) {
+        auto client = PeerClient::connect(
+            keys(as), {.at = {.host = "127.0.0.1", .port = beta_->port()}, .name = "beta"},
+            net::Deadline::after(kTestPatience));
+        CHECK(client.has_value());
+        return std::move(*client);
+    };
+    const std::string id(32, 'a');
+    auto source = connect("alpha");
+    const auto prepared = source.prepare({.session = id,
+                                          .service = "x",
+                                          .source = {},
+                                          .control_host = {},
+                                          .control_port = alpha_->port()});
+    ASSERT_TRUE(prepared) << prepared.error().message();
+    EXPECT_NE(prepared->data_port, 0);
+    EXPECT_FALSE(source.prepare({.session = id,
+                                 .service = "x",
+                                 .source = {},
+                                 .control_host = {},
+                                 .control_port = alpha_->port()}));
+    EXPECT_FALSE(connect("127.0.0.1").cancel(id));
+    EXPECT_EQ(*source.cancel(id), SessionState::Aborted);
+    EXPECT_EQ(*source.outcome(id), SessionState::Aborted);
+}
+
+TEST_F(AgentTest, ThingsThatCannotBeMovedAreRefusedAtOnce) {
+    auto client = alpha_->control();
+    const auto refuse = [&](const std::string& service, const std::string& to) {
+        const auto ended = client.migrate({.service = service, .destination = to}, {});
+        CHECK(!ended.has_value());
+        return ended.error();
+    };
+    EXPECT_NE(refuse("no-such-thing", beta_address()).message().find("no process named"),
+              std::string::npos);
+    EXPECT_NE(refuse("4194304", beta_address()).message().find("no process 4194304"),
+              std::string::npos);
+    EXPECT_EQ(refuse("1", "host:x").kind(), Error::Kind::Invalid);
+    const NamedProcess service(directory_.path(), "rehearse-ok");
+    EXPECT_NE(refuse(service.text(), fmt::format("127.0.0.1:{}", alpha_->port()))
+                  .message()
+                  .find("same host"),
+              std::string::npos);
+    EXPECT_TRUE(client.history(0)->empty());
+}
+
+TEST_F(AgentTest, AnAgentWithoutTcpDoesNotMigrate) {
+    const TestDaemon quiet(directory_.path(), "127.0.0.1", 0);
+    const NamedProcess service(directory_.path(), "rehearse-ok");
+    const auto ended =
+        quiet.control().migrate({.service = service.text(), .destination = beta_address()}, {});
+    ASSERT_FALSE(ended);
+    EXPECT_NE(ended.error().message().find("--listen"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ferry::agent

@@ -1,0 +1,130 @@
+#include "agent/session_store.h"
+
+#include <gtest/gtest.h>
+
+#include "agent/history.h"
+#include "agent/lookup.h"
+#include "agent/test_daemon.h"
+#include "net/test_directory.h"
+
+namespace ferry::agent {
+namespace {
+
+using migrate::SessionState;
+
+SessionInfo example(char digit, std::int64_t finished) {
+    SessionInfo info;
+    info.id = std::string(32, digit);
+    info.role = Role::Destination;
+    info.service = "redis \"quoted\"\n";
+    info.source = "alpha";
+    info.destination = "beta";
+    info.state = SessionState::Ready;
+    info.started_ms = 1;
+    info.finished_ms = finished;
+    return info;
+}
+
+TEST(SessionStore, WhatIsWrittenIsRead) {
+    const net::TestDirectory directory;
+    const auto store = SessionStore::open(directory.path() + "/a/b");
+    ASSERT_TRUE(store);
+    const SessionInfo info = example('1', 0);
+    ASSERT_TRUE(store->write(info));
+    const auto read = store->read(info.id);
+    ASSERT_TRUE(read);
+    ASSERT_TRUE(read->has_value());
+    EXPECT_EQ((*read)->service, info.service);
+    EXPECT_EQ((*read)->state, SessionState::Ready);
+    EXPECT_EQ((*read)->role, Role::Destination);
+    EXPECT_EQ(store->ids()->size(), 1u);
+    ASSERT_TRUE(store->remove(info.id));
+    EXPECT_FALSE(store->read(info.id)->has_value());
+}
+
+TEST(SessionStore, AnIdFromAPeerCannotLeaveTheDirectory) {
+    const net::TestDirectory directory;
+    const auto store = SessionStore::open(directory.path());
+    EXPECT_FALSE(store->read("../../../../../../etc/passwd"));
+    EXPECT_FALSE(store->read(""));
+    EXPECT_FALSE(store->read(std::string(31, 'a') + "/"));
+}
+
+TEST(SessionStore, AGarbledFileIsCorrupt) {
+    const net::TestDirectory directory;
+    const auto store = SessionStore::open(directory.path());
+    const std::string id(32, 'b');
+    for (const char* text : {"", "{}", "[1]", "{\"session\": 7}", "\xff\xfe"}) {
+        ASSERT_TRUE(os::write_file(os::kCwd, directory.path() + "/" + id + ".json", text));
+        const auto read = store->read(id);
+        ASSERT_FALSE(read) << text;
+        EXPECT_EQ(read.error().kind(), Error::Kind::Corrupt);
+    }
+}
+
+TEST(SessionStore, TheLockIsHeldByOneOnly) {
+    const net::TestDirectory directory;
+    const auto store = SessionStore::open(directory.path());
+    const std::string id(32, 'c');
+    auto first = store->try_lock(id);
+    ASSERT_TRUE(first->has_value());
+    EXPECT_FALSE(store->try_lock(id)->has_value());
+    first->reset();
+    EXPECT_TRUE(store->try_lock(id)->has_value());
+}
+
+TEST(History, RecentSessionsComeFirstAndStayAfterReopening) {
+    const net::TestDirectory directory;
+    {
+        const auto history = History::open(directory.path() + "/h.db");
+        ASSERT_TRUE(history) << history.error().message();
+        ASSERT_TRUE((*history)->add(example('1', 100)));
+        ASSERT_TRUE((*history)->add(example('2', 300)));
+        ASSERT_TRUE((*history)->add(example('3', 200)));
+        ASSERT_TRUE((*history)->add(example('1', 400)));
+    }
+    const auto history = History::open(directory.path() + "/h.db");
+    const auto recent = (*history)->recent(2);
+    ASSERT_TRUE(recent);
+    ASSERT_EQ(recent->size(), 2u);
+    EXPECT_EQ((*recent)[0].id, std::string(32, '1'));
+    EXPECT_EQ((*recent)[1].id, std::string(32, '2'));
+    EXPECT_EQ((*history)->recent(0)->size(), 3u);
+    EXPECT_TRUE((*history)->find(std::string(32, '3'))->has_value());
+    EXPECT_FALSE((*history)->find(std::string(32, '9'))->has_value());
+}
+
+TEST(History, AFileThatIsNoDatabaseIsRefused) {
+    const net::TestDirectory directory;
+    const std::string path = directory.path() + "/h.db";
+    ASSERT_TRUE(os::write_file(os::kCwd, path, std::string(4096, 'x')));
+    EXPECT_FALSE(History::open(path));
+}
+
+TEST(Lookup, ANameMeansTheOneProcessThatHasIt) {
+    const net::TestDirectory directory;
+    const NamedProcess service(directory.path(), "fl-one");
+    EXPECT_EQ(*find_service("fl-one"), service.pid());
+    EXPECT_EQ(*find_service(fmt::format("{}", service.pid())), service.pid());
+}
+
+TEST(Lookup, AnAmbiguousNameListsTheCandidates) {
+    const net::TestDirectory directory;
+    const NamedProcess one(directory.path(), "fl-two");
+    const NamedProcess two(directory.path(), "fl-two");
+    const auto found = find_service("fl-two");
+    ASSERT_FALSE(found);
+    EXPECT_EQ(found.error().kind(), Error::Kind::Invalid);
+    for (const Pid pid : {one.pid(), two.pid()}) {
+        EXPECT_NE(found.error().message().find(fmt::format("{}", pid)), std::string::npos);
+    }
+}
+
+TEST(Lookup, WhatIsNotThereIsGone) {
+    EXPECT_EQ(find_service("fl-nobody").error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(find_service("4194304").error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(find_service("").error().kind(), Error::Kind::Invalid);
+}
+
+}  // namespace
+}  // namespace ferry::agent
