@@ -157,6 +157,7 @@ Result<> login_uid() {
     // It can be locked by the audit system, so it is tried on a process that does not matter.
     return in_child("write to /proc/self/loginuid", [] {
         char value[16];
+        // After a fork nothing may allocate, as os::open does. NOLINTNEXTLINE(tidy)
         const int fd = ::open("/proc/self/loginuid", O_RDWR | O_CLOEXEC);
         if (fd < 0) return errno;
         const ssize_t size = ::read(fd, value, sizeof value);

@@ -193,8 +193,8 @@ Result<> NetlinkSocket::request(const NetlinkMessages& messages, std::string_vie
         const auto datagram = TRY(receive(what));
         TRY(for_each_message(datagram, [&](const nlmsghdr& header, auto payload) -> Result<> {
             if (header.nlmsg_type != NLMSG_ERROR) return {};
-            auto verdict = read_verdict(payload, header.nlmsg_flags);
-            if (verdict.code != 0 && first_failure.code == 0) first_failure = std::move(verdict);
+            const auto verdict = read_verdict(payload, header.nlmsg_flags);
+            if (verdict.code != 0 && first_failure.code == 0) first_failure = verdict;
             done = done || first_failure.code != 0 || verdict.sequence == last;
             return {};
         }));

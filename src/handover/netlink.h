@@ -134,9 +134,11 @@ class NetlinkSocket {
     [[nodiscard]] os::UniqueFd release_fd() && { return std::move(fd_); }
 
   private:
-    explicit NetlinkSocket(os::UniqueFd fd) : fd_(std::move(fd)), buffer_(64 * 1024) {}
+    explicit NetlinkSocket(os::UniqueFd fd) : fd_(std::move(fd)), buffer_(kBufferBytes) {}
     Result<std::span<const std::byte>> receive(std::string_view what);
 
+    // More than the kernel puts into one datagram of a dump (NLMSG_GOODSIZE, at most 32 KiB).
+    static constexpr std::size_t kBufferBytes = 65536;
     os::UniqueFd fd_;
     std::vector<std::byte> buffer_;
 };

@@ -89,7 +89,7 @@ Result<> read_address(const NetlinkReply& reply, std::vector<AddressOnLink>& int
         {.ifa_prefered = 0xffffffff, .ifa_valid = 0xffffffff, .cstamp = 0, .tstamp = 0});
     found.address.preferred_lifetime = cache.ifa_prefered;
     found.address.valid_lifetime = cache.ifa_valid;
-    into.push_back(std::move(found));
+    into.push_back(found);
     return {};
 }
 
