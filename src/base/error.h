@@ -102,14 +102,12 @@ template <class T>
 
 // Evaluates a Result expression: its value on success, an early return of its error otherwise.
 // The counter gives each expansion its own variable, so that one TRY may stand inside another.
-// NOLINTBEGIN(bugprone-macro-parentheses): `name` is declared here.
 #define FERRY_TRY(expression, name)                                  \
     __extension__({                                                  \
         auto name = (expression);                                    \
         if (!name) return ::ferry::fail(std::move(name.error()));    \
         ::ferry::take_value(name);                                          \
     })
-// NOLINTEND(bugprone-macro-parentheses)
 #define FERRY_TRY_NAMED(expression, counter) FERRY_TRY(expression, try_result_##counter)
 #define FERRY_TRY_COUNTED(expression, counter) FERRY_TRY_NAMED(expression, counter)
 #define TRY(expression) FERRY_TRY_COUNTED(expression, __COUNTER__)
