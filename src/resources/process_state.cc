@@ -111,10 +111,14 @@ Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
         process.cgroups.push_back(
             {.controllers = std::move(line.controllers), .path = std::move(line.path)});
     }
-    for (int resource = 0; resource < model::kResourceLimits; ++resource) {
-        const auto limit = TRY(os::prlimit(pid, resource));
-        process.limits[static_cast<std::size_t>(resource)] = {.soft = limit.rlim_cur,
-                                                              .hard = limit.rlim_max};
+    // Not prlimit(2): that wants CAP_SYS_RESOURCE for a task of another user. The lines stand in the
+    // order of the numbers (kernel: fs/proc/base.c, lnames).
+    const std::vector<proc::Limit> limits = TRY(directory.limits());
+    if (limits.size() < process.limits.size()) {
+        return fail(Error::corrupt(fmt::format("process {} shows {} limits", pid, limits.size())));
+    }
+    for (std::size_t resource = 0; resource < process.limits.size(); ++resource) {
+        process.limits[resource] = {.soft = limits[resource].soft, .hard = limits[resource].hard};
     }
     return {};
 }
