@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::uint32_t kLockedByNftables = 1;
 constexpr std::size_t kRunIdMax = 128;
+// CRIU 4.2 cuts "inet NAME" after 31 characters.
+constexpr std::size_t kNameMax = 26;
 
 bool is_plain(const std::string& id) {
     return id.size() <= kRunIdMax && std::all_of(id.begin(), id.end(), [](unsigned char c) {
@@ -36,7 +38,7 @@ Result<std::string> read_network_lock(const ImageStore& from) {
         if (!is_plain(inventory.dump_criu_run_id())) {
             return fail(Error::corrupt("inventory.img: the dump's run id"));
         }
-        return "CRIU-" + inventory.dump_criu_run_id();
+        return ("CRIU-" + inventory.dump_criu_run_id()).substr(0, kNameMax);
     }
     const std::optional<model::Bytes> bytes = TRY(from.get("pstree.img"));
     if (!bytes) return fail(Error::corrupt("there is no pstree.img"));

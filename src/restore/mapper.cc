@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <variant>
 
 #include "base/check.h"
@@ -152,21 +153,41 @@ class Mapper {
     std::map<std::pair<model::FileId, bool>, std::size_t> file_index_;  // with: is it shared
 };
 
-// The target's places for [vvar]..., then [vdso], in the order of ParkedVdso.
-std::vector<AddrRange> vdso_places(const model::Process& wanted) {
+std::vector<AddrRange> places_of(const model::Process& wanted, VmaKind kind) {
     std::vector<AddrRange> places;
-    for (const VmaKind kind : {VmaKind::Vvar, VmaKind::Vdso}) {
-        for (const model::Vma& vma : wanted.address_space.vmas) {
-            if (vma.kind == kind) places.push_back(vma.range);
-        }
+    for (const model::Vma& vma : wanted.address_space.vmas) {
+        if (vma.kind == kind) places.push_back(vma.range);
     }
+    return places;
+}
+
+// CRIU's images hold [vvar] and [vvar_vclock], which lie side by side, as one mapping: cuts it where
+// ours are cut. Leaves anything else as it is.
+std::vector<AddrRange> cut_as_ours(std::vector<AddrRange> data,
+                                   const std::vector<std::uint64_t>& ours) {
+    const std::uint64_t total = std::accumulate(ours.begin(), ours.end(), std::uint64_t{0});
+    if (data.size() != 1 || data.front().size() != total) return data;
+    std::vector<AddrRange> cut;
+    RemoteAddr start = data.front().start;
+    for (const std::uint64_t bytes : ours) {
+        cut.push_back({start, start + bytes});
+        start = start + bytes;
+    }
+    return cut;
+}
+
+// The target's places for [vvar]..., then [vdso], in the order of ParkedVdso.
+std::vector<AddrRange> vdso_places(const Tree& tree, const model::Process& wanted) {
+    std::vector<AddrRange> places =
+        cut_as_ours(places_of(wanted, VmaKind::Vvar), tree.vdso().data_bytes);
+    for (const AddrRange& text : places_of(wanted, VmaKind::Vdso)) places.push_back(text);
     return places;
 }
 
 }  // namespace
 
 Result<> check_vdso(const Tree& tree, const model::Process& wanted) {
-    const std::vector<AddrRange> places = vdso_places(wanted);
+    const std::vector<AddrRange> places = vdso_places(tree, wanted);
     if (places.empty()) return {};
     std::vector<std::uint64_t> sizes = tree.vdso().data_bytes;
     sizes.push_back(tree.vdso().text_bytes);
@@ -196,7 +217,7 @@ Result<> finish_layout(Tree& tree, StubProcess& process, const model::Process& w
     TRY(check_vdso(tree, wanted));
     Program program;
     RemoteAddr parked = tree.arena().park();
-    for (const AddrRange& place : vdso_places(wanted)) {
+    for (const AddrRange& place : vdso_places(tree, wanted)) {
         program.call(
             "mremap", SYS_mremap,
             {parked, place.size(), place.size(), MREMAP_MAYMOVE | MREMAP_FIXED, place.start},
