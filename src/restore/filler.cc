@@ -6,7 +6,10 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <optional>
+#include <thread>
 
 #include "base/check.h"
 #include "os/memory.h"
@@ -17,8 +20,8 @@ namespace {
 constexpr std::size_t kVectorMax = 1024;  // IOV_MAX
 // What the host reads or compares at a time; stays in the second-level cache.
 constexpr std::size_t kChunkBytes = 512 << 10;
-// A read(2) moves at most 2 GiB less a page.
-constexpr std::uint64_t kReadBytesMax = 1u << 30;
+// A second thread pays from some MiB on.
+constexpr std::size_t kPiecesForAHelper = 8;
 constexpr std::uint64_t kPagePresent = 1ULL << 63, kPageSwapped = 1ULL << 62;
 
 iovec vector_of(const std::byte* data, std::size_t size) {
@@ -160,53 +163,60 @@ class ComparingWriter {
     std::vector<std::byte> have_;
 };
 
-// Pages that the host must read itself, because the task cannot (no right to write) or should not
-// (they may be shared).
-Result<> read_through_host(const StubProcess& process, int pages_fd, FileRun run,
-                           std::vector<std::byte>& buffer) {
-    while (run.bytes > 0) {
-        buffer.resize(std::min<std::uint64_t>(run.bytes, kChunkBytes));
-        TRY(os::pread_all(pages_fd, buffer, run.offset));
-        const PageWrite write{.address = run.address, .bytes = buffer};
-        TRY(write_pages(process, std::span(&write, 1)));
-        run.address = run.address + buffer.size();
-        run.offset += buffer.size();
-        run.bytes -= buffer.size();
+// One piece of work: what one read of the file brings, and where its parts go.
+struct Piece {
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+    struct Part {
+        RemoteAddr address;
+        std::uint64_t bytes = 0;
+    };
+    std::vector<Part> parts;
+};
+
+// Runs of an image lie one behind the other in the file, so that one read brings many of them.
+std::vector<Piece> cut(std::span<const FileRun> runs) {
+    std::vector<Piece> pieces;
+    for (FileRun run : runs) {
+        while (run.bytes > 0) {
+            const bool joins = !pieces.empty() && pieces.back().bytes < kChunkBytes &&
+                               pieces.back().offset + pieces.back().bytes == run.offset;
+            if (!joins) pieces.push_back({.offset = run.offset, .bytes = 0, .parts = {}});
+            Piece& piece = pieces.back();
+            const std::uint64_t part = std::min(run.bytes, kChunkBytes - piece.bytes);
+            piece.parts.push_back({run.address, part});
+            piece.bytes += part;
+            run.address = run.address + part;
+            run.offset += part;
+            run.bytes -= part;
+        }
+    }
+    return pieces;
+}
+
+// Takes pieces until none is left or somebody has failed.
+Result<> fill_pieces(const StubProcess& process, int pages_fd, std::span<const Piece> pieces,
+                     std::atomic<std::size_t>& next) {
+    std::vector<std::byte> buffer(kChunkBytes);
+    std::vector<PageWrite> writes;
+    const auto fill = [&](const Piece& piece) -> Result<> {
+        std::span<std::byte> bytes = std::span(buffer).first(piece.bytes);
+        TRY(os::pread_all(pages_fd, bytes, piece.offset));
+        writes.clear();
+        for (const Piece::Part& part : piece.parts) {
+            writes.push_back({.address = part.address, .bytes = bytes.first(part.bytes)});
+            bytes = bytes.subspan(part.bytes);
+        }
+        return write_pages(process, writes);
+    };
+    for (std::size_t i = next++; i < pieces.size(); i = next++) {
+        const Result<> filled = fill(pieces[i]);
+        if (filled) continue;
+        next = pieces.size();
+        return filled;
     }
     return {};
 }
-
-// Programs of pread64(2) that share one descriptor.
-class FileReads {
-  public:
-    FileReads(StubProcess& process, int pages_fd) : process_(process), pages_fd_(pages_fd) {}
-
-    Result<> add(const FileRun& run) {
-        if (!received_) {
-            received_.emplace(program_, process_.leader().socket_number(), 1);
-        }
-        program_.call("pread64", SYS_pread64,
-                      {received_->fd(0), run.address, run.bytes, run.offset},
-                      exactly(static_cast<std::int64_t>(run.bytes)));
-        if (program_.bytes() < process_.leader().capacity() * 3 / 4) return {};
-        return flush();
-    }
-
-    Result<> flush() {
-        if (!received_) return {};
-        program_.call("close", SYS_close, {received_->fd(0)});
-        TRY(process_.leader().run(program_, std::span(&pages_fd_, 1)));
-        program_.clear();
-        received_.reset();
-        return {};
-    }
-
-  private:
-    StubProcess& process_;
-    int pages_fd_;
-    Program program_;
-    std::optional<Receiver> received_;
-};
 
 }  // namespace
 
@@ -261,25 +271,22 @@ Result<> keep_pages(StubProcess& process, std::span<const AddrRange> present) {
     return drop_pages(process, absent_ranges(process.mapped, present));
 }
 
-Result<> read_pages(StubProcess& process, int pages_fd, std::span<const FileRun> runs) {
-    FileReads reads(process, pages_fd);
-    std::vector<std::byte> buffer;
-    for (FileRun run : runs) {
-        while (run.bytes > 0) {
-            const Place place = TRY(place_of(process, run.address, run.bytes));
-            FileRun part = run;
-            part.bytes = std::min(place.bytes, kReadBytesMax);
-            if (process.shares_pages || !is_writable(*place.mapped)) {
-                TRY(read_through_host(process, pages_fd, part, buffer));
-            } else {
-                TRY(reads.add(part));
-            }
-            run.address = run.address + part.bytes;
-            run.offset += part.bytes;
-            run.bytes -= part.bytes;
+// Our own threads read and write, although that copies twice: the second copy finds its pages in
+// the cache, process_vm_writev(2) makes the task's pages cheaper than the task's own page faults
+// would (0.41 against 0.48 s of processor time per GiB where it was measured), and two threads can
+// do it.
+Result<> read_pages(const StubProcess& process, int pages_fd, std::span<const FileRun> runs) {
+    const std::vector<Piece> pieces = cut(runs);
+    std::atomic<std::size_t> next{0};
+    Result<> other;
+    {
+        std::optional<std::jthread> helper;
+        if (pieces.size() >= kPiecesForAHelper) {
+            helper.emplace([&] { other = fill_pieces(process, pages_fd, pieces, next); });
         }
+        TRY(fill_pieces(process, pages_fd, pieces, next));
     }
-    return reads.flush();
+    return other;
 }
 
 }  // namespace ferry::restore

@@ -15,7 +15,7 @@ namespace ferry::restore {
 Result<> write_pages(const StubProcess& process, std::span<const PageWrite> writes);
 Result<> drop_pages(StubProcess& process, std::span<const AddrRange> ranges);
 Result<> keep_pages(StubProcess& process, std::span<const AddrRange> present);
-Result<> read_pages(StubProcess& process, int pages_fd, std::span<const FileRun> runs);
+Result<> read_pages(const StubProcess& process, int pages_fd, std::span<const FileRun> runs);
 
 // What of the mappings that carry private pages lies outside of `present` (ascending).
 [[nodiscard]] std::vector<AddrRange> absent_ranges(std::span<const MappedVma> mapped,

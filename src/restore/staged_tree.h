@@ -107,7 +107,7 @@ class StagedTree {
     // Drops what lies outside of the ranges (ascending) in mappings that carry private pages. For a
     // process that was forked from a filled stub: `present` is what it has at the source.
     Result<> keep_pages(Pid pid, std::span<const AddrRange> present);
-    // The task itself reads the pages from the file (one copy). pages_fd is ours and stays ours.
+    // Reads pages from a file into the task, with two threads of ours. pages_fd stays the caller's.
     Result<> read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs);
 
     // Everything else. Calls update(final) first, so that what the last update() brought may be
