@@ -77,8 +77,8 @@ constexpr std::uint64_t align_down(std::uint64_t value, std::uint64_t to) {
     return value & ~(to - 1);
 }
 
-SigContext context_of(const Registers& home, std::uint64_t fpstate) {
-    const user_regs_struct& r = home.raw;
+SigContext context_of(const Registers& registers, std::uint64_t fpstate) {
+    const user_regs_struct& r = registers.raw;
     SigContext c = {};
     c.r8 = r.r8, c.r9 = r.r9, c.r10 = r.r10, c.r11 = r.r11;
     c.r12 = r.r12, c.r13 = r.r13, c.r14 = r.r14, c.r15 = r.r15;
@@ -89,6 +89,17 @@ SigContext context_of(const Registers& home, std::uint64_t fpstate) {
     c.gs = static_cast<std::uint16_t>(r.gs), c.fs = static_cast<std::uint16_t>(r.fs);
     c.fpstate = fpstate;
     return c;
+}
+
+RtSigframe frame_of(const Registers& registers, std::uint64_t xsave, std::uint64_t mask,
+                    const Gadgets& gadgets) {
+    RtSigframe frame = {};
+    frame.return_address = gadgets.sigreturn != 0 ? gadgets.sigreturn : gadgets.call;
+    frame.uc_flags = kUcFpXstate | kUcSigcontextSs | kUcStrictRestoreSs;
+    frame.stack_flags = kKeepAlternateStack;
+    frame.context = context_of(registers, xsave);
+    frame.mask = mask;
+    return frame;
 }
 
 // The area as the kernel writes it for a handler: what ptrace gives, with the software-reserved
@@ -125,10 +136,14 @@ void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadget
     static constexpr std::array<unsigned char, 7> kSigreturn32 = {0xb8, 0x0f, 0x00, 0x00,
                                                                   0x00, 0x0f, 0x05};
     static constexpr std::array<unsigned char, 2> kPopRax = {0x58, 0xc3};
+    static constexpr std::array<unsigned char, 4> kStoreRsi = {0x48, 0x89, 0x06, 0xc3};
+    static constexpr std::array<unsigned char, 4> kStoreRdx = {0x48, 0x89, 0x02, 0xc3};
     if (found.call == 0) found.call = find(text, address, kCall);
     if (found.sigreturn == 0) found.sigreturn = find(text, address, kSigreturn64);
     if (found.sigreturn == 0) found.sigreturn = find(text, address, kSigreturn32);
     if (found.pop_rax == 0) found.pop_rax = find(text, address, kPopRax);
+    if (found.store_rsi == 0) found.store_rsi = find(text, address, kStoreRsi);
+    if (found.store_rdx == 0) found.store_rdx = find(text, address, kStoreRdx);
 }
 
 bool in_restartable_call(const Registers& registers) {
@@ -138,9 +153,14 @@ bool in_restartable_call(const Registers& registers) {
            result == kRestartBlock;
 }
 
+bool in_remembered_call(const Registers& registers) {
+    return static_cast<long>(registers.raw.orig_rax) >= 0 &&
+           call_result(registers) == kRestartBlock;
+}
+
 Registers resolve_restart(Registers registers) {
     if (in_restartable_call(registers)) {
-        if (call_result(registers) == kRestartBlock) {
+        if (in_remembered_call(registers)) {
             registers.raw.rax = static_cast<std::uint64_t>(-EINTR);
         } else {
             registers.raw.rax = registers.raw.orig_rax;
@@ -177,12 +197,8 @@ std::optional<BorrowedStack> borrow_stack(const Registers& home, const XState& x
     stack.stack_pointer = frame_address - (by_pop ? sizeof(PopChain) : 0);
     stack.address = frame_address - sizeof(PopChain);
 
-    RtSigframe frame = {};
-    frame.return_address = by_pop ? gadgets.call : gadgets.sigreturn;
-    frame.uc_flags = kUcFpXstate | kUcSigcontextSs | kUcStrictRestoreSs;
-    frame.stack_flags = kKeepAlternateStack;
-    frame.context = context_of(home, fpstate);
-    frame.mask = mask;
+    stack.xsave = fpstate;
+    const RtSigframe frame = frame_of(home, fpstate, mask, gadgets);
     const PopChain chain = {.pop_rax = gadgets.pop_rax, .number = SYS_rt_sigreturn};
 
     stack.bytes.resize(fpstate + xsave.size() - stack.address);
@@ -193,19 +209,55 @@ std::optional<BorrowedStack> borrow_stack(const Registers& home, const XState& x
     return stack;
 }
 
-Registers call_registers(const Registers& home, const BorrowedStack& stack, const Gadgets& gadgets,
-                         long number, const std::array<std::uint64_t, 6>& arguments) {
+CallChain chain_calls(const Registers& home, const BorrowedStack& stack, const Gadgets& gadgets,
+                      std::span<const Call> calls, std::uint64_t mask, std::uint64_t last_mask) {
+    CHECK(!calls.empty());
+    const bool by_pop = gadgets.sigreturn == 0;
+    // Upper bound of the whole: each call takes a frame, three words and the alignment.
+    const std::uint64_t size = calls.size() * (sizeof(RtSigframe) + 3 * sizeof(std::uint64_t) + 16);
+    CallChain chain;
+    chain.address = align_down(stack.stack_pointer - size, 16);
+    chain.bytes.resize(stack.stack_pointer - chain.address);
+    const auto put = [&](std::uint64_t address, const auto& value) {
+        std::memcpy(chain.bytes.data() + (address - chain.address), &value, sizeof(value));
+    };
+    // From the last call to the first; `entry` is where the stack pointer must be for what follows.
+    std::uint64_t entry = stack.stack_pointer;
+    for (std::size_t i = calls.size(); i-- > 0;) {
+        const Call& call = calls[i];
+        if (call.result != 0) {
+            CHECK(gadgets.can_store());
+            entry -= sizeof(std::uint64_t);
+            put(entry, gadgets.store_rsi != 0 ? gadgets.store_rsi : gadgets.store_rdx);
+        }
+        chain.stack_pointer = entry;
+        if (i == 0) break;
+        const Registers registers = call_registers(home, entry, gadgets, call);
+        entry = align_down(entry - sizeof(RtSigframe), 16);
+        put(entry,
+            frame_of(registers, stack.xsave, i + 1 == calls.size() ? last_mask : mask, gadgets));
+        if (by_pop) {
+            entry -= sizeof(PopChain);
+            put(entry, PopChain{.pop_rax = gadgets.pop_rax, .number = SYS_rt_sigreturn});
+        }
+    }
+    return chain;
+}
+
+Registers call_registers(const Registers& home, std::uint64_t stack_pointer, const Gadgets& gadgets,
+                         const Call& call) {
     Registers r = home;
     r.raw.rip = gadgets.call;
-    r.raw.rsp = stack.stack_pointer;
-    r.raw.rax = static_cast<std::uint64_t>(number);
+    r.raw.rsp = stack_pointer;
+    r.raw.rax = static_cast<std::uint64_t>(call.number);
     r.raw.orig_rax = kNoCall;
-    r.raw.rdi = arguments[0];
-    r.raw.rsi = arguments[1];
-    r.raw.rdx = arguments[2];
-    r.raw.r10 = arguments[3];
-    r.raw.r8 = arguments[4];
-    r.raw.r9 = arguments[5];
+    r.raw.rdi = call.arguments[0];
+    r.raw.rsi = call.arguments[1];
+    r.raw.rdx = call.arguments[2];
+    r.raw.r10 = call.arguments[3];
+    r.raw.r8 = call.arguments[4];
+    r.raw.r9 = call.arguments[5];
+    if (call.result != 0) (gadgets.store_rsi != 0 ? r.raw.rsi : r.raw.rdx) = call.result;
     return r;
 }
 

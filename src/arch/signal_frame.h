@@ -20,10 +20,13 @@ struct Gadgets {
     std::uint64_t call = 0;       // syscall; ret
     std::uint64_t sigreturn = 0;  // mov $15,%eax; syscall   (glibc's __restore_rt)
     std::uint64_t pop_rax = 0;    // pop %rax; ret
+    std::uint64_t store_rsi = 0;  // mov %rax,(%rsi); ret
+    std::uint64_t store_rdx = 0;  // mov %rax,(%rdx); ret
     bool operator==(const Gadgets&) const = default;
 
     // With pop_rax, the call itself with 15 in rax serves as the return.
     [[nodiscard]] bool complete() const { return call != 0 && (sigreturn != 0 || pop_rax != 0); }
+    [[nodiscard]] bool can_store() const { return store_rsi != 0 || store_rdx != 0; }
 };
 
 // Looks for what `found` still lacks in text that is mapped at `address`.
@@ -32,6 +35,9 @@ void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadget
 // A thread stopped by ptrace inside a system call shows the kernel's private codes -ERESTART...;
 // what userspace must see depends on what comes next (kernel: arch_do_signal_or_restart).
 [[nodiscard]] bool in_restartable_call(const Registers& registers);
+// The call is one that the kernel continues with what it remembers in the thread (the remaining time of
+// nanosleep, poll, futex). rt_sigreturn(2) makes it forget.
+[[nodiscard]] bool in_remembered_call(const Registers& registers);
 // The registers with which the thread can simply be started, here or elsewhere: the call is issued
 // again (rip - 2), or returns EINTR where its kernel state (the remaining time of nanosleep, poll,
 // futex) cannot be carried along. Marked as not being inside a call.
@@ -54,7 +60,8 @@ struct BorrowedStack {
     std::vector<std::byte> bytes;  // return chain, frame, XSAVE area; the scratch lies behind them
     std::uint64_t stack_pointer = 0;  // for the call
     std::uint64_t scratch = 0;        // kScratchBytes that calls may use for structs
-    static constexpr std::size_t kScratchBytes = 2048;
+    std::uint64_t xsave = 0;          // where the XSAVE area lies
+    static constexpr std::size_t kScratchBytes = 4096;
 
     // The end of what is overwritten, exclusive.
     [[nodiscard]] std::uint64_t end() const { return scratch + kScratchBytes; }
@@ -66,11 +73,34 @@ struct BorrowedStack {
 [[nodiscard]] std::optional<BorrowedStack> borrow_stack(const Registers& home, const XState& xstate,
                                                         std::uint64_t mask, const Gadgets& gadgets);
 
+// One system call of a chain.
+struct Call {
+    long number = 0;
+    std::array<std::uint64_t, 6> arguments = {};
+    // Where its result is stored as a 64-bit number; 0: nowhere. With a result, the second and the
+    // third argument must be ones that the call does not use. Needs Gadgets::can_store().
+    std::uint64_t result = 0;
+};
+
+// Several calls that the thread makes one after the other without stopping: each returns into
+// rt_sigreturn(2), whose frame holds the registers of the next; the last one leads home. What has
+// been used lies below what is still needed, so a handler cannot destroy it.
+struct CallChain {
+    std::uint64_t address = 0;  // of bytes[0]
+    std::vector<std::byte> bytes;
+    std::uint64_t stack_pointer = 0;  // for the first call, which call_registers() starts
+
+    [[nodiscard]] std::uint64_t end() const { return address + bytes.size(); }
+};
+// `calls` is not empty. `mask` is blocked during all but the last call, `last_mask` during that.
+[[nodiscard]] CallChain chain_calls(const Registers& home, const BorrowedStack& stack,
+                                    const Gadgets& gadgets, std::span<const Call> calls,
+                                    std::uint64_t mask, std::uint64_t last_mask);
+
 // The registers that make the thread issue one system call on the borrowed stack and then walk
 // home.
-[[nodiscard]] Registers call_registers(const Registers& home, const BorrowedStack& stack,
-                                       const Gadgets& gadgets, long number,
-                                       const std::array<std::uint64_t, 6>& arguments);
+[[nodiscard]] Registers call_registers(const Registers& home, std::uint64_t stack_pointer,
+                                       const Gadgets& gadgets, const Call& call);
 // The result of a call that has just returned.
 [[nodiscard]] inline long call_result(const Registers& registers) {
     return static_cast<long>(registers.raw.rax);

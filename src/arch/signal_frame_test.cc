@@ -89,7 +89,8 @@ TEST(FindGadgets, FindsThemAcrossPiecesOfText) {
 TEST(BorrowStack, LeavesTheRedZoneAndAlignsTheXsaveArea) {
     Registers home;
     home.raw.rsp = 0x7ffc00001238;
-    const Gadgets gadgets = {.call = 0x10, .sigreturn = 0x20, .pop_rax = 0};
+    const Gadgets gadgets = {
+        .call = 0x10, .sigreturn = 0x20, .pop_rax = 0, .store_rsi = 0, .store_rdx = 0};
     const auto stack = borrow_stack(home, made_up_xstate(2696, 0x207, 7), 0x55, gadgets);
     ASSERT_TRUE(stack);
     EXPECT_LE(stack->end(), home.raw.rsp - 128);
@@ -109,7 +110,8 @@ TEST(BorrowStack, LeavesTheRedZoneAndAlignsTheXsaveArea) {
 TEST(BorrowStack, ReturnsThroughPopWhenTheTextHasNoSigreturn) {
     Registers home;
     home.raw.rsp = 0x7ffc00001000;
-    const Gadgets gadgets = {.call = 0x10, .sigreturn = 0, .pop_rax = 0x30};
+    const Gadgets gadgets = {
+        .call = 0x10, .sigreturn = 0, .pop_rax = 0x30, .store_rsi = 0, .store_rdx = 0};
     const auto stack = borrow_stack(home, made_up_xstate(832, 7, 7), 0, gadgets);
     ASSERT_TRUE(stack);
     EXPECT_EQ(at<std::uint64_t>(*stack, stack->stack_pointer), 0x30u);
@@ -120,7 +122,8 @@ TEST(BorrowStack, ReturnsThroughPopWhenTheTextHasNoSigreturn) {
 TEST(BorrowStack, CutsOffTilesThatTheTaskNeverUsed) {
     Registers home;
     home.raw.rsp = 0x7ffc00001000;
-    const Gadgets gadgets = {.call = 0x10, .sigreturn = 0x20, .pop_rax = 0};
+    const Gadgets gadgets = {
+        .call = 0x10, .sigreturn = 0x20, .pop_rax = 0, .store_rsi = 0, .store_rdx = 0};
     const auto stack = borrow_stack(home, made_up_xstate(11008, 0x602e7, 7), 0, gadgets);
     ASSERT_TRUE(stack);
     const auto fpstate = at<std::uint64_t>(*stack, stack->stack_pointer + 8 + 40 + 23 * 8);
@@ -129,19 +132,63 @@ TEST(BorrowStack, CutsOffTilesThatTheTaskNeverUsed) {
 }
 
 TEST(BorrowStack, RefusesAnAreaThatIsTooShort) {
-    const Gadgets gadgets = {.call = 0x10, .sigreturn = 0x20, .pop_rax = 0};
+    const Gadgets gadgets = {
+        .call = 0x10, .sigreturn = 0x20, .pop_rax = 0, .store_rsi = 0, .store_rdx = 0};
     XState x;
     x.area.resize(512);
     EXPECT_FALSE(borrow_stack(Registers{}, x, 0, gadgets));
+}
+
+TEST(ChainCalls, LeadsFromEachCallToTheNextAndHome) {
+    Registers home;
+    home.raw.rsp = 0x7ffc00010000;
+    for (const std::uint64_t sigreturn : {0x20u, 0u}) {
+        const Gadgets gadgets = {.call = 0x10,
+                                 .sigreturn = sigreturn,
+                                 .pop_rax = 0x30,
+                                 .store_rsi = 0x40,
+                                 .store_rdx = 0};
+        const auto stack = borrow_stack(home, made_up_xstate(832, 7, 7), 0, gadgets);
+        ASSERT_TRUE(stack);
+        const Call calls[] = {{.number = 1}, {.number = 2, .result = 0x99}, {.number = 3}};
+        const CallChain chain = chain_calls(home, *stack, gadgets, calls, ~0ull, 0x77);
+        EXPECT_EQ(chain.end(), stack->stack_pointer);
+        const auto word = [&](std::uint64_t address) {
+            std::uint64_t value = 0;
+            std::memcpy(&value, chain.bytes.data() + (address - chain.address), 8);
+            return value;
+        };
+        // Plays the processor: rsp after each call's `ret`s up to rt_sigreturn.
+        std::uint64_t rsp = chain.stack_pointer;
+        for (const std::uint64_t number : {2u, 3u}) {
+            if (word(rsp) == 0x40) rsp += 8;
+            if (sigreturn == 0) {
+                EXPECT_EQ(word(rsp), 0x30u);
+                EXPECT_EQ(word(rsp + 8), 15u);
+                rsp += 16;
+            }
+            EXPECT_EQ(word(rsp), sigreturn != 0 ? sigreturn : 0x10u);
+            const std::uint64_t context = rsp + 8 + 40;
+            EXPECT_EQ(word(context + 13 * 8), number);                   // ax
+            EXPECT_EQ(word(context + 9 * 8), number == 2 ? 0x99u : 0u);  // si
+            EXPECT_EQ(word(context + 16 * 8), 0x10u);                    // ip
+            EXPECT_EQ(word(context + 256), number == 3 ? 0x77u : ~0ull);
+            EXPECT_GT(word(context + 15 * 8), rsp);  // sp
+            rsp = word(context + 15 * 8);
+        }
+        EXPECT_EQ(rsp, stack->stack_pointer);
+    }
 }
 
 TEST(CallRegisters, KeepSegmentsAndBasesOfTheThread) {
     Registers home;
     home.raw.fs_base = 0x1234;
     home.raw.rsp = 0x7ffc00001000;
-    const Gadgets gadgets = {.call = 0x10, .sigreturn = 0x20, .pop_rax = 0};
+    const Gadgets gadgets = {
+        .call = 0x10, .sigreturn = 0x20, .pop_rax = 0, .store_rsi = 0, .store_rdx = 0};
     const auto stack = borrow_stack(home, made_up_xstate(832, 7, 7), 0, gadgets);
-    const Registers r = call_registers(home, *stack, gadgets, 39, {1, 2, 3, 4, 5, 6});
+    const Registers r = call_registers(home, stack->stack_pointer, gadgets,
+                                       {.number = 39, .arguments = {1, 2, 3, 4, 5, 6}});
     EXPECT_EQ(r.raw.fs_base, 0x1234u);
     EXPECT_EQ(r.raw.rip, 0x10u);
     EXPECT_EQ(r.raw.orig_rax, kNone);

@@ -12,6 +12,7 @@
 #include "os/userfault.h"
 #include "resources/process_state.h"
 #include "resources/thread_state.h"
+#include "trace/questions.h"
 #include "trace/remote_calls.h"
 #include "trace/tracee.h"
 
@@ -120,14 +121,15 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
             return fail(Error::unsupported(
                 fmt::format("process {} is stopped (SIGSTOP): send it SIGCONT first", pid_)));
         }
-        model::Thread thread = TRY(resources::collect_thread(tracee));
+        process.threads.push_back(TRY(resources::collect_thread(tracee)));
         trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(tracee, gadgets_));
-        TRY(resources::ask_thread(calls, thread));
-        if (process.threads.empty()) {
-            TRY(resources::ask_process(calls, tracee, *directory_, process));
+        trace::Questions questions(calls);
+        TRY(resources::ask_thread(questions, process.threads.back()));
+        if (process.threads.size() == 1) {
+            TRY(resources::ask_process(questions, tracee, *directory_, process));
         }
+        TRY(questions.put());
         TRY(std::move(calls).give_back());
-        process.threads.push_back(std::move(thread));
     }
     return process;
 }

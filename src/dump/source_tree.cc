@@ -86,7 +86,7 @@ Result<std::vector<Found>> walk(Pid root) {
 bool has_ended(const Found& found) {
     const auto directory = proc::ProcessDirectory::open(found.pid);
     const auto stat = directory ? directory->stat() : fail(directory.error());
-    return !stat || stat->is_zombie() || stat->start_time != found.stat.start_time;
+    return !stat || stat->is_ending() || stat->start_time != found.stat.start_time;
 }
 
 std::vector<Pid> pids_of(const std::vector<Found>& found) {

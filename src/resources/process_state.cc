@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::uint64_t kSignalSetBytes = 8;
 
+struct KernelSigaction {
+    std::uint64_t handler = 0, flags = 0, restorer = 0, mask = 0;
+};
 struct KernelTimeval {
     std::uint64_t seconds = 0, microseconds = 0;
 };
@@ -36,54 +39,61 @@ std::uint64_t nanoseconds(const KernelTimespec& time) {
 
 // A signal with the default action needs no question, except SIGCHLD, whose flags (SA_NOCLDWAIT)
 // hold even then.
-Result<> ask_actions(trace::RemoteCalls& calls, const proc::Status& status,
+Result<> ask_actions(trace::Questions& questions, const proc::Status& status,
                      std::array<model::SignalAction, model::kSignals>& actions) {
     const std::uint64_t changed = status.caught | status.ignored | 1ull << (SIGCHLD - 1);
     for (int signal = 1; signal <= model::kSignals; ++signal) {
         auto& action = actions[static_cast<std::size_t>(signal - 1)];
         action = {};
         if ((changed >> (signal - 1) & 1) == 0) continue;
-        TRY(calls.call(SYS_rt_sigaction, {static_cast<std::uint64_t>(signal), 0,
-                                          calls.scratch().value, kSignalSetBytes}));
-        struct {  // struct sigaction of the kernel
-            std::uint64_t handler = 0, flags = 0, restorer = 0, mask = 0;
-        } raw;
-        TRY(calls.read_scratch(std::as_writable_bytes(std::span(&raw, 1))));
-        action = {
-            .handler = raw.handler, .flags = raw.flags, .restorer = raw.restorer, .mask = raw.mask};
+        TRY(questions.ask<KernelSigaction>(
+            SYS_rt_sigaction, {static_cast<std::uint64_t>(signal), 0, 0, kSignalSetBytes}, 2,
+            [&action](const KernelSigaction& raw) {
+                action = {.handler = raw.handler,
+                          .flags = raw.flags,
+                          .restorer = raw.restorer,
+                          .mask = raw.mask};
+            }));
     }
     return {};
 }
 
-Result<> ask_interval_timers(trace::RemoteCalls& calls,
+Result<> ask_interval_timers(trace::Questions& questions,
                              std::array<model::IntervalTimer, 3>& timers) {
     for (std::uint64_t which = 0; which < timers.size(); ++which) {
-        TRY(calls.call(SYS_getitimer, {which, calls.scratch().value}));
-        const auto raw = TRY(calls.read_scratch<KernelItimerval>());
-        timers[which] = {.interval_us = microseconds(raw.interval),
-                         .value_us = microseconds(raw.value)};
+        auto& timer = timers[which];
+        TRY(questions.ask<KernelItimerval>(SYS_getitimer, {which}, 1,
+                                           [&timer](const KernelItimerval& raw) {
+                                               timer = {.interval_us = microseconds(raw.interval),
+                                                        .value_us = microseconds(raw.value)};
+                                           }));
     }
     return {};
 }
 
-Result<> ask_posix_timers(trace::RemoteCalls& calls, const std::vector<proc::TimerLine>& lines,
+Result<> ask_posix_timers(trace::Questions& questions, const std::vector<proc::TimerLine>& lines,
                           std::vector<model::PosixTimer>& timers) {
+    // All first: the answers go to elements of the vector.
     timers.clear();
     for (const proc::TimerLine& line : lines) {
-        const auto id = static_cast<std::uint64_t>(line.id);
-        TRY(calls.call(SYS_timer_gettime, {id, calls.scratch().value}));
-        const auto raw = TRY(calls.read_scratch<KernelItimerspec>());
-        const long overrun = TRY(calls.call(SYS_timer_getoverrun, {id}));
         const bool to_thread = (line.notify & SIGEV_THREAD_ID) != 0;
         timers.push_back({.id = line.id,
                           .clock = line.clock,
                           .notify = line.notify,
                           .signal = line.signal,
                           .value = line.value,
-                          .notify_tid = to_thread ? line.target : 0,
-                          .interval_ns = nanoseconds(raw.interval),
-                          .value_ns = nanoseconds(raw.value),
-                          .overrun = static_cast<int>(overrun)});
+                          .notify_tid = to_thread ? line.target : 0});
+    }
+    for (model::PosixTimer& timer : timers) {
+        const auto id = static_cast<std::uint64_t>(timer.id);
+        TRY(questions.ask<KernelItimerspec>(SYS_timer_gettime, {id}, 1,
+                                            [&timer](const KernelItimerspec& raw) {
+                                                timer.interval_ns = nanoseconds(raw.interval);
+                                                timer.value_ns = nanoseconds(raw.value);
+                                            }));
+        TRY(questions.ask_result(SYS_timer_getoverrun, id, [&timer](std::uint64_t overrun) {
+            timer.overrun = static_cast<int>(overrun);
+        }));
     }
     return {};
 }
@@ -123,23 +133,24 @@ Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
     return {};
 }
 
-Result<> ask_process(trace::RemoteCalls& calls, const trace::Tracee& stopped,
+Result<> ask_process(trace::Questions& questions, const trace::Tracee& stopped,
                      const proc::ProcessDirectory& directory, model::Process& process) {
     const proc::Status status = TRY(directory.status());
     process.umask = status.umask;
     process.pending = TRY(stopped.pending_signals(os::SignalQueue::Process));
-    TRY(ask_actions(calls, status, process.actions));
-    TRY(ask_interval_timers(calls, process.interval_timers));
-    TRY(ask_posix_timers(calls, TRY(directory.timers()), process.posix_timers));
+    TRY(ask_actions(questions, status, process.actions));
+    TRY(ask_interval_timers(questions, process.interval_timers));
+    TRY(ask_posix_timers(questions, TRY(directory.timers()), process.posix_timers));
 
-    TRY(calls.call(SYS_prctl, {PR_GET_CHILD_SUBREAPER, calls.scratch().value}));
-    process.child_subreaper = TRY(calls.read_scratch<int>()) != 0;
-    const long dumpable = TRY(calls.call(SYS_prctl, {PR_GET_DUMPABLE}));
-    process.address_space.dumpable = static_cast<int>(dumpable);
-    process.address_space.thp_disabled = !status.thp_enabled;
+    model::AddressSpace& space = process.address_space;
+    space.thp_disabled = !status.thp_enabled;
+    TRY(questions.ask<int>(SYS_prctl, {PR_GET_CHILD_SUBREAPER}, 1,
+                           [&](int subreaper) { process.child_subreaper = subreaper != 0; }));
+    TRY(questions.ask_result(SYS_prctl, PR_GET_DUMPABLE, [&](std::uint64_t dumpable) {
+        space.dumpable = static_cast<int>(dumpable);
+    }));
     // brk(0) changes nothing and returns the current end, which /proc does not show exactly.
-    const long brk = TRY(calls.call(SYS_brk, {0}));
-    process.address_space.layout.brk = static_cast<std::uint64_t>(brk);
+    TRY(questions.ask_result(SYS_brk, 0, [&](std::uint64_t brk) { space.layout.brk = brk; }));
     return {};
 }
 

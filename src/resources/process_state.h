@@ -6,7 +6,7 @@
 #include "model/process.h"
 #include "proc/process_directory.h"
 #include "proc/status.h"
-#include "trace/remote_calls.h"
+#include "trace/questions.h"
 #include "trace/tracee.h"
 
 namespace ferry::resources {
@@ -17,10 +17,10 @@ Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
                             model::Process& process);
 Result<model::NamespaceIds> namespaces_of(const proc::ProcessDirectory& directory);
 
-// In the freeze. `calls` borrows any thread of the process. Signal actions, interval and POSIX
-// timers, the subreaper attribute, dumpable and the exact end of the heap; umask and pending
-// signals.
-Result<> ask_process(trace::RemoteCalls& calls, const trace::Tracee& stopped,
+// In the freeze, at any thread of the process. Signal actions, interval and POSIX timers, the
+// subreaper attribute, dumpable and the exact end of the heap arrive in `process` when the
+// questions are put; umask, pending signals and the use of huge pages at once.
+Result<> ask_process(trace::Questions& questions, const trace::Tracee& stopped,
                      const proc::ProcessDirectory& directory, model::Process& process);
 
 }  // namespace ferry::resources

@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "os/description.h"
+#include "proc/process_directory.h"
 
 namespace ferry::resources {
 namespace {
@@ -65,6 +66,10 @@ Result<> check_threads(Pid pid) {
         if (thread == pid) continue;
         const auto order = os::compare_tables(pid, thread);
         if (order && *order != std::strong_ordering::equal) {
+            // A thread that is about to end has given its table back already.
+            const auto directory = proc::ProcessDirectory::open_thread(pid, Tid{thread.value});
+            const auto stat = directory ? directory->stat() : fail(directory.error());
+            if (!stat || stat->is_ending()) continue;
             return fail(Error::unsupported(fmt::format(
                 "pid {}: thread {} has a descriptor table of its own, which is not carried", pid,
                 thread.value)));

@@ -9,6 +9,7 @@
 #include "os/ptrace.h"
 #include "os/task.h"
 #include "proc/process_directory.h"
+#include "trace/remote_calls.h"
 
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
@@ -83,20 +84,19 @@ Result<model::Thread> collect_thread(const trace::Tracee& stopped) {
     return thread;
 }
 
-Result<> ask_thread(trace::RemoteCalls& calls, model::Thread& thread) {
-    TRY(calls.call(SYS_sigaltstack, {0, calls.scratch().value}));
-    const auto stack = TRY(calls.read_scratch<KernelStack>());
-    thread.alternate_stack = {
-        .address = stack.address, .size = stack.size, .flags = stack.flags & ~kOnStack};
-
-    TRY(calls.call(SYS_prctl, {PR_GET_TID_ADDRESS, calls.scratch().value}));
-    thread.clear_child_tid = TRY(calls.read_scratch<std::uint64_t>());
-
-    TRY(calls.call(SYS_prctl, {PR_GET_PDEATHSIG, calls.scratch().value}));
-    thread.parent_death_signal = TRY(calls.read_scratch<int>());
-
-    const long bits = TRY(calls.call(SYS_prctl, {PR_GET_SECUREBITS}));
-    thread.credentials.secure_bits = static_cast<std::uint32_t>(bits);
+Result<> ask_thread(trace::Questions& questions, model::Thread& thread) {
+    TRY(questions.ask<KernelStack>(SYS_sigaltstack, {0}, 1, [&](const KernelStack& stack) {
+        thread.alternate_stack = {
+            .address = stack.address, .size = stack.size, .flags = stack.flags & ~kOnStack};
+    }));
+    TRY(questions.ask<std::uint64_t>(
+        SYS_prctl, {PR_GET_TID_ADDRESS}, 1,
+        [&](std::uint64_t address) { thread.clear_child_tid = address; }));
+    TRY(questions.ask<int>(SYS_prctl, {PR_GET_PDEATHSIG}, 1,
+                           [&](int signal) { thread.parent_death_signal = signal; }));
+    TRY(questions.ask_result(SYS_prctl, PR_GET_SECUREBITS, [&](std::uint64_t bits) {
+        thread.credentials.secure_bits = static_cast<std::uint32_t>(bits);
+    }));
     return {};
 }
 

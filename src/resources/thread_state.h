@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "model/process.h"
 #include "proc/status.h"
-#include "trace/remote_calls.h"
+#include "trace/questions.h"
 #include "trace/tracee.h"
 
 namespace ferry::resources {
@@ -18,8 +18,8 @@ namespace ferry::resources {
 Result<model::Thread> collect_thread(const trace::Tracee& stopped);
 
 // What only the thread itself can ask: alternate stack, the address that is cleared at its end, the
-// parent death signal, securebits. `calls` borrows this thread.
-Result<> ask_thread(trace::RemoteCalls& calls, model::Thread& thread);
+// parent death signal, securebits. The answers arrive in `thread` when the questions are put.
+Result<> ask_thread(trace::Questions& questions, model::Thread& thread);
 
 // Ids, groups, capabilities, no_new_privs; securebits are not in /proc.
 [[nodiscard]] model::Credentials credentials_of(const proc::Status& status);

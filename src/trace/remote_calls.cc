@@ -2,9 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/check.h"
@@ -23,6 +26,14 @@ constexpr std::uint64_t kSearchOverlap = 16;
 // offsetof(struct rseq, rseq_cs)
 constexpr std::uint64_t kRseqSectionOffset = 8;
 
+// A chain of this many takes 12 KiB of stack.
+constexpr std::size_t kChainCallsMax = 24;
+// Ignored unless the task has a handler (signal(7)); SIGCONT would have side effects.
+constexpr std::uint64_t kIgnoredByDefault =
+    1ull << (SIGWINCH - 1) | 1ull << (SIGURG - 1) | 1ull << (SIGCHLD - 1);
+// Realtime signals queue, SIGKILL and SIGSTOP cannot be ignored; only these are considered.
+constexpr std::uint64_t kOrdinarySignals = (1ull << 31) - 1;
+
 // How much could be read, from the start.
 std::size_t read_some(Pid process, RemoteAddr from, std::span<std::byte> into) {
     const iovec local = {.iov_base = into.data(), .iov_len = into.size()};
@@ -32,9 +43,13 @@ std::size_t read_some(Pid process, RemoteAddr from, std::span<std::byte> into) {
     return n ? *n : 0;
 }
 
+bool is_enough(const arch::Gadgets& found) {
+    return found.complete() && found.can_store();
+}
+
 void search_mapping(Pid process, AddrRange range, std::vector<std::byte>& buffer,
                     arch::Gadgets& found) {
-    for (RemoteAddr at = range.start; at < range.end && !found.complete();
+    for (RemoteAddr at = range.start; at < range.end && !is_enough(found);
          at = at + (kSearchBytes - kSearchOverlap)) {
         const std::size_t size = std::min(kSearchBytes, range.end - at);
         const std::size_t n = read_some(process, at, std::span(buffer).first(size));
@@ -56,9 +71,10 @@ Result<arch::Gadgets> find_gadgets(Pid process) {
                 (entry.protection & (PROT_READ | PROT_EXEC)) == (PROT_READ | PROT_EXEC);
             const bool wanted = files ? entry.has_file() : entry.path == "[vdso]";
             if (executable && wanted) search_mapping(process, entry.range, buffer, found);
-            if (found.complete()) return found;
+            if (is_enough(found)) return found;
         }
     }
+    if (found.complete()) return found;
     return fail(Error::unsupported(fmt::format(
         "the text of process {} holds no system call instruction that Ferry could use", process)));
 }
@@ -89,7 +105,9 @@ RemoteCalls::RemoteCalls(RemoteCalls&& other) noexcept
       mask_(other.mask_),
       stack_(std::move(other.stack_)),
       overwritten_(std::move(other.overwritten_)),
-      entered_(other.entered_) {}
+      lowest_(other.lowest_),
+      entered_(other.entered_),
+      in_signal_path_(other.in_signal_path_) {}
 
 RemoteCalls::~RemoteCalls() {
     if (tracee_ == nullptr) return;
@@ -118,16 +136,26 @@ Result<RemoteCalls> RemoteCalls::borrow(Tracee& stopped, const arch::Gadgets& ga
     }
     calls.stack_ = std::move(*stack);
     calls.memory_ = TRY(os::open(fmt::format("/proc/{}/mem", stopped.process()), O_RDWR));
-    calls.overwritten_.resize(calls.stack_.end() - calls.stack_.address);
-    const auto address = calls.stack_.address;
-    if (auto kept = os::pread_all(calls.memory_.get(), calls.overwritten_, address); !kept) {
+    calls.lowest_ = calls.stack_.end();
+    if (auto kept = calls.keep_from(calls.stack_.address); !kept) {
         return fail(Error::unsupported(
             fmt::format("the stack of thread {} has no room for a signal frame ({})", stopped.tid(),
                         kept.error().message())));
     }
     calls.tracee_ = tracee;
-    TRY(os::pwrite_all(calls.memory_.get(), calls.stack_.bytes, address));
+    TRY(os::pwrite_all(calls.memory_.get(), calls.stack_.bytes, calls.stack_.address));
     return calls;
+}
+
+// Remembers the stack's bytes from `address` on, so that they can be put back.
+Result<> RemoteCalls::keep_from(std::uint64_t address) {
+    if (address >= lowest_) return {};
+    std::vector<std::byte> kept(lowest_ - address);
+    TRY(os::pread_all(memory_.get(), kept, address));
+    kept.insert(kept.end(), overwritten_.begin(), overwritten_.end());
+    overwritten_ = std::move(kept);
+    lowest_ = address;
+    return {};
 }
 
 Result<> RemoteCalls::enter(const arch::Registers& registers) {
@@ -153,6 +181,7 @@ Result<> RemoteCalls::run_to_call_stop() {
             case Stop::Kind::Killed:
                 return fail(Error::gone(fmt::format("thread {} has ended", tracee_->tid())));
             case Stop::Kind::Signal:
+                if (stop.signal == SIGSTOP) continue;
                 // With every signal blocked only a fault of the gadget itself gets here.
                 tracee_->drop_signal();
                 return fail(Error::unsupported(
@@ -167,9 +196,11 @@ Result<long> RemoteCalls::call(long number, std::initializer_list<std::uint64_t>
     CHECK(arguments.size() <= 6);
     std::array<std::uint64_t, 6> all = {};
     std::ranges::copy(arguments, all.begin());
-    TRY(enter(arch::call_registers(home_, stack_, gadgets_, number, all)));
+    TRY(enter(arch::call_registers(home_, stack_.stack_pointer, gadgets_,
+                                   {.number = number, .arguments = all})));
     TRY(run_to_call_stop());  // Entry.
     TRY(run_to_call_stop());  // Exit.
+    in_signal_path_ = false;
     const long result = arch::call_result(TRY(tracee_->registers()));
     if (result < 0 && result >= -4095) {
         return fail(
@@ -177,6 +208,78 @@ Result<long> RemoteCalls::call(long number, std::initializer_list<std::uint64_t>
                           fmt::format("system call {} in thread {}", number, tracee_->tid())));
     }
     return result;
+}
+
+// A signal that the thread can be sent without anybody noticing, even if we die at once: ignored,
+// without handler, and not pending already (it would be lost when ours is dropped).
+Result<int> RemoteCalls::meaningless_signal() const {
+    auto directory = TRY(proc::ProcessDirectory::open_thread(tracee_->process(), tracee_->tid()));
+    const proc::Status status = TRY(directory.status());
+    const std::uint64_t ignored = (status.ignored | kIgnoredByDefault) & ~status.caught;
+    const std::uint64_t usable =
+        ignored & ~status.pending_thread & ~status.pending_process & kOrdinarySignals;
+    return usable == 0 ? 0 : std::bit_width(usable);
+}
+
+Result<> RemoteCalls::await_signal(int signal) {
+    for (;;) {
+        const Stop stop = TRY(tracee_->wait());
+        if (stop.is_end()) {
+            return fail(Error::gone(fmt::format("thread {} has ended", tracee_->tid())));
+        }
+        if (stop.kind == Stop::Kind::Signal && stop.signal == signal) {
+            tracee_->drop_signal();
+            return {};
+        }
+        if (stop.kind == Stop::Kind::Signal && stop.signal != SIGSTOP) {
+            tracee_->drop_signal();
+            return fail(Error::unsupported(fmt::format(
+                "system calls in thread {} faulted with signal {}", tracee_->tid(), stop.signal)));
+        }
+        TRY(tracee_->resume());
+    }
+}
+
+Result<> RemoteCalls::run_chain(std::span<const arch::Call> calls) {
+    const int signal = TRY(meaningless_signal());
+    if (signal == 0) return run_one_by_one(calls);
+    std::vector<arch::Call> all(calls.begin(), calls.end());
+    all.push_back({.number = SYS_tgkill,
+                   .arguments = {static_cast<std::uint64_t>(tracee_->process().value),
+                                 static_cast<std::uint64_t>(tracee_->tid().value),
+                                 static_cast<std::uint64_t>(signal)}});
+    const arch::CallChain chain = arch::chain_calls(home_, stack_, gadgets_, all, kAllSignals,
+                                                    kAllSignals & ~(1ull << (signal - 1)));
+    // A small stack has room for one frame but not for many.
+    if (!keep_from(chain.address)) return run_one_by_one(calls);
+    TRY(os::pwrite_all(memory_.get(), chain.bytes, chain.address));
+    TRY(enter(arch::call_registers(home_, chain.stack_pointer, gadgets_, all.front())));
+    TRY(tracee_->resume());
+    TRY(await_signal(signal));
+    in_signal_path_ = true;
+    return {};
+}
+
+Result<> RemoteCalls::run_one_by_one(std::span<const arch::Call> calls) {
+    for (const arch::Call& one : calls) {
+        const auto& a = one.arguments;
+        const long result = TRY(call(one.number, {a[0], a[1], a[2], a[3], a[4], a[5]}));
+        if (one.result == 0) continue;
+        TRY(write_scratch(std::as_bytes(std::span(&result, 1)), one.result - stack_.scratch));
+    }
+    return {};
+}
+
+Result<> RemoteCalls::run(std::span<const arch::Call> calls) {
+    CHECK(tracee_ != nullptr);
+    // The frames of a chain would make an interrupted sleep return EINTR.
+    if (!gadgets_.can_store() || arch::in_remembered_call(home_)) return run_one_by_one(calls);
+    while (!calls.empty()) {
+        const auto some = calls.first(std::min(calls.size(), kChainCallsMax));
+        TRY(run_chain(some));
+        calls = calls.subspan(some.size());
+    }
+    return {};
 }
 
 RemoteAddr RemoteCalls::scratch(std::size_t offset) const {
@@ -198,18 +301,16 @@ Result<> RemoteCalls::read_scratch(std::span<std::byte> bytes, std::size_t offse
 // userspace, because only the kernel's signal path looks at it. So first reach an interrupt stop,
 // which lies in that path, and only there put the registers back.
 Result<> RemoteCalls::walk_home() {
-    if (entered_) {
-        if (!tracee_->is_stopped()) {
-            TRY(tracee_->stop());
-        } else {
-            TRY(tracee_->interrupt());
-            TRY(tracee_->resume());
-            TRY(tracee_->await_stop());
-        }
-        TRY(tracee_->set_signal_mask(mask_));
+    if (!tracee_->is_stopped()) {
+        TRY(tracee_->stop());
+    } else if (!in_signal_path_) {
+        TRY(tracee_->interrupt());
+        TRY(tracee_->resume());
+        TRY(tracee_->await_stop());
     }
+    if (entered_) TRY(tracee_->set_signal_mask(mask_));
     TRY(tracee_->set_registers(home_));
-    return os::pwrite_all(memory_.get(), overwritten_, stack_.address);
+    return os::pwrite_all(memory_.get(), overwritten_, lowest_);
 }
 
 Result<> RemoteCalls::give_back() && {

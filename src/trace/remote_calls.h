@@ -14,7 +14,13 @@
 //   that
 //      runs in between finds an ordinary stack.
 //   3. All signals blocked, during and between calls: the frame brings the mask back.
-//   4. Back at an interrupt stop, its own mask: still home by the frame. Then its own registers: 1.
+//   4. Back at a stop in the kernel's signal path, its own mask: still home by the frame. Then its
+//   own
+//      registers: 1.
+//
+// run() makes many calls with one stop: a chain of frames leads from call to call, and the last
+// call sends the thread a signal that means nothing to it, at whose delivery it stops. On a busy
+// machine each stop costs a turn of the scheduler on both sides.
 #pragma once
 
 #include <array>
@@ -59,6 +65,10 @@ class RemoteCalls {
     // that end the thread, must not be made.
     Result<long> call(long number, std::initializer_list<std::uint64_t> arguments);
 
+    // All calls in order, with as few stops as possible. Only for calls that do not fail, or whose
+    // failure shows in memory: no errno is reported. Call::result addresses lie in the scratch.
+    Result<> run(std::span<const arch::Call> calls);
+
     // Memory in the process for the structs that calls take and fill; kScratchBytes.
     [[nodiscard]] RemoteAddr scratch(std::size_t offset = 0) const;
     Result<> write_scratch(std::span<const std::byte> bytes, std::size_t offset = 0);
@@ -78,6 +88,11 @@ class RemoteCalls {
         : tracee_(&tracee), gadgets_(gadgets) {}
     Result<> enter(const arch::Registers& registers);
     Result<> run_to_call_stop();
+    Result<> run_chain(std::span<const arch::Call> calls);
+    Result<> await_signal(int signal);
+    Result<> run_one_by_one(std::span<const arch::Call> calls);
+    Result<int> meaningless_signal() const;
+    Result<> keep_from(std::uint64_t address);
     Result<> walk_home();
 
     Tracee* tracee_;  // nullptr: moved from, or given back
@@ -86,8 +101,11 @@ class RemoteCalls {
     arch::Registers home_;
     std::uint64_t mask_ = 0;
     arch::BorrowedStack stack_;
-    std::vector<std::byte> overwritten_;  // what lay below the red zone: a goroutine's neighbour
-    bool entered_ = false;                // past state 1
+    // What lay below the red zone, from lowest_ to stack_.end(): a goroutine's neighbour, perhaps.
+    std::vector<std::byte> overwritten_;
+    std::uint64_t lowest_ = 0;
+    bool entered_ = false;        // past state 1
+    bool in_signal_path_ = true;  // the current stop lies in the kernel's signal path
 };
 
 }  // namespace ferry::trace

@@ -11,6 +11,7 @@
 
 #include "live/victim_process.h"
 #include "trace/freeze.h"
+#include "trace/questions.h"
 #include "trace/remote_calls.h"
 #include "trace/tracee.h"
 
@@ -31,6 +32,16 @@ Result<> make_some_calls(Pid pid) {
     std::byte first{};
     TRY(calls.read_scratch(std::span(&first, 1)));
     if (first != std::byte{'/'}) return fail(Error::corrupt("getcwd is wrong"));
+    // A chain, and more than fits one.
+    long brk = 0, twice = 0;
+    Questions questions(calls);
+    TRY(questions.ask_result(SYS_brk, 0, [&](std::uint64_t v) { brk = static_cast<long>(v); }));
+    for (int i = 0; i < 30; ++i) {
+        TRY(questions.ask<std::uint64_t>(SYS_time, {0}, 0, [](std::uint64_t) {}));
+    }
+    TRY(questions.ask_result(SYS_brk, 0, [&](std::uint64_t v) { twice = static_cast<long>(v); }));
+    TRY(questions.put());
+    if (brk == 0 || brk != twice) return fail(Error::corrupt("brk is wrong"));
     auto bad = calls.call(SYS_close, {100'000});
     if (bad || bad.error().code() != EBADF) return fail(Error::corrupt("close is wrong"));
     TRY(std::move(calls).give_back());
