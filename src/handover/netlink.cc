@@ -186,6 +186,15 @@ Result<> NetlinkSocket::request(const NetlinkMessages& messages, std::string_vie
         return {};
     }));
     CHECK(last != 0);
+    // A batch must fit the send buffer (netlink_sendmsg, EMSGSIZE): rules for a thousand
+    // connections do not fit the default. The kernel doubles what it is given.
+    constexpr std::size_t kSurelyFits = 64 * 1024;
+    if (messages.bytes().size() > kSurelyFits) {
+        const int size = static_cast<int>(messages.bytes().size());
+        TRY(os::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, size));
+        // Each message is answered before the first answer is read.
+        TRY(os::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, 4 * size));
+    }
     TRY(os::send_to(fd_.get(), messages.bytes()));
     Verdict first_failure;
     bool done = false;
