@@ -130,15 +130,15 @@ Result<> add_sockets(const Host& host, Facts& facts) {
 
 void add_files(const Host& host, Facts& facts) {
     namespace fs = std::filesystem;
-    for (const char* directory : {kFerryDirectory, kSharedDirectory, "/dev/shm", "/tmp"}) {
+    for (const char* directory : {kFerryDirectory, kSharedDirectory, "/dev/shm"}) {
         const std::string root = host.path(directory);
         std::error_code error;
         fs::recursive_directory_iterator files(root, fs::directory_options::skip_permission_denied,
                                                error);
         for (; !error && files != fs::recursive_directory_iterator(); files.increment(error)) {
             const std::string name = files->path().string().substr(root.size());
-            // Others use /tmp and /dev/shm too; what is ours is named so.
-            const bool shared = directory[1] == 't' || directory[1] == 'd';
+            // Others use /dev/shm too; what is ours is named so.
+            const bool shared = directory[1] == 'd';
             if (shared && !name.starts_with("/ferry")) {
                 files.disable_recursion_pending();
                 continue;
@@ -179,11 +179,13 @@ std::vector<std::string> SystemSnapshot::differences_to(const SystemSnapshot& la
     return lines;
 }
 
-Result<std::vector<std::string>> lasting_differences(const Host& host, const SystemSnapshot& before,
-                                                     milliseconds settle) {
+Result<std::vector<std::string>> lasting_differences(
+    const Host& host, const SystemSnapshot& before,
+    const std::function<bool(const std::string&)>& expected, milliseconds settle) {
     const auto end = std::chrono::steady_clock::now() + settle;
     for (;;) {
         std::vector<std::string> lines = before.differences_to(TRY(SystemSnapshot::take(host)));
+        if (expected) std::erase_if(lines, expected);
         if (lines.empty() || std::chrono::steady_clock::now() > end) return lines;
         std::this_thread::sleep_for(kRetry);
     }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -27,9 +28,11 @@ class SystemSnapshot {
 };
 
 // The differences that are still there when the host had this long to settle (exits and closes of
-// others are asynchronous); empty as soon as there are none.
+// others are asynchronous), without those that `expected` accepts; returns as soon as there are
+// none.
 Result<std::vector<std::string>> lasting_differences(
     const Host& host, const SystemSnapshot& before,
+    const std::function<bool(const std::string&)>& expected = {},
     std::chrono::milliseconds settle = std::chrono::seconds(10));
 
 // Descriptors of all processes of the host (what `lsof` counts as open files, less mappings).

@@ -118,15 +118,19 @@ Result<> World::build_network() {
     }
     TRY(lab::run_checked(ip_batch(holder_.pidfd.get(), CLONE_NEWNET), kIpTimeout, bridge));
     for (const auto& host : hosts_) {
+        // Duplicate address detection would leave IPv6 addresses tentative for a second or two.
+        TRY(host->run_checked({"sh", "-c",
+                               fmt::format("echo {} > /proc/sys/kernel/ns_last_pid;"
+                                           "for i in default eth0; do"
+                                           " [ ! -e /proc/sys/net/ipv6/conf/$i ] ||"
+                                           " echo 0 > /proc/sys/net/ipv6/conf/$i/accept_dad; done",
+                                           host->plan_.first_pid)},
+                              kIpTimeout));
         std::string own = "link set lo up\nlink set eth0 up\n";
         for (const std::string& address : host->plan_.addresses) {
             own += fmt::format("addr add {} dev eth0\n", address);
         }
         TRY(lab::run_checked(ip_batch(host->pidfd(), CLONE_NEWNET), kIpTimeout, own));
-        TRY(host->run_checked(
-            {"sh", "-c",
-             fmt::format("echo {} > /proc/sys/kernel/ns_last_pid", host->plan_.first_pid)},
-            kIpTimeout));
     }
     return {};
 }

@@ -2,6 +2,8 @@
 // each the service runs where it ran, for the same clients, and nothing is left behind.
 #include <signal.h>
 
+#include <nlohmann/json.hpp>
+
 #include "fixture.h"
 
 namespace ferry::lab {
@@ -68,8 +70,12 @@ TEST_F(FailureTest, ControlCOfTheCommand) {
 
 TEST_F(FailureTest, AnAbortByAnotherCommand) {
     begin_migration();
-    const auto aborted =
-        platform(0).host().run({"sh", "-c", *program_directory() + "/ferry abort"}, 60s);
+    const auto status = platform(0).run_ferry({"status", "--json"}, 20s);
+    ASSERT_OK(status);
+    const auto sessions = nlohmann::json::parse(status->out, nullptr, false);
+    ASSERT_EQ(sessions.size(), 1u) << status->out << status->err;
+    const std::string session = sessions[0].value("session", "");
+    const auto aborted = platform(0).run_ferry({"abort", session}, 60s);
     ASSERT_OK(aborted);
     EXPECT_EQ(aborted->status, 0) << aborted->err;
     EXPECT_NE(end_of_migration(), 0);

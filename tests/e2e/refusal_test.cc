@@ -56,7 +56,7 @@ TEST_F(RefusalTest, FerrysOwnAgent) {
     ASSERT_OK(agents);
     ASSERT_FALSE(agents->empty());
     const std::string pid = std::to_string(agents->front().value);
-    expect_refused({"migrate", pid, "--to", kPeer}, pid);
+    expect_refused({"migrate", pid, "--to", kPeer}, "agent itself");
 }
 
 TEST_F(RefusalTest, TheFirstProcessOfTheNamespaceWhichIsFerrysAncestor) {
@@ -138,7 +138,8 @@ TEST_F(RefusalTest, ACallerWithoutACertificate) {
          "-connect 10.77.0.12:7411"},
         20s);
     ASSERT_OK(answer);
-    EXPECT_THAT(answer->err, testing::HasSubstr("alert"));
+    EXPECT_NE(answer->status, 0);
+    EXPECT_EQ(answer->out, "");
     const auto status = platform(1).run_ferry({"status"}, 20s);
     ASSERT_OK(status);
     EXPECT_EQ(status->status, 0) << status->err;

@@ -127,12 +127,12 @@ TEST_F(WorldTest, ASnapshotShowsWhatChangedAndForgetsWhatWasUndone) {
     Host& host = world->host(0);
     const auto before = SystemSnapshot::take(host);
     ASSERT_TRUE(before) << before.error().describe();
-    EXPECT_THAT(*lasting_differences(host, *before, 5s), testing::IsEmpty());
+    EXPECT_THAT(*lasting_differences(host, *before), testing::IsEmpty());
     ASSERT_TRUE(host.run_checked({"sh", "-c",
                                   "sleep 1000 & ip link add x0 type bridge; nft add table inet t;"
                                   "mount -t tmpfs none /mnt; touch /run/ferry/left"},
                                  5s));
-    const auto changes = lasting_differences(host, *before, 0s);
+    const auto changes = lasting_differences(host, *before, {}, 0s);
     ASSERT_TRUE(changes) << changes.error().describe();
     for (const char* fact : {"sleep", "link: x0", "firewall: table inet t", "mount: / on /mnt",
                              "file: /run/ferry/left"}) {
@@ -142,7 +142,7 @@ TEST_F(WorldTest, ASnapshotShowsWhatChangedAndForgetsWhatWasUndone) {
                                   "ip link del x0; nft delete table inet t; umount /mnt;"
                                   "rm /run/ferry/left; pkill sleep"},
                                  5s));
-    EXPECT_THAT(*lasting_differences(host, *before, 5s), testing::IsEmpty());
+    EXPECT_THAT(*lasting_differences(host, *before), testing::IsEmpty());
 }
 
 TEST_F(WorldTest, ASigkillOfItsMakerRemovesProcessesAndControlGroups) {
