@@ -337,6 +337,7 @@ Result<> Tree::make_zombie(const model::Process& zombie) {
         arena_.release(slots);
         return forked;
     }
+    zombies_.push_back(zombie.pid);
     theirs.reset();
     const os::PidFd pidfd = TRY(os::PidFd::open(zombie.pid));
     StubThread stub(arena_, zombie.pid, leader_of(zombie.pid), slots, std::move(ours));
@@ -455,7 +456,7 @@ void Tree::kill_all() noexcept {
     if (processes_.empty()) return;
     const auto subreaper = os::child_subreaper();
     std::ignore = os::set_child_subreaper(true);
-    std::vector<Pid> pids;
+    std::vector<Pid> pids = zombies_;
     for (auto& process : processes_) {
         pids.push_back(process->pid);
         std::ignore = os::kill(process->pid, SIGKILL);

@@ -68,6 +68,7 @@ class Tree {
     ParkedVdso vdso_;
     Pid root_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
+    std::vector<Pid> zombies_;
 };
 
 }  // namespace ferry::restore

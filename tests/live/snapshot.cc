@@ -50,7 +50,7 @@ class Reader {
             TRY(read_threads(frozen, process));
             TRY(read_memory(frozen, stat, process));
             TRY(read_files(frozen, process));
-            TRY(read_limits(process));
+            TRY(read_limits(frozen, process));
             TRY(ask(frozen, process));
         }
         snapshot_.checkpoint.processes.push_back(std::move(process));
@@ -193,11 +193,10 @@ class Reader {
         return {};
     }
 
-    static Result<> read_limits(model::Process& process) {
-        for (int resource = 0; resource < model::kResourceLimits; ++resource) {
-            const rlimit64 limit = TRY(os::prlimit(process.pid, resource));
-            process.limits[static_cast<std::size_t>(resource)] = {.soft = limit.rlim_cur,
-                                                                  .hard = limit.rlim_max};
+    static Result<> read_limits(trace::FrozenProcess& frozen, model::Process& process) {
+        const auto limits = TRY(frozen.directory.limits());
+        for (std::size_t i = 0; i < process.limits.size(); ++i) {
+            process.limits[i] = {.soft = limits.at(i).soft, .hard = limits.at(i).hard};
         }
         return {};
     }
@@ -225,6 +224,8 @@ class Reader {
                 .address = reinterpret_cast<std::uint64_t>(stack.ss_sp),
                 .size = stack.ss_size,
                 .flags = static_cast<std::uint32_t>(stack.ss_flags)};
+            process.threads[i].credentials.secure_bits =
+                static_cast<std::uint32_t>(TRY(calls.call(SYS_prctl, {PR_GET_SECUREBITS})));
             TRY(calls.call(SYS_prctl, {PR_GET_TID_ADDRESS, scratch}));
             process.threads[i].clear_child_tid = TRY(calls.read_scratch<std::uint64_t>());
             TRY(calls.call(SYS_get_robust_list, {0, scratch, scratch + 8}));
@@ -329,14 +330,19 @@ std::string Victim::verdict() {
     return text + (WIFSIGNALED(status) ? fmt::format(" (signal {})", WTERMSIG(status)) : "");
 }
 
-Result<restore::ActivationReport> restore_snapshot(const Snapshot& snapshot,
-                                                   const restore::StageOptions& options) {
-    auto tree = TRY(restore::StagedTree::create(snapshot.checkpoint, options));
+Result<> fill(restore::StagedTree& tree, const Snapshot& snapshot) {
     for (const auto& [pid, contents] : snapshot.pages) {
         for (const Content& content : contents) {
             TRY(tree.write_pages(Pid{pid}, content.range.start, content.bytes));
         }
     }
+    return {};
+}
+
+Result<restore::ActivationReport> restore_snapshot(const Snapshot& snapshot,
+                                                   const restore::StageOptions& options) {
+    auto tree = TRY(restore::StagedTree::create(snapshot.checkpoint, options));
+    TRY(fill(tree, snapshot));
     const auto report = TRY(tree.activate(snapshot.checkpoint, snapshot.lookup()));
     TRY(std::move(tree).run());
     return report;

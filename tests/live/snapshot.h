@@ -49,6 +49,8 @@ class Victim {
     static void let_run();
     // SIGTERM, then its verdict: "PASS" or "FAIL: ...". Reaps it.
     std::string verdict();
+    // It is dead and reaped.
+    void forget() { pid_ = {}; }
 
   private:
     Victim() = default;
@@ -57,6 +59,9 @@ class Victim {
     os::UniqueFd output_;
     std::string buffer_;
 };
+
+// Writes every page.
+Result<> fill(restore::StagedTree& tree, const Snapshot& snapshot);
 
 // Stage, fill, activate, run, as the migration does.
 Result<restore::ActivationReport> restore_snapshot(const Snapshot& snapshot,
