@@ -1,8 +1,8 @@
 #include "base/error.h"
 
-#include <cerrno>
-
 #include <gtest/gtest.h>
+
+#include <cerrno>
 
 #include "base/check.h"
 #include "base/cleanup.h"
@@ -14,7 +14,9 @@ Result<int> half(int v) {
     if (v % 2 != 0) return fail(Error::invalid("odd"));
     return v / 2;
 }
-Result<int> quarter(int v) { return TRY(half(TRY(half(v)))); }
+Result<int> quarter(int v) {
+    return TRY(half(TRY(half(v))));
+}
 
 TEST(Error, TryPassesValuesAndReturnsEarlyOnErrors) {
     EXPECT_EQ(*quarter(8), 2);
@@ -40,7 +42,9 @@ TEST(Cleanup, RunsUnlessDismissed) {
     EXPECT_EQ(runs, 1);
 }
 
-TEST(CheckDeathTest, AbortsWithTheExpression) { EXPECT_DEATH(CHECK(1 == 2), "1 == 2"); }
+TEST(CheckDeathTest, AbortsWithTheExpression) {
+    EXPECT_DEATH(CHECK(1 == 2), "1 == 2");
+}
 
 }  // namespace
 }  // namespace ferry

@@ -21,8 +21,12 @@ void set_log(LogSink sink, LogLevel up_to) {
     g_level = up_to;
 }
 
-bool log_enabled(LogLevel level) { return level <= g_level; }
+bool log_enabled(LogLevel level) {
+    return level <= g_level;
+}
 
-void log_line(LogLevel level, std::string_view line) { g_sink(level, line); }
+void log_line(LogLevel level, std::string_view line) {
+    g_sink(level, line);
+}
 
 }  // namespace ferry

@@ -2,14 +2,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <memory>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 
@@ -41,8 +40,8 @@ Result<> UniqueFd::close() && {
 }
 
 Result<UniqueFd> openat(int directory, const std::string& path, int flags, mode_t mode) {
-    const int fd = retry_eintr(
-        [&] { return ::openat(directory, path.c_str(), flags | O_CLOEXEC, mode); });
+    const int fd =
+        retry_eintr([&] { return ::openat(directory, path.c_str(), flags | O_CLOEXEC, mode); });
     if (fd < 0) {
         const int code = errno;
         return fail(Error::system(code, fmt::format("open({})", path)));
@@ -103,8 +102,8 @@ Result<std::size_t> pread(int fd, std::span<std::byte> into, std::uint64_t offse
         [&] { return ::pread(fd, into.data(), into.size(), static_cast<off_t>(offset)); });
     if (n < 0) {
         const int code = errno;
-        return fail(Error::system(
-            code, fmt::format("pread({}, {} bytes at {})", fd, into.size(), offset)));
+        return fail(
+            Error::system(code, fmt::format("pread({}, {} bytes at {})", fd, into.size(), offset)));
     }
     return static_cast<std::size_t>(n);
 }
@@ -165,8 +164,9 @@ Result<std::string> read_file(int directory, const std::string& path) {
     std::size_t used = 0;
     for (;;) {
         content.resize(used + std::max<std::size_t>(4096, used));
-        const std::size_t n = TRY(read(
-            file.get(), std::as_writable_bytes(std::span(content.data() + used, content.size() - used))));
+        const std::size_t n = TRY(
+            read(file.get(),
+                 std::as_writable_bytes(std::span(content.data() + used, content.size() - used))));
         used += n;
         if (n == 0) break;
     }
@@ -174,7 +174,9 @@ Result<std::string> read_file(int directory, const std::string& path) {
     return content;
 }
 
-Result<std::string> read_file(const std::string& path) { return read_file(kCwd, path); }
+Result<std::string> read_file(const std::string& path) {
+    return read_file(kCwd, path);
+}
 
 Result<> write_file(int directory, const std::string& path, std::string_view content) {
     UniqueFd file = TRY(openat(directory, path, O_WRONLY | O_CREAT | O_TRUNC, 0644));

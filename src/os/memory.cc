@@ -1,10 +1,9 @@
 #include "os/memory.h"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <cerrno>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 
@@ -29,8 +28,8 @@ Result<Mapping> Mapping::map(std::size_t size, int protection, int flags, int fd
 
 Result<std::size_t> process_vm_readv(Pid pid, std::span<const iovec> local,
                                      std::span<const iovec> remote) {
-    const ssize_t n = ::process_vm_readv(pid.value, local.data(), local.size(), remote.data(),
-                                         remote.size(), 0);
+    const ssize_t n =
+        ::process_vm_readv(pid.value, local.data(), local.size(), remote.data(), remote.size(), 0);
     if (n >= 0) return static_cast<std::size_t>(n);
     const int code = errno;
     if (code == ESRCH) return fail(Error::gone(fmt::format("process {} is gone", pid)));
@@ -39,8 +38,8 @@ Result<std::size_t> process_vm_readv(Pid pid, std::span<const iovec> local,
 
 Result<std::size_t> process_vm_writev(Pid pid, std::span<const iovec> local,
                                       std::span<const iovec> remote) {
-    const ssize_t n = ::process_vm_writev(pid.value, local.data(), local.size(), remote.data(),
-                                          remote.size(), 0);
+    const ssize_t n =
+        ::process_vm_writev(pid.value, local.data(), local.size(), remote.data(), remote.size(), 0);
     if (n >= 0) return static_cast<std::size_t>(n);
     const int code = errno;
     if (code == ESRCH) return fail(Error::gone(fmt::format("process {} is gone", pid)));

@@ -1,13 +1,12 @@
 #include "os/process.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
-
-#include <fmt/format.h>
 
 namespace ferry::os {
 
@@ -71,8 +70,8 @@ Result<struct rlimit64> prlimit(Pid pid, int resource) {
 Result<> set_prlimit(Pid pid, int resource, const struct rlimit64& limit) {
     if (::prlimit64(pid.value, static_cast<__rlimit_resource>(resource), &limit, nullptr) != 0) {
         const int code = errno;
-        return fail(Error::system(
-            code, fmt::format("prlimit({}, {}, {}:{})", pid, resource, limit.rlim_cur, limit.rlim_max)));
+        return fail(Error::system(code, fmt::format("prlimit({}, {}, {}:{})", pid, resource,
+                                                    limit.rlim_cur, limit.rlim_max)));
     }
     return {};
 }

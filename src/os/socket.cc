@@ -1,12 +1,11 @@
 #include "os/socket.h"
 
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <cerrno>
 #include <cstring>
-
-#include <fmt/format.h>
 
 #include "base/check.h"
 
@@ -89,14 +88,16 @@ Result<Received> receive_with_fds(int socket, std::span<std::byte> into) {
 }
 
 Result<> setsockopt_bytes(int socket, int level, int option, std::span<const std::byte> value) {
-    if (::setsockopt(socket, level, option, value.data(), static_cast<socklen_t>(value.size())) == 0) {
+    if (::setsockopt(socket, level, option, value.data(), static_cast<socklen_t>(value.size())) ==
+        0) {
         return {};
     }
     const int code = errno;
     return fail(Error::system(code, fmt::format("setsockopt({}, {}, {})", socket, level, option)));
 }
 
-Result<std::size_t> getsockopt_bytes(int socket, int level, int option, std::span<std::byte> value) {
+Result<std::size_t> getsockopt_bytes(int socket, int level, int option,
+                                     std::span<std::byte> value) {
     auto size = static_cast<socklen_t>(value.size());
     if (::getsockopt(socket, level, option, value.data(), &size) == 0) return size;
     const int code = errno;

@@ -18,7 +18,9 @@ TEST(Vdso, ItsMappingsAreFoundByName) {
     EXPECT_EQ(found.data[1], (AddrRange{{0x5000}, {0x7000}}));
 }
 
-TEST(Vdso, AProcessMayHaveNone) { EXPECT_TRUE(find_vdso({}).text.empty()); }
+TEST(Vdso, AProcessMayHaveNone) {
+    EXPECT_TRUE(find_vdso({}).text.empty());
+}
 
 TEST(Vdso, ItsHashIsTheSameEachTime) {
     const auto first = vdso_hash();

@@ -121,8 +121,8 @@ Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
         process.cgroups.push_back(
             {.controllers = std::move(line.controllers), .path = std::move(line.path)});
     }
-    // Not prlimit(2): that wants CAP_SYS_RESOURCE for a task of another user. The lines stand in the
-    // order of the numbers (kernel: fs/proc/base.c, lnames).
+    // Not prlimit(2): that wants CAP_SYS_RESOURCE for a task of another user. The lines stand in
+    // the order of the numbers (kernel: fs/proc/base.c, lnames).
     const std::vector<proc::Limit> limits = TRY(directory.limits());
     if (limits.size() < process.limits.size()) {
         return fail(Error::corrupt(fmt::format("process {} shows {} limits", pid, limits.size())));

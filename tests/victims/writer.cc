@@ -1,5 +1,6 @@
-// A process that writes to random pages all the time keeps every write: each page holds how often it was
-// written, and a second copy of that count, kept by another thread's heap, agrees at the end.
+// A process that writes to random pages all the time keeps every write: each page holds how often
+// it was written, and a second copy of that count, kept by another thread's heap, agrees at the
+// end.
 #include <atomic>
 #include <cstdint>
 #include <memory>
