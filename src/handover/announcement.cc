@@ -83,19 +83,77 @@ Frame advertisement_frame(const MacAddress& mac, const IpAddress& address) {
     return frame;
 }
 
+// The source of a report is link-local, or unspecified where the identity has no such address.
+std::array<std::uint8_t, 16> report_source(std::span<const IpAddress> addresses) {
+    const auto found = std::ranges::find_if(addresses, &IpAddress::is_link_local);
+    return found == addresses.end() ? std::array<std::uint8_t, 16>{} : found->octets;
+}
+
+// MLDv2: "we listen to these groups, whoever sends".
+Frame listener_report_frame(const MacAddress& mac, std::span<const IpAddress> addresses) {
+    constexpr MacAddress kRoutersMac = {0x33, 0x33, 0, 0, 0, 0x16};
+    constexpr std::array<std::uint8_t, 16> kRouters = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
+                                                       0,    0,    0, 0, 0, 0, 0, 0x16};
+    // Next header ICMPv6, router alert for MLD (RFC 2711), padding to eight octets.
+    constexpr std::array<std::uint8_t, 8> kRouterAlert = {IPPROTO_ICMPV6, 0, 5, 2, 0, 0, 1, 0};
+    constexpr std::uint8_t kReport = 143;
+    constexpr std::uint8_t kChangeToExclude = 4;
+    struct Record {
+        std::uint8_t type = kChangeToExclude;
+        std::uint8_t auxiliary = 0;
+        std::uint16_t sources = 0;
+        // The solicited-node group: ff02::1:ff00:0/104 and the last three octets of the address.
+        std::array<std::uint8_t, 16> group = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
+    };
+    std::vector<Record> records;
+    for (const IpAddress& address : addresses) {
+        if (address.family != AF_INET6) continue;
+        Record record;
+        std::ranges::copy(address.bytes().last(3), record.group.end() - 3);
+        records.push_back(record);
+    }
+    icmp6_hdr report = {};
+    report.icmp6_type = kReport;
+    report.icmp6_data16[1] = htons(static_cast<std::uint16_t>(records.size()));
+    ip6_hdr ip = {};
+    ip.ip6_flow = htonl(6U << 28);
+    ip.ip6_plen = htons(static_cast<std::uint16_t>(sizeof(kRouterAlert) + sizeof(report) +
+                                                   records.size() * sizeof(Record)));
+    ip.ip6_nxt = IPPROTO_HOPOPTS;
+    ip.ip6_hlim = 1;
+    std::ranges::copy(report_source(addresses), ip.ip6_src.s6_addr);
+    std::ranges::copy(kRouters, ip.ip6_dst.s6_addr);
+    Frame frame;
+    append(frame, ethernet(kRoutersMac, mac, ETHERTYPE_IPV6));
+    append(frame, ip);
+    append(frame, kRouterAlert);
+    append(frame, report);
+    for (const Record& record : records) append(frame, record);
+    complete_checksum(std::span(frame).subspan(sizeof(ether_header)));
+    return frame;
+}
+
+// As many groups as one frame holds; a service with more addresses is known by its first ones at
+// once.
+constexpr std::size_t kGroupsMax = 64;
+
 }  // namespace
 
 std::vector<Frame> announcement_frames(const MacAddress& mac,
                                        std::span<const IpAddress> addresses) {
     std::vector<Frame> frames;
+    std::vector<IpAddress> listening;
     for (const IpAddress& address : addresses) {
         if (address.family == AF_INET) {
             frames.push_back(arp_frame(mac, address, ARPOP_REQUEST));
             frames.push_back(arp_frame(mac, address, ARPOP_REPLY));
         } else {
             frames.push_back(advertisement_frame(mac, address));
+            listening.push_back(address);
         }
     }
+    if (listening.size() > kGroupsMax) listening.resize(kGroupsMax);
+    if (!listening.empty()) frames.push_back(listener_report_frame(mac, listening));
     return frames;
 }
 

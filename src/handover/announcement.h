@@ -2,7 +2,12 @@
 // neighbour advertisements for IPv6 ones. The first frame also teaches every switch on the way the
 // port.
 //
-// Source relied upon: RFC 5227 section 2.3, RFC 4861 section 7.2.6, packet(7).
+// Switches that snoop multicast listeners learn of the solicited-node groups too: the kernel's own
+// report was swallowed while the device was mute, and without it new IPv6 clients would not find
+// the service until the next query, up to two minutes later.
+//
+// Source relied upon: RFC 5227 section 2.3, RFC 4861 section 7.2.6, RFC 3810 section 5.2,
+// packet(7).
 #pragma once
 
 #include <cstddef>

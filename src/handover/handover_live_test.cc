@@ -220,6 +220,29 @@ TEST(NetworkHold, OnlyTheGivenPortOfASharedAddressIsHeld) {
     EXPECT_EQ(net.client.counter("TcpExt", "TCPTimeouts"), 0);
 }
 
+TEST(NetworkHold, AHeldDatagramIsDeliveredOnce) {
+    const lab::Network net;
+    net.add_service();
+    const lab::EchoService service(net.a, 'A');
+    const int udp = lab::connect_to(net.client, address(lab::kService4), SOCK_DGRAM);
+    EXPECT_EQ(lab::ask(udp), 'A');
+    const auto inside = net.a.enter();
+    auto hold = must(NetworkHold::install(service_targets(), HoldScope::Everything));
+    char c = '?';
+    EXPECT_EQ(::send(udp, &c, 1, 0), 1);
+    std::vector<HeldPacket> taken;
+    EXPECT_TRUE(eventually([&] {
+        taken = must(hold.take_packets());
+        return !taken.empty();
+    }));
+    EXPECT_EQ(taken.size(), 1U);
+    must(hold.release_and_replay(taken));
+    EXPECT_EQ(::recv(udp, &c, 1, 0), 1);
+    std::this_thread::sleep_for(milliseconds(50));
+    EXPECT_EQ(::recv(udp, &c, 1, MSG_DONTWAIT), -1) << "a second answer";
+    ::close(udp);
+}
+
 TEST(NetworkHold, SigkillOfItsOwnerLeavesNoTable) {
     const lab::Network net;
     net.add_service();
@@ -409,9 +432,11 @@ TEST(NetworkMove, ADeviceLeftBehindByAKilledGuardianIsReplaced) {
     const lab::Network net;
     net.add_service();
     const auto identities = service_identity(net.a);
-    EXPECT_EQ(net.b.run("ip link add link eth0 name svc0 address 02:00:00:77:00:01 type macvlan && "
-                        "ip link set svc0 alias 'ferry prepares this for process 4194304'"),
-              0);
+    EXPECT_EQ(
+        net.b.run("ip link add link eth0 name svc0 address 02:00:00:77:00:01 type macvlan && "
+                  "ip link set svc0 alias 'ferry prepares this for process 4194304' && "
+                  "nft add table netdev ferry_mute_svc0 && nft add table arp ferry_mute_svc0"),
+        0);
     const auto inside = net.b.enter();
     const auto arriving = must(ArrivingNetwork::prepare(identities, ""));
     EXPECT_NE(net.b.output("ip addr show svc0").find("10.77.0.100/24"), std::string::npos);

@@ -162,7 +162,7 @@ TEST(IpPacket, AFragmentKeepsItsBytes) {
 TEST(Announcement, SaysRequestAndReplyForIPv4AndAdvertisesIPv6) {
     const std::array addresses = {address("10.77.0.100"), address("fd77::100")};
     const auto frames = announcement_frames({2, 0, 0, 0x77, 0, 1}, addresses);
-    ASSERT_EQ(frames.size(), 3U);
+    ASSERT_EQ(frames.size(), 4U);
     EXPECT_EQ(frames[0], bytes_of("ffffffffffff"
                                   "020000770001"
                                   "0806"
@@ -183,15 +183,21 @@ TEST(Announcement, SaysRequestAndReplyForIPv4AndAdvertisesIPv6) {
     EXPECT_EQ(std::vector(frames[2].begin(), frames[2].begin() + 14), bytes_of("333300000001"
                                                                                "020000770001"
                                                                                "86dd"));
+    // The report: its group is ff02::1:ff00:100.
+    EXPECT_EQ(frames[3].size(), 14U + 40 + 8 + 8 + 20);
+    EXPECT_EQ(std::vector(frames[3].end() - 20, frames[3].end()),
+              bytes_of("04000000"
+                       "ff0200000000000000000001ff000100"));
 }
 
 // Runs a capture filter over a packet, as the kernel would: only what capture_filter emits.
 bool accepts(const std::vector<sock_filter>& program, std::span<const std::byte> packet,
-             std::uint32_t protocol, std::uint32_t type = 0) {
+             std::uint32_t protocol, std::uint32_t type = 0, std::uint32_t mark = 0) {
     std::uint32_t a = 0, x = 0;
     const auto load = [&](std::uint32_t at, int size) {
         if (at == static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PROTOCOL)) return protocol;
         if (at == static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE)) return type;
+        if (at == static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_MARK)) return mark;
         std::uint32_t value = 0;
         for (int i = 0; i < size; ++i) {
             const std::size_t index = at + static_cast<std::size_t>(i);
@@ -265,6 +271,9 @@ TEST(CaptureFilter, AcceptsWhatIsForTheTargets) {
     EXPECT_TRUE(with({other_port, port}, NewConnections));
     EXPECT_FALSE(with({whole}, Everything, 3)) << "for another host (PACKET_OTHERHOST)";
     EXPECT_FALSE(with({whole}, Everything, 4)) << "sent by us (PACKET_OUTGOING)";
+    EXPECT_FALSE(
+        accepts(capture_filter(std::array{whole}, Everything), packet, kIpv4, 0, kReplayMark))
+        << "replayed";
     packet[33] = std::byte{0x10};  // ACK
     EXPECT_TRUE(with({whole}, Everything));
     EXPECT_FALSE(with({whole}, NewConnections));

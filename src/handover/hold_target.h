@@ -22,6 +22,10 @@ enum class HoldScope {
     Everything,      // all packets to the targets
 };
 
+// The mark (SO_MARK) of replayed packets: the hold's rules let them in, its capture leaves them
+// out.
+inline constexpr std::uint32_t kReplayMark = 0x0fe44700;
+
 // One IP packet, from its IP header on, with all checksums complete.
 using HeldPacket = std::vector<std::byte>;
 

@@ -36,7 +36,8 @@ void DeviceMute::add_arp_rules(NftBatch& batch) const {
 
 Result<> DeviceMute::install(NetlinkSocket& netlink, NftOwner owner, bool muted) {
     NftBatch batch;
-    batch.add_table(frames_, owner)
+    // A killed guardian may have left tables behind.
+    batch.replace_table(frames_, owner)
         .add_chain(frames_, {.name = kIngress,
                              .hook = NF_NETDEV_INGRESS,
                              .priority = kPriority,
@@ -47,7 +48,7 @@ Result<> DeviceMute::install(NetlinkSocket& netlink, NftOwner owner, bool muted)
                              .priority = kPriority,
                              .drops = muted,
                              .device = device_})
-        .add_table(arp_, owner)
+        .replace_table(arp_, owner)
         .add_chain(arp_, {.name = kInput, .hook = NF_ARP_IN, .priority = kPriority})
         .add_chain(arp_, {.name = kOutput, .hook = NF_ARP_OUT, .priority = kPriority});
     if (muted) add_arp_rules(batch);

@@ -20,8 +20,6 @@
 namespace ferry::handover {
 namespace {
 
-// Replayed packets carry this mark, by which the hold's rules know them and let them in.
-constexpr std::uint32_t kReplayMark = 0x0fe44700;
 // Before connection tracking and its reassembly (-400), so that nothing keeps state of dropped
 // packets.
 constexpr std::int32_t kPriority = -450;

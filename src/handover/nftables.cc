@@ -139,6 +139,15 @@ NftBatch& NftBatch::add_table(const NftTable& table, NftOwner owner) {
     return *this;
 }
 
+NftBatch& NftBatch::replace_table(const NftTable& table, NftOwner owner) {
+    // A table can only be deleted if there is one: so it is made first, without insisting on
+    // newness.
+    begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, table.family);
+    messages_.put_string(NFTA_TABLE_NAME, table.name);
+    messages_.put_big_endian(NFTA_TABLE_FLAGS, 0);
+    return delete_table(table).add_table(table, owner);
+}
+
 NftBatch& NftBatch::delete_table(const NftTable& table) {
     begin(NFT_MSG_DELTABLE, 0, table.family);
     messages_.put_string(NFTA_TABLE_NAME, table.name);

@@ -69,6 +69,8 @@ class NftBatch {
   public:
     NftBatch();
     NftBatch& add_table(const NftTable& table, NftOwner owner);
+    // A table of that name that nobody owns is removed first, in the same transaction.
+    NftBatch& replace_table(const NftTable& table, NftOwner owner);
     NftBatch& delete_table(const NftTable& table);
     NftBatch& add_chain(const NftTable& table, const NftChain& chain);
     // Changes the policy of an existing base chain.

@@ -114,17 +114,25 @@ std::optional<tpacket_auxdata> auxiliary_of(const msghdr& message) {
 }  // namespace
 
 std::vector<sock_filter> capture_filter(std::span<const HoldTarget> targets, HoldScope scope) {
+    const auto load = [](std::uint16_t size, int field) -> sock_filter {
+        return {.code = static_cast<std::uint16_t>(BPF_LD | size | BPF_ABS),
+                .jt = 0,
+                .jf = 0,
+                .k = static_cast<std::uint32_t>(SKF_AD_OFF + field)};
+    };
+    constexpr sock_filter kReject = {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = 0};
     std::vector<sock_filter> program;
     // PACKET_HOST: what is for another host (the uplink sees a macvlan's frames before the macvlan
     // does) and what we send ourselves is not for us to hold.
-    program.push_back({.code = BPF_LD | BPF_B | BPF_ABS,
-                       .jt = 0,
-                       .jf = 0,
-                       .k = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE)});
+    program.push_back(load(BPF_B, SKF_AD_PKTTYPE));
     program.push_back({.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 1, .jf = 0, .k = PACKET_HOST});
-    program.push_back({.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = 0});
+    program.push_back(kReject);
+    // Replayed packets come in through the loopback device; to hold them again would double them.
+    program.push_back(load(BPF_W, SKF_AD_MARK));
+    program.push_back({.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 0, .jf = 1, .k = kReplayMark});
+    program.push_back(kReject);
     for (const HoldTarget& target : targets) add_target(program, target, scope);
-    program.push_back({.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = 0});
+    program.push_back(kReject);
     return program;
 }
 

@@ -17,7 +17,8 @@
 namespace ferry::handover {
 
 // The classic BPF program that accepts packets for the targets (received by this host, not sent by
-// it or overheard): all of them, or only TCP SYNs. It sees a packet from its IP header on.
+// it or overheard, and not replayed): all of them, or only TCP SYNs. It sees a packet from its IP
+// header on.
 [[nodiscard]] std::vector<sock_filter> capture_filter(std::span<const HoldTarget> targets,
                                                       HoldScope scope);
 
