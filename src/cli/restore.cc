@@ -69,11 +69,13 @@ Result<int> run_restore(const RestoreOptions& options) {
     restore.stage.sibling = options.sibling;
     restore.stage.join_control_groups =
         !engine.manage_cgroups.empty() && engine.manage_cgroups != "ignore";
-    const restore::RestoreReport report = TRY(restore::restore_from_images(restore));
-    if (!lock.empty()) {
+    restore.on_restored = [&lock] {
+        if (lock.empty()) return;
         const Result<> unlocked = remove_connection_lock(lock);
         if (!unlocked) log_warn("network lock {}: {}", lock, unlocked.error().message());
-    }
+    };
+    const restore::RestoreReport report = TRY(restore::restore_from_images(restore));
+    if (!report.warning.empty()) log_warn("waking connections: {}", report.warning);
     return after_restore(options, place, report);
 }
 

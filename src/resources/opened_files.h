@@ -31,8 +31,9 @@
 
 namespace ferry::resources {
 
-// SO_MARK of segments injected into our own stack ("FERR").
-inline constexpr std::uint32_t kInjectMark = 0x46455252;
+// SO_MARK of segments injected into our own stack: what CRIU uses, so that a lock which CRIU's dump
+// or ours has left on a connection lets them pass.
+inline constexpr std::uint32_t kInjectMark = 0xC114;
 
 struct OpenOptions {
     // Terminals become our own terminal (standard input).

@@ -141,7 +141,8 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     const auto opened = Clock::now();
     report.activation =
         TRY(tree.activate(checkpoint, [&](model::FileId id) { return files.fd(id); }));
-    TRY(files.leave_repair());
+    if (options.on_restored) options.on_restored();
+    if (const auto woken = files.leave_repair(); !woken) report.warning = woken.error().message();
     TRY(std::move(tree).run(options.leave_stopped ? RunMode::Stopped : RunMode::Running));
     report.stage = between(begin, staged);
     report.fill = between(staged, filled);

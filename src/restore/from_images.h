@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/error.h"
@@ -19,6 +20,8 @@ struct RestoreOptions {
     bool external_unix = false;
     // TCP connections with a peer are restored; without it images that hold some are refused.
     bool tcp_established = false;
+    // Called when everything is in place, before connections go live: the network is unlocked here.
+    std::function<void()> on_restored;
     StageOptions stage;
 };
 
@@ -27,6 +30,9 @@ struct RestoreReport {
     std::uint64_t pages = 0;
     std::chrono::microseconds stage{0}, fill{0}, files{0}, total{0};
     ActivationReport activation;
+    // Not empty: a connection that could not be woken. The tree runs all the same, because its
+    // network was unlocked by then.
+    std::string warning;
 };
 
 // Restores and releases the tree. The root is a child of the caller (or of its parent, see
