@@ -52,4 +52,8 @@ Result<> open_log(int directory, const std::string& path, int verbosity) {
     return {};
 }
 
+bool log_is_standard_error() {
+    return g_log_fd == STDERR_FILENO;
+}
+
 }  // namespace ferry::cli

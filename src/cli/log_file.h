@@ -16,4 +16,7 @@ inline constexpr int kDefaultVerbosity = 2;
 // logged. Call it once, before threads start. The file stays open until the program ends.
 Result<> open_log(int directory, const std::string& path, int verbosity);
 
+// Somebody who reads standard error sees the log.
+[[nodiscard]] bool log_is_standard_error();
+
 }  // namespace ferry::cli

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/log_file.h"
 
 namespace ferry::cli {
 namespace {
@@ -21,7 +22,7 @@ constexpr AddVerb kVerbs[] = {
 
 int report(const Error& error) {
     fmt::print(stderr, "ferry: {}\n", error.message());
-    log_error("{}", error.describe());
+    if (!log_is_standard_error()) log_error("{}", error.describe());
     return error.kind() == Error::Kind::Invalid ? kExitUsage : kExitFailure;
 }
 

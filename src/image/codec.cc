@@ -170,7 +170,6 @@ Result<> check_ids(const wire::KobjIds& ids, const wire::KobjIds& dumper) {
         {"mount", ids.mnt_ns_id(), dumper.mnt_ns_id()},
         {"user", ids.user_ns_id(), dumper.user_ns_id()},
         {"cgroup", ids.cgroup_ns_id(), dumper.cgroup_ns_id()},
-        {"time", ids.time_ns_id(), dumper.time_ns_id()},
     };
     for (const Namespace& ns : namespaces) {
         if (ns.own != ns.dumpers) {
@@ -217,7 +216,6 @@ Result<model::Checkpoint> Decoder::run() {
     checkpoint_.boot_id = extra.boot_id();
     checkpoint_.kernel_release = extra.kernel_release();
     cgroups_ = TRY(get_cgroups(from_));
-    TRY(get_clocks(from_, checkpoint_));
     TRY(get_tree());
     for (std::size_t i = 0; i < checkpoint_.processes.size(); ++i) {
         model::Process& process = checkpoint_.processes[i];
@@ -259,6 +257,10 @@ Result<std::uint32_t> Decoder::get_ids(Pid pid) {
     wire::KobjIds ids;
     TRY(get_required(from_, ids_name(pid), Magic::Ids, ids));
     TRY(check_ids(ids, dumper_));
+    // CRIU gives each tree that it restores a time namespace, so that its clocks go on where they
+    // stopped. Their values are carried, the namespace is not.
+    const bool own_time = ids.time_ns_id() != dumper_.time_ns_id();
+    TRY(get_clocks(from_, own_time ? ids.time_ns_id() : 0, checkpoint_));
     if (!seen_vm_.insert(ids.vm_id()).second) {
         return fail(Error::unsupported("memory shared by two processes (CLONE_VM)"));
     }

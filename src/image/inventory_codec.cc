@@ -16,7 +16,6 @@ namespace ferry::image {
 namespace {
 
 constexpr const char* kInventoryName = "inventory.img";
-constexpr const char* kClocksName = "timens-0.img";
 constexpr const char* kSeccompName = "seccomp.img";
 constexpr const char* kCgroupName = "cgroup.img";
 constexpr const char* kExtraName = "ferry.json";
@@ -28,6 +27,10 @@ constexpr std::uint32_t kNetworkLockNftables = 1, kNetworkLockSkip = 2;
 // The dumper's own kernel objects and control groups; the tree's are numbered from here on.
 constexpr std::uint32_t kDumperIds = 1, kDumperCgroupSet = 1;
 constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
+std::string clocks_name(std::uint32_t of) {
+    return fmt::format("timens-{}.img", of);
+}
+
 constexpr int kCgroupSetsMax = 1 << 16, kCgroupMembersMax = 256;
 
 }  // namespace
@@ -82,16 +85,17 @@ Result<> put_clocks(const model::Checkpoint& checkpoint, ImageStore& into) {
     clocks.mutable_monotonic()->set_tv_nsec(checkpoint.monotonic_ns % kNanosPerSecond);
     clocks.mutable_boottime()->set_tv_sec(checkpoint.boottime_ns / kNanosPerSecond);
     clocks.mutable_boottime()->set_tv_nsec(checkpoint.boottime_ns % kNanosPerSecond);
-    return put_one(into, kClocksName, Magic::Timens, clocks);
+    return put_one(into, clocks_name(0), Magic::Timens, clocks);
 }
 
-Result<> get_clocks(const ImageStore& from, model::Checkpoint& into) {
+Result<> get_clocks(const ImageStore& from, std::uint32_t of, model::Checkpoint& into) {
+    const std::string name = clocks_name(of);
     wire::Timens clocks;
-    if (!TRY(get_one(from, kClocksName, Magic::Timens, clocks))) return {};
+    if (!TRY(get_one(from, name, Magic::Timens, clocks))) return {};
     constexpr std::uint64_t kSecondsMax = std::uint64_t{1} << 33;
     for (const wire::Timespec& time : {clocks.monotonic(), clocks.boottime()}) {
         if (time.tv_sec() > kSecondsMax || time.tv_nsec() >= kNanosPerSecond) {
-            return fail(Error::corrupt(std::string("a clock in ") + kClocksName));
+            return fail(Error::corrupt("a clock in " + name));
         }
     }
     into.monotonic_ns =

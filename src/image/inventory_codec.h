@@ -19,7 +19,8 @@ Result<> put_inventory(const model::Checkpoint& checkpoint, ImageStore& into);
 Result<wire::KobjIds> get_inventory(const ImageStore& from);
 
 Result<> put_clocks(const model::Checkpoint& checkpoint, ImageStore& into);
-Result<> get_clocks(const ImageStore& from, model::Checkpoint& into);
+// of: the number of the tree's time namespace; 0 where it has none of its own.
+Result<> get_clocks(const ImageStore& from, std::uint32_t of, model::Checkpoint& into);
 
 // The sets of control groups, numbered; processes with equal control groups have the same number.
 class CgroupSets {
