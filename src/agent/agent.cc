@@ -73,8 +73,9 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) const {
     }
     WorkerSetup setup = new_setup(Role::Source);
     setup.source.root = TRY(find_service(order.service));
-    if (setup.source.root.value == ::getpid())
-        return fail(Error::invalid("this is the agent itself"));
+    if (setup.source.root.value == ::getpid()) {
+        return fail(Error::invalid(fmt::format("{} is the agent itself", order.service)));
+    }
     setup.peer.at = TRY(net::Endpoint::parse(order.destination, net::kControlPort));
     setup.peer.name = setup.peer.at.host;
     setup.info.id = TRY(new_session_id());
@@ -191,10 +192,14 @@ Result<SessionInfo> Agent::abort(const std::string& beginning) {
     std::shared_ptr<Session> meant;
     for (const auto& session : sessions()) {
         if (session->finished() || !session->info().id.starts_with(beginning)) continue;
-        if (meant != nullptr) return fail(Error::invalid("several sessions begin like this"));
+        if (meant != nullptr)
+            return fail(Error::invalid(fmt::format("several sessions begin with '{}'", beginning)));
         meant = session;
     }
-    if (meant == nullptr) return fail(Error::invalid("no session under way begins like this"));
+    if (meant == nullptr)
+        return fail(Error::invalid(
+            beginning.empty() ? "no session is under way"
+                              : fmt::format("no session under way begins with '{}'", beginning)));
     meant->abort();
     while (!meant->wait_finished(seconds(1))) {
     }

@@ -34,7 +34,7 @@ struct Options {
 // per round elsewhere. On stderr: stdout is for results.
 class Display {
   public:
-    explicit Display(std::string json) : json_(std::move(json)), terminal_(::isatty(2) == 1) {}
+    explicit Display(std::string json) : json_(std::move(json)), terminal_(::isatty(1) == 1) {}
 
     void started(const agent::SessionInfo& info) {
         if (json_ == "lines") {
@@ -44,8 +44,8 @@ class Display {
                   {"source", info.source},
                   {"destination", info.destination}});
         } else if (json_.empty()) {
-            fmt::print(stderr, "{}: {} -> {}, session {}\n", info.service, info.source,
-                       info.destination, info.id.substr(0, 8));
+            fmt::print("{}: {} -> {}, session {}\n", info.service, info.source, info.destination,
+                       info.id.substr(0, 8));
         }
     }
 
@@ -59,19 +59,21 @@ class Display {
                   {"bytes_per_second", progress.bytes_per_second},
                   {"message", progress.message}});
         } else if (json_.empty() && terminal_) {
-            fmt::print(stderr, "\r{}\033[K", text(progress));
+            fmt::print("\r{}\033[K", text(progress));
+            std::fflush(stdout);
             written_ = true;
         } else if (json_.empty()) {
             std::string now = fmt::format("{} {}", progress.phase, progress.round);
             if (now == last_ && progress.message.empty()) return;
             last_ = std::move(now);
-            fmt::print(stderr, "{}\n", text(progress));
+            fmt::print("{}\n", text(progress));
+            std::fflush(stdout);
         }
     }
 
     // Leaves the line to what follows.
     void clear() {
-        if (written_) fmt::print(stderr, "\r\033[K");
+        if (written_) fmt::print("\r\033[K");
         written_ = false;
     }
     static void line(const Json& json) {

@@ -133,8 +133,8 @@ void add_abort(CLI::App& app, Invocation& invocation) {
     CLI::App* const command =
         app.add_subcommand("abort", "End a migration under way; the service runs on at the source");
     add_socket(command, options);
-    command->add_option("SESSION", options->session, "Session, or the beginning of its id")
-        ->required();
+    command->add_option("SESSION", options->session,
+                        "Session, or the beginning of its id; not needed where there is only one");
     command->callback(
         [options, &invocation] { invocation.run = [options] { return abort_session(*options); }; });
 }
