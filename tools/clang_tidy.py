@@ -2,7 +2,7 @@
 """Runs clang-tidy over files of the compilation database, in parallel, and remembers what was clean.
 
 A file is checked again only when it, a header of the tree that it includes, or .clang-tidy has changed:
-a whole run takes a quarter of an hour on two cores, a second one seconds.
+a whole run takes some minutes on two cores, a second one seconds.
 """
 import concurrent.futures
 import hashlib
