@@ -7,6 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <thread>
+
 #include "os/endpoint.h"
 #include "os/process.h"
 #include "os/socket.h"
@@ -81,6 +84,12 @@ void fill(int fd, std::size_t limit, std::size_t& filled) {
     ::fcntl(fd, F_SETFL, 0);
 }
 
+// Nothing keeps packets away between the end of the service's socket and its return, so the peer
+// must have nothing to say: its delayed acknowledgement (200 ms at most) has to be out.
+void let_the_peer_fall_silent() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+}
+
 int state_of(int fd) {
     return tcp_info_of(fd)->tcpi_state;
 }
@@ -118,6 +127,7 @@ TEST_P(Tcp, both_queues_survive_and_the_stream_stays_whole) {
             fill(fd, kFromService, filled);
         },
         [](int peer) { write_text(peer, pattern(kToService)); });
+    let_the_peer_fall_silent();
     auto moved = move_files(*service.tree);
     ASSERT_TRUE(moved) << moved.error().describe();
     const auto& socket = std::get<model::InetSocket>(moved->file(kFirstConnection).body);
@@ -211,6 +221,7 @@ TEST_P(Tcp, fin_wait_1_with_unsent_data_sends_it_and_then_the_fin) {
         fill(fd, kData, filled);
         ::shutdown(fd, SHUT_WR);
     });
+    let_the_peer_fall_silent();
     auto moved = move_files(*service.tree);
     ASSERT_TRUE(moved) << moved.error().describe();
     const std::string got = read_some(service.peers[0].get(), kData + 1);
