@@ -126,11 +126,15 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
         trace::Questions questions(calls);
         TRY(resources::ask_thread(questions, process.threads.back()));
         if (process.threads.size() == 1) {
-            TRY(resources::ask_process(questions, tracee, *directory_, process));
+            TRY(resources::ask_process(questions, *directory_, process));
         }
         TRY(questions.put());
         TRY(std::move(calls).give_back());
     }
+    for (std::size_t i = 0; i < frozen.threads.size(); ++i) {
+        TRY(resources::collect_pending(frozen.threads[i], process.threads[i]));
+    }
+    TRY(resources::collect_pending(frozen.threads.front(), process));
     return process;
 }
 

@@ -62,11 +62,14 @@ Result<> ask_interval_timers(trace::Questions& questions,
                              std::array<model::IntervalTimer, 3>& timers) {
     for (std::uint64_t which = 0; which < timers.size(); ++which) {
         auto& timer = timers[which];
-        TRY(questions.ask<KernelItimerval>(SYS_getitimer, {which}, 1,
-                                           [&timer](const KernelItimerval& raw) {
-                                               timer = {.interval_us = microseconds(raw.interval),
-                                                        .value_us = microseconds(raw.value)};
-                                           }));
+        const auto take = [&timer](const KernelItimerval& raw) {
+            timer = {.interval_us = microseconds(raw.interval),
+                     .value_us = microseconds(raw.value)};
+            // It has expired, and the kernel starts it anew when its signal, which is pending, is
+            // taken (kernel/time/itimer.c). Elsewhere it has to be running already.
+            if (timer.value_us == 0) timer.value_us = timer.interval_us;
+        };
+        TRY(questions.ask<KernelItimerval>(SYS_getitimer, {which}, 1, take));
     }
     return {};
 }
@@ -133,11 +136,15 @@ Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
     return {};
 }
 
-Result<> ask_process(trace::Questions& questions, const trace::Tracee& stopped,
-                     const proc::ProcessDirectory& directory, model::Process& process) {
+Result<> collect_pending(const trace::Tracee& stopped, model::Process& process) {
+    process.pending = TRY(stopped.pending_signals(os::SignalQueue::Process));
+    return {};
+}
+
+Result<> ask_process(trace::Questions& questions, const proc::ProcessDirectory& directory,
+                     model::Process& process) {
     const proc::Status status = TRY(directory.status());
     process.umask = status.umask;
-    process.pending = TRY(stopped.pending_signals(os::SignalQueue::Process));
     TRY(ask_actions(questions, status, process.actions));
     TRY(ask_interval_timers(questions, process.interval_timers));
     TRY(ask_posix_timers(questions, TRY(directory.timers()), process.posix_timers));

@@ -17,10 +17,14 @@ Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
                             model::Process& process);
 Result<model::NamespaceIds> namespaces_of(const proc::ProcessDirectory& directory);
 
+// Timers go on in the freeze, so pending signals are to be read after the questions were put: what
+// expires in between is then seen either as time left or as a signal.
+Result<> collect_pending(const trace::Tracee& stopped, model::Process& process);
+
 // In the freeze, at any thread of the process. Signal actions, interval and POSIX timers, the
 // subreaper attribute, dumpable and the exact end of the heap arrive in `process` when the
 // questions are put; umask, pending signals and the use of huge pages at once.
-Result<> ask_process(trace::Questions& questions, const trace::Tracee& stopped,
-                     const proc::ProcessDirectory& directory, model::Process& process);
+Result<> ask_process(trace::Questions& questions, const proc::ProcessDirectory& directory,
+                     model::Process& process);
 
 }  // namespace ferry::resources

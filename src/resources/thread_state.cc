@@ -68,7 +68,6 @@ Result<model::Thread> collect_thread(const trace::Tracee& stopped) {
     thread.registers = arch::resolve_restart(TRY(trace::registers_outside_section(stopped)));
     thread.xstate = TRY(stopped.xstate());
     thread.signal_mask = TRY(stopped.signal_mask());
-    thread.pending = TRY(stopped.pending_signals(os::SignalQueue::Thread));
     const os::RseqConfiguration rseq = TRY(stopped.rseq());
     thread.rseq = {.address = rseq.address, .size = rseq.size, .signature = rseq.signature};
     const os::RobustList robust = TRY(os::get_robust_list(stopped.tid()));
@@ -82,6 +81,11 @@ Result<model::Thread> collect_thread(const trace::Tracee& stopped) {
     thread.scheduling = TRY(scheduling_of(stat, stopped.tid()));
     thread.credentials = credentials_of(status);
     return thread;
+}
+
+Result<> collect_pending(const trace::Tracee& stopped, model::Thread& thread) {
+    thread.pending = TRY(stopped.pending_signals(os::SignalQueue::Thread));
+    return {};
 }
 
 Result<> ask_thread(trace::Questions& questions, model::Thread& thread) {

@@ -15,7 +15,10 @@ namespace ferry::resources {
 
 // Everything that can be had without running anything in the thread. The registers are as they must
 // be to start the thread elsewhere: an interrupted system call is issued again or returns EINTR.
+// Pending signals come later, by collect_pending().
 Result<model::Thread> collect_thread(const trace::Tracee& stopped);
+// After the questions about timers were put (process_state.h says why).
+Result<> collect_pending(const trace::Tracee& stopped, model::Thread& thread);
 
 // What only the thread itself can ask: alternate stack, the address that is cleared at its end, the
 // parent death signal, securebits. The answers arrive in `thread` when the questions are put.
