@@ -139,10 +139,27 @@ Result<> make_room(int fd, int option, std::size_t bytes, std::uint32_t at_least
     return os::setsockopt(fd, SOL_SOCKET, option, size);
 }
 
+std::span<const std::byte> sent_part(const TcpConnection& tcp) {
+    const std::span<const std::byte> send_queue = tcp.send_queue;
+    return send_queue.first(send_queue.size() - tcp.unsent_bytes);
+}
+
+// A connection without a round trip measured waits 3 s before it sends anything again
+// (TCP_TIMEOUT_FALLBACK, tcp_init_metrics), and repair gives it none: if the first answer after the
+// restore were lost, the client would wait that long. So where nothing is in flight, the last byte
+// that the peer has acknowledged is queued as sent once more. The answer to the window probe that
+// ends repair acknowledges it, which is a measurement. Nobody ever reads it: to the peer it is old.
+bool measures_round_trip(const model::InetSocket& socket) {
+    return socket.state == TCP_ESTABLISHED && sent_part(*socket.tcp).empty();
+}
+
 Result<> fill_queues(int fd, const model::InetSocket& socket) {
     const TcpConnection& tcp = *socket.tcp;
-    const std::span<const std::byte> send_queue = tcp.send_queue;
-    const auto sent = send_queue.subspan(0, send_queue.size() - tcp.unsent_bytes);
+    if (measures_round_trip(socket)) {
+        constexpr std::array<std::byte, 1> kOld = {};
+        TRY(with_context(fill_queue(fd, kSendQueue, kOld), "round trip"));
+    }
+    const auto sent = sent_part(tcp);
     if (!sent.empty()) {
         TRY(make_room(fd, SO_SNDBUFFORCE, sent.size(), socket.options.send_buffer));
         TRY(with_context(fill_queue(fd, kSendQueue, sent), "send queue"));
@@ -212,7 +229,8 @@ Result<> bind_and_connect(int fd, const model::InetSocket& socket, const Dormant
     // A connect that was under way is made again by wake_tcp_connection(); its SYN, one byte of
     // sequence space, must carry the same number.
     const bool connecting = socket.state == TCP_SYN_SENT;
-    TRY(set_sequence(fd, kSendQueue, connecting ? tcp.send_sequence - 1 : tcp.send_sequence));
+    const bool one_before = connecting || measures_round_trip(socket);
+    TRY(set_sequence(fd, kSendQueue, one_before ? tcp.send_sequence - 1 : tcp.send_sequence));
     if (connecting) return {};
     // The segment size is only computed on connecting, from this; repairing the clamp afterwards
     // does not compute it again, and the connection would stay at the 536 bytes of one without

@@ -117,6 +117,16 @@ TEST_P(Tcp, an_idle_connection_goes_on) {
     expect_conversation(service.peers[0].get(), moved->fd(kFirstConnection));
 }
 
+TEST_P(Tcp, a_lost_first_answer_is_soon_repeated) {
+    Service service = start(GetParam(), 1, [](int) {});
+    auto moved = move_files(*service.tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    const auto info = tcp_info_of(moved->fd(kFirstConnection));
+    EXPECT_EQ(info->tcpi_unacked, 0u);
+    EXPECT_GT(info->tcpi_rtt, 0u);
+    EXPECT_LT(info->tcpi_rto, 1'000'000u);
+}
+
 TEST_P(Tcp, both_queues_survive_and_the_stream_stays_whole) {
     constexpr std::size_t kToService = 100'000;
     constexpr std::size_t kFromService = 8 << 20;  // more than the windows take: a part is unsent
