@@ -161,8 +161,8 @@ std::vector<AddrRange> places_of(const model::Process& wanted, VmaKind kind) {
     return places;
 }
 
-// CRIU's images hold [vvar] and [vvar_vclock], which lie side by side, as one mapping: cuts it where
-// ours are cut. Leaves anything else as it is.
+// CRIU's images hold [vvar] and [vvar_vclock], which lie side by side, as one mapping: cuts it
+// where ours are cut. Leaves anything else as it is.
 std::vector<AddrRange> cut_as_ours(std::vector<AddrRange> data,
                                    const std::vector<std::uint64_t>& ours) {
     const std::uint64_t total = std::accumulate(ours.begin(), ours.end(), std::uint64_t{0});

@@ -1,11 +1,15 @@
 #include "restore/release.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include <cerrno>
+
 #include "base/check.h"
 #include "os/process.h"
+#include "os/schedule.h"
 
 namespace ferry::restore {
 namespace {
@@ -37,9 +41,23 @@ Result<> unmap_hole(trace::Tracee& tracee, const Arena& arena) {
                               fmt::format("munmap of the stub's code in {}", tracee.process())));
 }
 
+// From outside and last, because stubs are urgent until now.
+Result<> set_scheduling(Tid tid, const model::Scheduling& wanted) {
+    TRY(os::sched_setscheduler(tid, wanted.policy, wanted.priority));
+    if (wanted.policy == SCHED_OTHER || wanted.policy == SCHED_BATCH) {
+        TRY(os::set_nice(tid, wanted.nice));
+    }
+    if (wanted.affinity.empty()) return {};
+    const auto bound = os::sched_setaffinity(tid, wanted.affinity);
+    // A host that has none of these processors: the thread may run on all.
+    if (!bound && bound.error().code() != EINVAL) return bound;
+    return {};
+}
+
 Result<> set_thread(trace::Tracee& tracee, const model::Thread& thread) {
     arch::Registers registers = thread.registers;
     registers.raw.orig_rax = ~0ULL;
+    TRY(set_scheduling(thread.tid, thread.scheduling));
     TRY(tracee.set_registers(registers));
     if (!thread.xstate.area.empty()) TRY(tracee.set_xstate(thread.xstate));
     return tracee.set_signal_mask(thread.signal_mask);

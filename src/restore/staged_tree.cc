@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "os/process.h"
+#include "os/schedule.h"
 #include "proc/vdso.h"
 #include "restore/control_groups.h"
 #include "restore/descriptors.h"
@@ -107,6 +108,12 @@ struct StagedTree::Impl {
         ActivationReport report;
         const auto begin = Clock::now();
         auto mark = begin;
+        // Each step is a question and an answer between us and a stub; on a busy host every wake-up
+        // would wait for its turn.
+        const os::Urgency urgency;
+        for (StubProcess* stub : tree->processes()) {
+            for (auto& thread : stub->threads) os::make_urgent(thread->tid());
+        }
         TRY(update(final));
         report.update = since(mark);
         const auto each = [&](auto&& function) -> Result<> {

@@ -73,23 +73,6 @@ void add_credentials(Program& program, const Credentials& wanted) {
     }
 }
 
-void add_scheduling(Program& program, const model::Scheduling& wanted) {
-    if (wanted.policy != SCHED_OTHER) {
-        const sched_param parameter = {.sched_priority = wanted.priority};
-        program.call("sched_setscheduler", SYS_sched_setscheduler,
-                     {0, wanted.policy, program.add_value(parameter)});
-    }
-    if (wanted.policy == SCHED_OTHER || wanted.policy == SCHED_BATCH) {
-        program.call("setpriority", SYS_setpriority, {PRIO_PROCESS, 0, wanted.nice});
-    }
-    if (!wanted.affinity.empty()) {
-        // A host without any of these processors: the thread may run on all.
-        program.call("sched_setaffinity", SYS_sched_setaffinity,
-                     {0, wanted.affinity.size(), program.add_array(std::span(wanted.affinity))},
-                     kAnything);
-    }
-}
-
 void add_interval_timers(Program& program, const model::Process& wanted) {
     const auto time_of = [](std::uint64_t us) {
         return timeval{.tv_sec = static_cast<time_t>(us / 1'000'000),
@@ -237,7 +220,6 @@ void add_thread_state(Program& program, const model::Process& process, const mod
         program.call("rseq", SYS_rseq,
                      {thread.rseq.address, thread.rseq.size, 0, thread.rseq.signature});
     }
-    add_scheduling(program, thread.scheduling);
     if (!same_credentials) add_credentials(program, thread.credentials);
     // A change of credentials clears it.
     program.call("prctl", SYS_prctl, {PR_SET_PDEATHSIG, thread.parent_death_signal});

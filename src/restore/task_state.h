@@ -11,7 +11,7 @@ namespace ferry::restore {
 // privileges.
 Result<> set_process_state(StubProcess& process, const model::Process& wanted);
 
-// Appends everything that is a thread's own: stacks, lists, name, scheduling, credentials, signals.
+// Appends what a thread must set itself: stacks, lists, name, credentials, signals.
 void add_thread_state(Program& program, const model::Process& process, const model::Thread& thread,
                       bool same_credentials);
 

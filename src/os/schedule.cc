@@ -1,0 +1,64 @@
+#include "os/schedule.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <tuple>
+
+namespace ferry::os {
+
+Result<> sched_setscheduler(Tid tid, int policy, int priority) {
+    const sched_param parameter = {.sched_priority = priority};
+    if (::sched_setscheduler(tid.value, policy, &parameter) == 0) return {};
+    const int code = errno;
+    return fail(
+        Error::system(code, fmt::format("sched_setscheduler({}, {}, {})", tid, policy, priority)));
+}
+
+Result<int> nice_of(Tid tid) {
+    errno = 0;
+    const int nice = ::getpriority(PRIO_PROCESS, static_cast<id_t>(tid.value));
+    const int code = errno;
+    if (nice == -1 && code != 0) {
+        return fail(Error::system(code, fmt::format("getpriority({})", tid)));
+    }
+    return nice;
+}
+
+Result<> set_nice(Tid tid, int nice) {
+    if (::setpriority(PRIO_PROCESS, static_cast<id_t>(tid.value), nice) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("setpriority({}, {})", tid, nice)));
+}
+
+Result<> sched_setaffinity(Tid tid, std::span<const std::uint8_t> mask) {
+    // The system call takes any length; libc's type has a fixed one.
+    if (::syscall(SYS_sched_setaffinity, tid.value, mask.size(), mask.data()) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("sched_setaffinity({})", tid)));
+}
+
+bool make_urgent(Tid tid) {
+    static constexpr int kLowestRealTime = 1, kBestNice = -20;
+    return sched_setscheduler(tid, SCHED_FIFO, kLowestRealTime).has_value() ||
+           set_nice(tid, kBestNice).has_value();
+}
+
+Urgency::Urgency() : tid_{::gettid()}, policy_(::sched_getscheduler(0)) {
+    const auto nice = nice_of(tid_);
+    if (!nice || (policy_ != SCHED_OTHER && policy_ != SCHED_BATCH)) return;
+    nice_ = *nice;
+    raised_ = make_urgent(tid_);
+}
+
+Urgency::~Urgency() {
+    if (!raised_) return;
+    std::ignore = sched_setscheduler(tid_, policy_, 0);
+    std::ignore = set_nice(tid_, nice_);
+}
+
+}  // namespace ferry::os
