@@ -28,7 +28,13 @@ namespace {
 using Slot = std::atomic<std::uint64_t>;
 static_assert(Slot::is_always_lock_free);
 
+// Processes of one tree that can be condemned.
+constexpr std::size_t kTasksMax = 1u << 15;
+
 struct Table {
+    std::atomic<Guardian::Verdict> verdict;  // valid with the tasks below
+    std::atomic<std::uint32_t> task_count;
+    std::atomic<int> pidfds[kTasksMax];
     std::atomic<std::uint32_t> used;  // slots from the start that may be taken
     std::atomic<bool> clean_end;
     Slot slots[limits::kFilesMax];
@@ -56,7 +62,11 @@ void end_repair(std::uint64_t word) noexcept {
     pollfd waiting = {.fd = parent, .events = POLLIN, .revents = 0};
     while (::poll(&waiting, 1, -1) < 0 && errno == EINTR) {
     }
-    if (!table.clean_end.load()) {
+    if (!table.clean_end.load() && table.verdict.load() == Guardian::Verdict::Kill) {
+        for (std::uint32_t i = 0; i < table.task_count.load(); ++i) {
+            ::syscall(SYS_pidfd_send_signal, table.pidfds[i].load(), SIGKILL, nullptr, 0);
+        }
+    } else if (!table.clean_end.load()) {
         for (std::uint32_t i = 0; i < table.used.load(); ++i) {
             if (const std::uint64_t word = table.slots[i].load(); word != 0) end_repair(word);
         }
@@ -92,6 +102,17 @@ Guardian::~Guardian() {
     ::kill(pid_, SIGKILL);
     while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
     }
+}
+
+Result<> Guardian::decide(Verdict verdict, std::span<const int> pidfds) {
+    if (pidfds.size() > kTasksMax) return fail(Error::limit("the tree has too many processes"));
+    Table& table = table_in(memory_);
+    // At no moment does a verdict hold for processes that it was not passed on.
+    table.verdict.store(Verdict::LetRun);
+    for (std::size_t i = 0; i < pidfds.size(); ++i) table.pidfds[i].store(pidfds[i]);
+    table.task_count.store(static_cast<std::uint32_t>(pidfds.size()));
+    table.verdict.store(verdict);
+    return {};
 }
 
 void Guardian::add(int fd, bool reuse_address) {

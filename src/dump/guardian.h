@@ -6,13 +6,18 @@
 // the table also keeps our other descriptors open until then: a network hold outlives the repair,
 // not the other way round. It has a session of its own, so no signal to our group reaches it.
 //
+// It also sees to it that a tree whose fate is being decided elsewhere does not go on by itself
+// when we die (I2): it is left in SIGSTOP, or ends.
+//
 // Owned by the dumping session, used on its one thread. The destructor ends the process.
 // Source relied upon: clone(2), pidfd_open(2), tcp(7) TCP_REPAIR.
 #pragma once
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/error.h"
 #include "os/fd.h"
@@ -31,6 +36,16 @@ class Guardian : public resources::RepairRegistry {
 
     void add(int fd, bool reuse_address) override;
     void remove(int fd) override;
+
+    // What becomes of the tree when we die.
+    enum class Verdict : std::uint8_t {
+        LetRun,        // the kernel thaws it with our end
+        LeaveStopped,  // as LetRun: a SIGSTOP waits for it already (Frozen::hold)
+        Kill,          // SIGKILL; sockets stay in repair, so that peers see neither FIN nor RST
+    };
+    // The descriptors are pidfds of ours, which stay open as long as this verdict holds. Limit: too
+    // many.
+    Result<> decide(Verdict verdict, std::span<const int> pidfds);
 
     [[nodiscard]] pid_t pid() const { return pid_; }
 

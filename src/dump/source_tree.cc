@@ -1,6 +1,7 @@
 #include "dump/source_tree.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -116,7 +117,7 @@ struct SourceTree::Impl {
     os::PidFd root_fd;
     model::NamespaceIds ours;
     model::Checkpoint host;  // only its host part is filled in
-    std::unique_ptr<Guardian> guardian;
+    std::shared_ptr<Guardian> guardian;
     // Shared with Frozen, whose end takes sockets out of repair. Declared after the guardian, which
     // it reports to.
     std::shared_ptr<resources::FileCollector> files;
@@ -171,12 +172,43 @@ struct SourceTree::Impl {
 
 struct Frozen::Impl {
     trace::Freeze freeze;
+    std::shared_ptr<Guardian> guardian;  // before the files, which report to it
     std::shared_ptr<resources::FileCollector> files;
     std::vector<Pid> pids;
+    bool held = false;
 
     // Sockets leave repair before the first thread can use them.
     ~Impl() {
         if (files) files->rollback();
+        if (held) tolerate(let_go());
+    }
+
+    static void tolerate(const Result<>& result) {
+        if (!result) log_debug("{}, ignoring: nobody is left to tell", result.error().message());
+    }
+
+    [[nodiscard]] std::vector<int> pidfds() const {
+        std::vector<int> fds;
+        for (const trace::FrozenProcess& process : freeze.processes()) {
+            if (!process.is_zombie) fds.push_back(process.pidfd.get());
+        }
+        return fds;
+    }
+
+    Result<> signal_all(int signal) {
+        for (const trace::FrozenProcess& process : freeze.processes()) {
+            if (process.is_zombie) continue;
+            const auto sent = process.pidfd.send_signal(signal);
+            if (!sent && !is_gone(sent.error())) return sent;
+        }
+        return {};
+    }
+
+    // SIGCONT removes the SIGSTOP that waits, even while the threads stand in trace stops.
+    Result<> let_go() {
+        if (!std::exchange(held, false)) return {};
+        TRY(guardian->decide(Guardian::Verdict::LetRun, {}));
+        return signal_all(SIGCONT);
     }
 };
 
@@ -193,23 +225,43 @@ Clock::time_point Frozen::since() const {
     return impl_->freeze.since();
 }
 
+Result<> Frozen::hold() {
+    // Told first: with the signal queued, the tree must not be let run by a verdict of before.
+    TRY(impl_->guardian->decide(Guardian::Verdict::LeaveStopped, impl_->pidfds()));
+    impl_->held = true;
+    return impl_->signal_all(SIGSTOP);
+}
+
+Result<> Frozen::condemn() {
+    CHECK(impl_->held);
+    return impl_->guardian->decide(Guardian::Verdict::Kill, impl_->pidfds());
+}
+
 Result<> Frozen::thaw() && {
     const std::unique_ptr<Impl> impl = std::move(impl_);
     impl->files->rollback();
+    TRY(impl->let_go());
     return std::move(impl->freeze).thaw();
 }
 
 Result<> Frozen::leave_stopped() && {
     const std::unique_ptr<Impl> impl = std::move(impl_);
     impl->files->rollback();
+    if (std::exchange(impl->held, false)) {
+        TRY(impl->guardian->decide(Guardian::Verdict::LetRun, {}));
+    }
     return std::move(impl->freeze).leave_stopped();
 }
 
 Result<> Frozen::kill() && {
     const std::unique_ptr<Impl> impl = std::move(impl_);
+    impl->held = false;
     impl->files->keep_repair();
     const std::shared_ptr<resources::FileCollector> files = std::exchange(impl->files, nullptr);
-    return std::move(impl->freeze).kill();
+    const Result<> killed = std::move(impl->freeze).kill();
+    // The pidfds that the guardian knows are closed now.
+    TRY(impl->guardian->decide(Guardian::Verdict::LetRun, {}));
+    return killed;
 }
 
 SourceTree::SourceTree(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -277,6 +329,7 @@ Result<Frozen> SourceTree::freeze() {
     for (const auto& [pid, process] : impl_->processes) expected.push_back(pid);
     std::unique_ptr<Frozen::Impl> frozen(
         new Frozen::Impl{.freeze = TRY(trace::Freeze::stop(impl_->root, expected)),
+                         .guardian = impl_->guardian,
                          .files = impl_->files,
                          .pids = {}});
     for (const auto& process : frozen->freeze.processes()) frozen->pids.push_back(process.pid);

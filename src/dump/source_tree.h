@@ -47,6 +47,11 @@ class Frozen {
     [[nodiscard]] const std::vector<Pid>& pids() const;
     // When the first thread was asked to stop.
     [[nodiscard]] std::chrono::steady_clock::time_point since() const;
+    // Before somebody else decides whether the tree runs on elsewhere (I2): if we die from here on,
+    // it does not run on but stands in SIGSTOP, for SIGCONT or SIGKILL. thaw() takes it back.
+    Result<> hold();
+    // The tree runs elsewhere: if we die from here on, it is killed. Follows hold().
+    Result<> condemn();
     // Sockets leave repair mode, every thread goes on.
     Result<> thaw() &&;
     // Every thread is left in SIGSTOP (--leave-stopped); sockets leave repair mode.

@@ -310,6 +310,9 @@ Result<> SourceSession::commit() {
     TRY(check_going_on());
     TRY(network_->silence());
     TRY(hold_->hold_outgoing());
+    // Whatever happens to us until the destination has said that it runs, the tree must not go on here by
+    // itself.
+    TRY(frozen_->hold());
     TRY(host_.record(SessionState::Committed));
     committed_ = true;
     link_->channel().interrupt_on(-1);
@@ -362,6 +365,7 @@ void SourceSession::finish() {
     const auto tolerate = [](const Result<>& result, const char* what) {
         if (!result) log_warn("{}: {}, ignoring", what, result.error().message());
     };
+    tolerate(frozen_->condemn(), "condemning the tree at the source");
     tolerate(network_->commit(), "committing the network");
     const Clock::time_point until = Clock::now() + kLatePacketsTime;
     Result<> forwarding;

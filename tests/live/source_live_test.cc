@@ -161,6 +161,80 @@ TEST(Frozen, KillEndsTheTree) {
     EXPECT_FALSE(victim.is_alive());
 }
 
+// Lets a child freeze the victim, do `then`, and die by SIGKILL.
+template <class F>
+void die_after(Pid victim, F then) {
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto tree = SourceTree::open(victim, {});
+        auto frozen = tree->freeze();
+        auto collected = tree->collect(*frozen);
+        const bool done = collected.has_value() && then(*frozen).has_value();
+        (void)!::write(ends[1], done ? "y" : "n", 1);
+        for (;;) ::pause();
+    }
+    char byte = 0;
+    EXPECT_EQ(::read(ends[0], &byte, 1), 1);
+    EXPECT_EQ(byte, 'y');
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    ::close(ends[0]);
+    ::close(ends[1]);
+}
+
+bool reaches_state(const VictimProcess& victim, char wanted) {
+    for (int i = 0; i < 1000; ++i) {
+        const char state = victim.state();
+        if (state == wanted) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
+}
+
+TEST(Frozen, RunsOnWhenWeDieBeforeTheDecision) {
+    VictimProcess victim("blocked_calls");
+    ASSERT_TRUE(victim.started());
+    die_after(victim.pid(), [](Frozen&) -> Result<> { return {}; });
+    EXPECT_TRUE(reaches_state(victim, 'S'));
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+TEST(Frozen, StandsStillWhenWeDieWhileTheDecisionIsOpen) {
+    VictimProcess victim("spinning_vectors");
+    ASSERT_TRUE(victim.started());
+    die_after(victim.pid(), [](Frozen& frozen) { return frozen.hold(); });
+    EXPECT_TRUE(reaches_state(victim, 'T'));
+    ::kill(victim.pid().value, SIGCONT);
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+TEST(Frozen, EndsWhenWeDieAfterTheDecision) {
+    VictimProcess victim("spinning_vectors");
+    ASSERT_TRUE(victim.started());
+    die_after(victim.pid(), [](Frozen& frozen) -> Result<> {
+        TRY(frozen.hold());
+        return frozen.condemn();
+    });
+    EXPECT_TRUE(reaches_state(victim, 'Z'));
+}
+
+TEST(Frozen, IsThawedFromHoldAsIfNothingHadBeen) {
+    VictimProcess victim("blocked_calls");
+    ASSERT_TRUE(victim.started());
+    auto tree = SourceTree::open(victim.pid(), {});
+    ASSERT_TRUE(tree);
+    for (int i = 0; i < 10; ++i) {
+        auto frozen = tree->freeze();
+        ASSERT_TRUE(frozen);
+        expect_ok(frozen->hold());
+        expect_ok(std::move(*frozen).thaw());
+    }
+    EXPECT_TRUE(reaches_state(victim, 'S'));
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
 TEST(Open, SaysGoneForAPidThatDoesNotExist) {
     const auto tree = SourceTree::open(Pid{4'000'000}, {});
     ASSERT_FALSE(tree);
