@@ -47,9 +47,16 @@ Result<> check_root(Pid root) {
     if (root.value <= 0) {
         return fail(Error::invalid(fmt::format("{} is not a process id", root)));
     }
-    TRY(proc::ProcessDirectory::open(root));
+    const auto process = TRY(proc::ProcessDirectory::open(root));
+    if (TRY(process.stat()).is_kernel_thread()) {
+        return fail(Error::invalid(fmt::format("process {} is a kernel thread", root)));
+    }
     if (root.value == ::getpid()) {
         return fail(Error::invalid(fmt::format("process {} is Ferry itself", root)));
+    }
+    // Its end would be the end of everything in the namespace, of Ferry too.
+    if (root.value == 1) {
+        return fail(Error::invalid("process 1 holds the pid namespace that Ferry itself runs in"));
     }
     for (Pid at{::getpid()}; at.value > 0;) {
         const auto directory = TRY(proc::ProcessDirectory::open(at));

@@ -60,7 +60,7 @@ TEST_F(RefusalTest, FerrysOwnAgent) {
 }
 
 TEST_F(RefusalTest, TheFirstProcessOfTheNamespaceWhichIsFerrysAncestor) {
-    expect_refused({"dump", "-t", "1", "-D", "/run/lab"}, "1");
+    expect_refused({"dump", "-t", "1", "-D", "/run/lab"}, "Ferry itself");
 }
 
 TEST_F(RefusalTest, AKernelThread) {
@@ -81,7 +81,7 @@ TEST_F(RefusalTest, AProcessThatAnotherTracerHolds) {
     ASSERT_GT(outside.value, 0);
     ASSERT_EQ(::ptrace(PTRACE_SEIZE, outside.value, nullptr, nullptr), 0);
     expect_refused({"migrate", service_pid(), "--to", kPeer}, "trace");
-    expect_refused({"dump", "-t", service_pid(), "-D", "/run/lab"}, "trace");
+    expect_refused({"dump", "-t", service_pid(), "-D", "/run/lab", "--tcp-established"}, "trace");
     // Detaching needs a stop.
     ASSERT_EQ(::ptrace(PTRACE_INTERRUPT, outside.value, nullptr, nullptr), 0);
     ::waitpid(outside.value, nullptr, __WALL);
