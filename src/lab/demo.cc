@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/cleanup.h"
 #include "lab/display.h"
 #include "lab/interrupt.h"
 #include "lab/report_file.h"
@@ -52,6 +53,7 @@ class Demo {
     explicit Demo(const DemoOptions& options) : options_(options) {}
 
     Result<bool> run() {
+        const Cleanup unwatch = [&] { guard_.watch(nullptr); };
         TRY(set_up());
         std::vector<Crossing> crossings;
         crossings.push_back(TRY(cross(0, 1)));
@@ -74,7 +76,6 @@ class Demo {
                                        human_count(verified->keys_checked)));
         }
         if (!options_.json_path.empty()) TRY(save(crossings, checks, verified, good));
-        guard_.watch(nullptr);
         return good;
     }
 
@@ -131,10 +132,9 @@ class Demo {
     }
 
     const DemoOptions options_;
-    // The guard's thread ends before the world it watches is destroyed.
+    InterruptGuard guard_;
     Display display_;
     std::unique_ptr<TwoPlatforms> lab_;
-    InterruptGuard guard_;
 };
 
 }  // namespace

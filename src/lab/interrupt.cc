@@ -19,32 +19,46 @@ sigset_t watched_signals() {
     return signals;
 }
 
+[[noreturn]] void take_down(const World* world, int signal) {
+    if (world != nullptr) world->kill_everything();
+    // Not exit(): other threads still use what destructors would destroy.
+    ::_exit(128 + signal);
+}
+
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
     const sigset_t signals = watched_signals();
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    thread_ = std::thread([this] { wait_for_signal(); });
+    thread_ = std::thread([this] { wait_for_signals(); });
 }
 
 InterruptGuard::~InterruptGuard() {
     pthread_kill(thread_.native_handle(), kEnd);
     thread_.join();
+    if (pending_ != 0) ::_exit(128 + pending_);
     const sigset_t signals = watched_signals();
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
-void InterruptGuard::wait_for_signal() const {
+void InterruptGuard::watch(const World* world) {
+    const std::lock_guard lock(mutex_);
+    world_ = world;
+    if (pending_ != 0) take_down(world, pending_);
+}
+
+void InterruptGuard::wait_for_signals() {
     const sigset_t signals = watched_signals();
-    int signal = 0;
-    while (sigwait(&signals, &signal) != 0) {
+    for (;;) {
+        int signal = 0;
+        if (sigwait(&signals, &signal) != 0) continue;
+        if (signal == kEnd) return;
+        const std::lock_guard lock(mutex_);
+        if (pending_ == 0) std::fputs("\ninterrupted: taking everything down\n", stderr);
+        // Who asks twice does not want to wait; the kernel and the sweeper do the rest.
+        if (world_ != nullptr || pending_ != 0) take_down(world_, signal);
+        pending_ = signal;
     }
-    if (signal == kEnd) return;
-    std::fputs("\ninterrupted: taking everything down\n", stderr);
-    const World* world = world_;
-    if (world != nullptr) world->kill_everything();
-    // Not exit(): other threads still use what destructors would destroy.
-    ::_exit(128 + signal);
 }
 
 }  // namespace ferry::lab

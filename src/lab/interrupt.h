@@ -2,7 +2,7 @@
 // kills everything inside the world, waits until it is gone, and ends the program.
 #pragma once
 
-#include <atomic>
+#include <mutex>
 #include <thread>
 
 #include "base/error.h"
@@ -21,12 +21,15 @@ class InterruptGuard {
     ~InterruptGuard();
 
     // What has to be taken down; nullptr: nothing (any more). The world must be told off before it
-    // is destroyed.
-    void watch(const World* world) { world_ = world; }
+    // is destroyed. A first signal that comes while a world is being made or destroyed waits for
+    // the next call of this.
+    void watch(const World* world);
 
   private:
-    void wait_for_signal() const;
-    std::atomic<const World*> world_ = nullptr;
+    void wait_for_signals();
+    std::mutex mutex_;  // guards the two below
+    const World* world_ = nullptr;
+    int pending_ = 0;
     std::thread thread_;
 };
 
