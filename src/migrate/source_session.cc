@@ -403,8 +403,13 @@ void SourceSession::finish() {
 
 // The tree goes on here. Trackers are closed afterwards: removing protection takes time.
 void SourceSession::thaw() {
+    // Before the tree runs: its first answers must not be dropped.
+    if (network_) {
+        if (const Result<> spoken = network_->speak(); !spoken) {
+            log_error("unmuting the network: {}", spoken.error().message());
+        }
+    }
     if (hold_) {
-        // Before the tree runs: its first answers must not be dropped.
         if (const Result<> allowed = hold_->allow_outgoing(); !allowed) {
             log_error("letting packets out: {}", allowed.error().message());
         }
@@ -414,11 +419,6 @@ void SourceSession::thaw() {
             log_error("thawing: {}", thawed.error().message());
         }
         frozen_.reset();
-    }
-    if (network_) {
-        if (const Result<> spoken = network_->speak(); !spoken) {
-            log_error("unmuting the network: {}", spoken.error().message());
-        }
     }
     if (hold_) {
         if (const Result<> released = hold_->release_and_replay(taken_); !released) {
