@@ -160,6 +160,7 @@ Result<> DestinationSession::apply_pages(std::span<const std::byte> payload) {
 
 Result<> DestinationSession::restore(std::span<const std::byte> payload) {
     const Clock::time_point begun = Clock::now();
+    urgency_.emplace();
     if (!tree_) return fail(Error::corrupt("the final state arrived before any layout"));
     const model::Checkpoint checkpoint =
         TRY(with_context(decode_checkpoint(payload), "final state"));
@@ -222,6 +223,7 @@ Result<> DestinationSession::commit() {
     }
     const Result<> released = std::move(*tree_).run();
     tree_.reset();
+    urgency_.reset();
     running_since_ = Clock::now();
     if (!released) log_error("releasing the tree: {}", released.error().message());
     if (const Result<> kept = network_->keep(); !kept) {

@@ -12,6 +12,7 @@
 #include "migrate/link.h"
 #include "migrate/session.h"
 #include "model/checkpoint.h"
+#include "os/schedule.h"
 #include "pages/page_wire.h"
 #include "resources/opened_files.h"
 #include "restore/staged_tree.h"
@@ -61,6 +62,7 @@ class DestinationSession {
     std::optional<handover::ArrivingNetwork> network_;
     resources::OpenedFiles files_;
     std::optional<restore::StagedTree> tree_;
+    std::optional<os::Urgency> urgency_;  // from the final state until the tree runs
 };
 
 }  // namespace ferry::migrate

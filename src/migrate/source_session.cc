@@ -11,6 +11,7 @@
 #include "migrate/endpoints.h"
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
+#include "os/schedule.h"
 
 namespace ferry::migrate {
 namespace {
@@ -258,6 +259,7 @@ Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
     hold_ = TRY(handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections));
     std::this_thread::sleep_for(kAcceptDrain);
+    const os::Urgency urgency;  // what stands still must not wait for its turn
     const Clock::time_point begun = Clock::now();
     frozen_ = TRY(tree_->freeze());
     TRY(hold_->hold_everything());
