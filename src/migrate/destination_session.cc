@@ -107,7 +107,11 @@ Result<> DestinationSession::fill() {
             case FrameType::Pages:
                 TRY(apply_pages(frame.payload));
                 break;
+            case FrameType::Frozen:
+                urgency_.emplace();
+                break;
             case FrameType::RoundEnd:
+                urgency_.reset();  // the source thawed for another round
                 TRY(link_->send(FrameType::RoundDone, frame.payload));
                 break;
             case FrameType::Final:
@@ -160,7 +164,6 @@ Result<> DestinationSession::apply_pages(std::span<const std::byte> payload) {
 
 Result<> DestinationSession::restore(std::span<const std::byte> payload) {
     const Clock::time_point begun = Clock::now();
-    urgency_.emplace();
     if (!tree_) return fail(Error::corrupt("the final state arrived before any layout"));
     const model::Checkpoint checkpoint =
         TRY(with_context(decode_checkpoint(payload), "final state"));

@@ -62,7 +62,7 @@ class DestinationSession {
     std::optional<handover::ArrivingNetwork> network_;
     resources::OpenedFiles files_;
     std::optional<restore::StagedTree> tree_;
-    std::optional<os::Urgency> urgency_;  // from the final state until the tree runs
+    std::optional<os::Urgency> urgency_;  // from the freeze until the tree runs
 };
 
 }  // namespace ferry::migrate

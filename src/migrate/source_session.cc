@@ -262,6 +262,7 @@ Result<bool> SourceSession::try_cut_over() {
     const os::Urgency urgency;  // what stands still must not wait for its turn
     const Clock::time_point begun = Clock::now();
     frozen_ = TRY(tree_->freeze());
+    TRY(link_->send(FrameType::Frozen, std::span<const std::byte>{}));
     TRY(hold_->hold_everything());
     const dump::Collected collected = TRY(tree_->collect(*frozen_));
     if (!collected.busy.empty() || !same_processes(collected.checkpoint, layout_)) {

@@ -35,6 +35,7 @@ enum class FrameType : std::uint32_t {
     Finish = 13,    // source: nothing more follows; empty
     Finished = 14,  // destination: JSON of FinishedBody
     Failed = 15,    // either: one line of text, the side that sends it has rolled back
+    Frozen = 16,    // source: the tree stands still, what follows is urgent; empty
 };
 [[nodiscard]] const char* name_of(FrameType type);
 
