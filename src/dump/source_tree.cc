@@ -345,6 +345,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     model::Checkpoint& checkpoint = collected.checkpoint;
     const Clock::time_point begun = Clock::now();
     collected.times.stop = between(frozen.since(), begun);
+    impl_->files->begin_collect();
     std::vector<Pid> living;
     for (trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
         checkpoint.processes.push_back(TRY(impl_->collect(process, collected.times.mappings)));

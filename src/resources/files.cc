@@ -110,7 +110,7 @@ struct FileCollector::Impl {
         CollectedFiles result;
         std::vector<os::UniqueFd> copies;      // by group; kept where a later step needs it
         std::vector<std::size_t> connections;  // groups that are TCP connections
-        ListeningPorts listening;
+        PortsByFamily listening;
         PipeTable pipes;
         std::map<std::uint32_t, std::size_t> pipe_group;  // a group that can read the pipe
         std::vector<HeldUnixSocket> unix_sockets;
@@ -124,6 +124,8 @@ struct FileCollector::Impl {
     std::map<PathKey, PathEntry> paths;
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
     std::vector<RepairedSocket> repaired;
+    std::set<int> listening_families;  // as prepare() found them
+    HandshakeSearch handshakes;
     model::FileId next_id = 1;
 
     Result<> prepare_all(std::span<const Pid> pids);
@@ -183,7 +185,9 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
     const os::UniqueFd copy = TRY(scanner.duplicate(slot.holder));
     const SocketKind kind = TRY(kind_of(copy.get(), slot));
     if (kind.family == AF_INET || kind.family == AF_INET6) {
-        TRY(read_inet_socket(copy.get(), slot.holder, kind, options.tcp_established, true));
+        const InetReading reading =
+            TRY(read_inet_socket(copy.get(), slot.holder, kind, options.tcp_established, true));
+        if (reading.socket.state == TCP_LISTEN) listening_families.insert(kind.family);
         return {};
     }
     if (kind.family != AF_UNIX) return refuse_family(slot.holder, kind.family);
@@ -471,7 +475,7 @@ Result<> FileCollector::Impl::read_relations(Pass& pass) {
     }
     TRY(check_unix_peers(pass.unix_sockets, options.external_unix));
     TRY(read_pipes(pass));
-    if (TRY(has_handshake_under_way(pass.listening))) {
+    if (TRY(handshakes.concerns(pass.listening))) {
         pass.result.busy = "a TCP handshake with a listening socket is under way";
         return {};
     }
@@ -515,6 +519,10 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
         std::ranges::sort(process.descriptors, {}, &model::Descriptor::fd);
     }
     return std::move(pass.result);
+}
+
+void FileCollector::begin_collect() {
+    impl_->handshakes.start(impl_->listening_families);
 }
 
 void FileCollector::rollback() {

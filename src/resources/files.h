@@ -85,6 +85,9 @@ class FileCollector {
     // The registered files as they are now, for a skeleton that is sent ahead of the freeze.
     [[nodiscard]] std::vector<model::OpenFile> path_files() const;
 
+    // May be called as soon as the tree stands still and nothing reaches its sockets any more:
+    // starts in a thread of its own what collect() would wait for.
+    void begin_collect();
     // Inside the freeze. On error, and when busy, no socket is left in repair.
     Result<CollectedFiles> collect(std::span<const Pid> pids);
 

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "os/description.h"
 #include "os/endpoint.h"
@@ -192,20 +193,23 @@ Result<> shut_down_unconnected(int fd, int shutdown) {
     return fail(shut.error());
 }
 
-Result<bool> handshake_under_way(int family, const std::vector<std::uint16_t>& ports) {
+Result<PortsByFamily> ports_of_handshakes(const std::set<int>& families) {
+    PortsByFamily found;
     SockDiag diag = TRY(SockDiag::open());
-    inet_diag_req_v2 request = {};
-    request.sdiag_family = static_cast<std::uint8_t>(family);
-    request.sdiag_protocol = IPPROTO_TCP;
-    request.idiag_states = 1u << TCP_SYN_RECV;
-    bool found = false;
-    TRY(diag.ask(std::as_bytes(std::span(&request, 1)), true,
-                 [&](std::span<const std::byte> answer) {
-                     inet_diag_msg message = {};
-                     if (!copy_front(answer, message)) return;
-                     const std::uint16_t port = ntohs(message.id.idiag_sport);
-                     found = found || std::ranges::find(ports, port) != ports.end();
-                 }));
+    for (const int family : families) {
+        inet_diag_req_v2 request = {};
+        request.sdiag_family = static_cast<std::uint8_t>(family);
+        request.sdiag_protocol = IPPROTO_TCP;
+        request.idiag_states = 1u << TCP_SYN_RECV;
+        std::vector<std::uint16_t>& ports = found[family];
+        TRY(diag.ask(std::as_bytes(std::span(&request, 1)), true,
+                     [&](std::span<const std::byte> answer) {
+                         inet_diag_msg message = {};
+                         if (copy_front(answer, message)) {
+                             ports.push_back(ntohs(message.id.idiag_sport));
+                         }
+                     }));
+    }
     return found;
 }
 
@@ -237,10 +241,29 @@ Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketK
     return reading;
 }
 
-Result<bool> has_handshake_under_way(const ListeningPorts& listening) {
+void HandshakeSearch::start(std::set<int> families) {
+    families_ = std::move(families);
+    if (families_.empty()) return;
+    try {
+        found_ = std::async(std::launch::async, ports_of_handshakes, families_);
+    } catch (const std::system_error&) {
+        // No thread to be had: concerns() looks itself.
+        found_ = {};
+    }
+}
+
+Result<bool> HandshakeSearch::concerns(const PortsByFamily& listening) {
+    std::set<int> missing;
+    for (const auto& [family, ports] : listening) {
+        if (!found_.valid() || !families_.contains(family)) missing.insert(family);
+    }
+    PortsByFamily handshakes = TRY(ports_of_handshakes(missing));
+    if (found_.valid()) handshakes.merge(TRY(found_.get()));
     // An IPv4 handshake with an IPv6 listener counts as IPv6 (inet_reqsk_alloc, ireq_family).
     for (const auto& [family, ports] : listening) {
-        if (TRY(handshake_under_way(family, ports))) return true;
+        for (const std::uint16_t port : handshakes[family]) {
+            if (std::ranges::find(ports, port) != ports.end()) return true;
+        }
     }
     return false;
 }

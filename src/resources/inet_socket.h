@@ -1,8 +1,10 @@
 // TCP and UDP sockets over IPv4 and IPv6. The connection itself is in tcp_connection.h.
 #pragma once
 
+#include <future>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,12 +32,24 @@ struct InetReading {
 Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
                                      bool tcp_established, bool thorough);
 
-// Local ports of listening TCP sockets, by family.
-using ListeningPorts = std::map<int, std::vector<std::uint16_t>>;
+// Local TCP ports by address family.
+using PortsByFamily = std::map<int, std::vector<std::uint16_t>>;
 
-// Whether a handshake (SYN_RECV) with one of these listeners is under way in our network namespace.
-// Such connections are in no descriptor table. Costs about a millisecond for each family.
-Result<bool> has_handshake_under_way(const ListeningPorts& listening);
+// Handshakes under way (SYN_RECV) in our network namespace. They belong to listening sockets but
+// are in no descriptor table, and the kernel only lists them by walking all its connections, which
+// takes about a millisecond for each family: so a thread looks while the freeze goes on with other
+// things.
+class HandshakeSearch {
+  public:
+    // From the thread whose network namespace is meant.
+    void start(std::set<int> families);
+    // Whether one of them is with a listener at `listening`. Looks itself for families not started.
+    Result<bool> concerns(const PortsByFamily& listening);
+
+  private:
+    std::set<int> families_;
+    std::future<Result<PortsByFamily>> found_;
+};
 
 // Opens sockets again. Remembers the options of a fresh socket of each kind.
 class InetOpener {
