@@ -287,12 +287,12 @@ Result<migrate::SessionState> ask_state(const std::string& session, const std::s
 
 Result<migrate::SessionState> PeerClient::outcome(const std::string& session) {
     return ask_state(session, state_->peer,
-                     [&](auto... arguments) { return state_->stub->Outcome(arguments...); });
+                     [&](auto&&... arguments) { return state_->stub->Outcome(arguments...); });
 }
 
 Result<migrate::SessionState> PeerClient::cancel(const std::string& session) {
     return ask_state(session, state_->peer,
-                     [&](auto... arguments) { return state_->stub->Cancel(arguments...); });
+                     [&](auto&&... arguments) { return state_->stub->Cancel(arguments...); });
 }
 
 int run_outcome_query(const std::vector<std::string>& arguments) {

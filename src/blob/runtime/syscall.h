@@ -12,6 +12,7 @@ inline constexpr long kSysFutex = 202;
 inline constexpr long kSysExitGroup = 231;
 inline constexpr long kSysCloseRange = 436;
 
+// As many parameters as the kernel takes. NOLINTNEXTLINE(readability-function-size)
 inline long system_call(long number, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0,
                         std::uint64_t d = 0, std::uint64_t e = 0, std::uint64_t f = 0) noexcept {
     register std::uint64_t r10 asm("r10") = d;
