@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include <chrono>
+#include <deque>
 #include <utility>
 
 #include "base/log.h"
@@ -101,6 +102,36 @@ Result<> SourceProcess::collect_mappings(resources::FileCollector& files, model:
     return {};
 }
 
+// All threads are asked at the same time: on a busy machine each waits for a processor.
+Result<> SourceProcess::ask_threads(trace::FrozenProcess& frozen, model::Process& process) {
+    struct Borrowed {
+        explicit Borrowed(trace::RemoteCalls c) : calls(std::move(c)), questions(calls) {}
+        trace::RemoteCalls calls;
+        trace::Questions questions;
+    };
+    std::deque<Borrowed> borrowed;                   // Questions point to the calls beside them.
+    process.threads.reserve(frozen.threads.size());  // Answers go to elements of the vector.
+    for (trace::Tracee& tracee : frozen.threads) {
+        if (tracee.in_group_stop()) {
+            return fail(Error::unsupported(
+                fmt::format("process {} is stopped (SIGSTOP): send it SIGCONT first", pid_)));
+        }
+        process.threads.push_back(TRY(resources::collect_thread(tracee)));
+        auto calls = TRY(trace::RemoteCalls::borrow(tracee, gadgets_));
+        Borrowed& one = borrowed.emplace_back(std::move(calls));
+        TRY(resources::ask_thread(one.questions, process.threads.back()));
+        if (process.threads.size() == 1) {
+            TRY(resources::ask_process(one.questions, *directory_, process));
+        }
+        TRY(one.questions.start());
+    }
+    for (Borrowed& one : borrowed) {
+        TRY(one.questions.finish());
+        TRY(std::move(one.calls).give_back());
+    }
+    return {};
+}
+
 Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
                                               resources::FileCollector& files,
                                               std::chrono::microseconds& mappings_time) {
@@ -116,21 +147,7 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
     mappings_time += since(begun);
 
     TRY(resources::collect_attributes(pid_, *directory_, process));
-    for (trace::Tracee& tracee : frozen.threads) {
-        if (tracee.in_group_stop()) {
-            return fail(Error::unsupported(
-                fmt::format("process {} is stopped (SIGSTOP): send it SIGCONT first", pid_)));
-        }
-        process.threads.push_back(TRY(resources::collect_thread(tracee)));
-        trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(tracee, gadgets_));
-        trace::Questions questions(calls);
-        TRY(resources::ask_thread(questions, process.threads.back()));
-        if (process.threads.size() == 1) {
-            TRY(resources::ask_process(questions, *directory_, process));
-        }
-        TRY(questions.put());
-        TRY(std::move(calls).give_back());
-    }
+    TRY(ask_threads(frozen, process));
     for (std::size_t i = 0; i < frozen.threads.size(); ++i) {
         TRY(resources::collect_pending(frozen.threads[i], process.threads[i]));
     }

@@ -39,6 +39,7 @@ class SourceProcess {
 
   private:
     SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory);
+    Result<> ask_threads(trace::FrozenProcess& frozen, model::Process& process);
     Result<> collect_mappings(resources::FileCollector& files, model::Process& process);
 
     Pid pid_;

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "base/check.h"
 #include "base/limits.h"
 
 namespace ferry::os {
@@ -158,6 +159,28 @@ Result<std::optional<int>> wait_nohang(Tid tid) {
 Result<int> wait_blocking(Tid tid) {
     const std::optional<int> status = TRY(wait_once(tid, __WALL));
     return *status;
+}
+
+ChildSignal::ChildSignal() {
+    sigset_t child;
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    CHECK(::pthread_sigmask(SIG_BLOCK, &child, &before_) == 0);
+}
+
+ChildSignal::~ChildSignal() {
+    CHECK(::pthread_sigmask(SIG_SETMASK, &before_, nullptr) == 0);
+}
+
+void ChildSignal::sleep(std::chrono::microseconds longest) const {
+    sigset_t child;
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    const timespec time = {.tv_sec = longest.count() / 1'000'000,
+                           .tv_nsec = longest.count() % 1'000'000 * 1000};
+    // EAGAIN: the time is over; EINTR: another signal's handler ran. The caller looks in both
+    // cases.
+    static_cast<void>(::sigtimedwait(&child, nullptr, &time));
 }
 
 }  // namespace ferry::os

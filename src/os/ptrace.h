@@ -3,7 +3,10 @@
 // that the thread is gone or not stopped, and is Error::Kind::Gone.
 #pragma once
 
+#include <signal.h>
+
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -48,5 +51,24 @@ Result<std::uint64_t> ptrace_geteventmsg(Tid tid);
 Result<std::optional<int>> wait_nohang(Tid tid);
 // waitpid(tid, __WALL): blocks until the state changes.
 Result<int> wait_blocking(Tid tid);
+
+// waitpid(2) has no timeout. While this object lives, SIGCHLD, which the kernel sends for each
+// change of state of a child or tracee, is blocked in the calling thread, so that sleep() can wait
+// for it.
+//   ChildSignal signal;
+//   while (!TRY(wait_nohang(tid))) signal.sleep(longest);
+// A thread of ours that does not block SIGCHLD may take it, so `longest` should be short.
+class ChildSignal {
+  public:
+    ChildSignal();
+    ChildSignal(const ChildSignal&) = delete;
+    ChildSignal& operator=(const ChildSignal&) = delete;
+    ~ChildSignal();
+    // Returns when SIGCHLD has come since the last call, or after that time.
+    void sleep(std::chrono::microseconds longest) const;
+
+  private:
+    sigset_t before_;
+};
 
 }  // namespace ferry::os

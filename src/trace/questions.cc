@@ -22,10 +22,20 @@ Result<std::size_t> Questions::reserve(std::size_t bytes) {
 }
 
 Result<> Questions::put() {
+    TRY(start());
+    return finish();
+}
+
+Result<> Questions::start() {
     if (calls_list_.empty()) return {};
-    std::vector<std::byte> replies(used_, kUnanswered);
-    TRY(calls_->write_scratch(replies));
-    TRY(calls_->run(calls_list_));
+    TRY(calls_->write_scratch(std::vector<std::byte>(used_, kUnanswered)));
+    return calls_->start(calls_list_);
+}
+
+Result<> Questions::finish() {
+    if (calls_list_.empty()) return {};
+    TRY(calls_->finish());
+    std::vector<std::byte> replies(used_);
     TRY(calls_->read_scratch(replies));
     for (const Expected& answer : expected_) {
         const auto bytes =

@@ -1,5 +1,5 @@
 // Questions to the kernel that only the task itself can ask, collected first and then put all at
-// once: each stop of a thread costs more than all its system calls together (RemoteCalls::run).
+// once: each stop of a thread costs more than all its system calls together (RemoteCalls::start).
 //
 //   Questions questions(calls);
 //   TRY(questions.ask<stack_t>(SYS_sigaltstack, {0}, 1, [&](const stack_t& s) { ... }));
@@ -54,6 +54,9 @@ class Questions {
     }
     // Makes the calls and hands out the answers. Unsupported if the kernel left one unanswered.
     Result<> put();
+    // The two halves of put(): several threads can be asked at the same time.
+    Result<> start();
+    Result<> finish();
 
   private:
     struct Expected {

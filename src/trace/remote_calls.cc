@@ -106,6 +106,8 @@ RemoteCalls::RemoteCalls(RemoteCalls&& other) noexcept
       stack_(std::move(other.stack_)),
       overwritten_(std::move(other.overwritten_)),
       lowest_(other.lowest_),
+      rest_(std::move(other.rest_)),
+      awaited_(other.awaited_),
       entered_(other.entered_),
       in_signal_path_(other.in_signal_path_) {}
 
@@ -240,7 +242,7 @@ Result<> RemoteCalls::await_signal(int signal) {
     }
 }
 
-Result<> RemoteCalls::run_chain(std::span<const arch::Call> calls) {
+Result<> RemoteCalls::start_chain(std::span<const arch::Call> calls) {
     const int signal = TRY(meaningless_signal());
     if (signal == 0) return run_one_by_one(calls);
     std::vector<arch::Call> all(calls.begin(), calls.end());
@@ -254,9 +256,9 @@ Result<> RemoteCalls::run_chain(std::span<const arch::Call> calls) {
     if (!keep_from(chain.address)) return run_one_by_one(calls);
     TRY(os::pwrite_all(memory_.get(), chain.bytes, chain.address));
     TRY(enter(arch::call_registers(home_, chain.stack_pointer, gadgets_, all.front())));
+    in_signal_path_ = false;
     TRY(tracee_->resume());
-    TRY(await_signal(signal));
-    in_signal_path_ = true;
+    awaited_ = signal;
     return {};
 }
 
@@ -270,16 +272,29 @@ Result<> RemoteCalls::run_one_by_one(std::span<const arch::Call> calls) {
     return {};
 }
 
-Result<> RemoteCalls::run(std::span<const arch::Call> calls) {
+Result<> RemoteCalls::start(std::span<const arch::Call> calls) {
     CHECK(tracee_ != nullptr);
+    CHECK(awaited_ == 0);
+    if (calls.empty()) return {};
     // The frames of a chain would make an interrupted sleep return EINTR.
     if (!gadgets_.can_store() || arch::in_remembered_call(home_)) return run_one_by_one(calls);
-    while (!calls.empty()) {
-        const auto some = calls.first(std::min(calls.size(), kChainCallsMax));
-        TRY(run_chain(some));
-        calls = calls.subspan(some.size());
+    const auto some = calls.first(std::min(calls.size(), kChainCallsMax));
+    const auto rest = calls.subspan(some.size());
+    rest_.assign(rest.begin(), rest.end());
+    return start_chain(some);
+}
+
+Result<> RemoteCalls::finish() {
+    for (;;) {
+        if (awaited_ != 0) {
+            TRY(await_signal(awaited_));
+            awaited_ = 0;
+            in_signal_path_ = true;
+        }
+        if (rest_.empty()) return {};
+        const std::vector<arch::Call> rest = std::exchange(rest_, {});
+        TRY(start(rest));
     }
-    return {};
 }
 
 RemoteAddr RemoteCalls::scratch(std::size_t offset) const {

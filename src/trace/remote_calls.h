@@ -18,7 +18,7 @@
 //   own
 //      registers: 1.
 //
-// run() makes many calls with one stop: a chain of frames leads from call to call, and the last
+// start() makes many calls with one stop: a chain of frames leads from call to call, and the last
 // call sends the thread a signal that means nothing to it, at whose delivery it stops. On a busy
 // machine each stop costs a turn of the scheduler on both sides.
 #pragma once
@@ -67,7 +67,10 @@ class RemoteCalls {
 
     // All calls in order, with as few stops as possible. Only for calls that do not fail, or whose
     // failure shows in memory: no errno is reported. Call::result addresses lie in the scratch.
-    Result<> run(std::span<const arch::Call> calls);
+    // start() may return while the thread is still at it; finish() waits. In between nothing else
+    // must be asked of this object, but other threads' calls can be started.
+    Result<> start(std::span<const arch::Call> calls);
+    Result<> finish();
 
     // Memory in the process for the structs that calls take and fill; kScratchBytes.
     [[nodiscard]] RemoteAddr scratch(std::size_t offset = 0) const;
@@ -88,7 +91,7 @@ class RemoteCalls {
         : tracee_(&tracee), gadgets_(gadgets) {}
     Result<> enter(const arch::Registers& registers);
     Result<> run_to_call_stop();
-    Result<> run_chain(std::span<const arch::Call> calls);
+    Result<> start_chain(std::span<const arch::Call> calls);
     Result<> await_signal(int signal);
     Result<> run_one_by_one(std::span<const arch::Call> calls);
     Result<int> meaningless_signal() const;
@@ -104,8 +107,10 @@ class RemoteCalls {
     // What lay below the red zone, from lowest_ to stack_.end(): a goroutine's neighbour, perhaps.
     std::vector<std::byte> overwritten_;
     std::uint64_t lowest_ = 0;
-    bool entered_ = false;        // past state 1
-    bool in_signal_path_ = true;  // the current stop lies in the kernel's signal path
+    std::vector<arch::Call> rest_;  // of start(), behind the chain that runs
+    int awaited_ = 0;               // the signal that ends the chain that runs; 0: none runs
+    bool entered_ = false;          // past state 1
+    bool in_signal_path_ = true;    // the current stop lies in the kernel's signal path
 };
 
 }  // namespace ferry::trace

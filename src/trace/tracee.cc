@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <span>
-#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -167,27 +166,25 @@ Result<std::optional<Stop>> Tracee::poll() {
     return std::optional<Stop>(note(**status));
 }
 
-// waitpid has no timeout. Stops come within microseconds when the thread runs or sleeps, so yield a
-// few times before sleeping; the sleeps grow so that a hanging thread costs nothing.
+// A stop comes within microseconds when the thread can run at once on another processor. Otherwise
+// we must leave ours: sleeping is better than yielding, which would let everybody else run first.
 Result<Stop> Tracee::wait(std::chrono::milliseconds timeout) {
-    static constexpr int kYields = 200;
-    static constexpr std::chrono::microseconds kFirstSleep{20}, kLongestSleep{1000};
-    const auto deadline = std::chrono::steady_clock::now() + timeout;
-    auto sleep = kFirstSleep;
-    for (int round = 0;; ++round) {
+    static constexpr int kLooks = 20;
+    static constexpr std::chrono::microseconds kLongestSleep{1000};
+    for (int look = 0; look < kLooks; ++look) {
         if (auto stop = TRY(poll())) return *stop;
-        if (round < kYields) {
-            std::this_thread::yield();
-            continue;
-        }
+    }
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    const os::ChildSignal signal;
+    for (;;) {
+        if (auto stop = TRY(poll())) return *stop;
         if (std::chrono::steady_clock::now() >= deadline) {
-            return fail(
-                Error::unsupported(fmt::format("thread {} does not stop within {} ms "
-                                               "(uninterruptible wait, vfork or a frozen cgroup)",
-                                               tid_, timeout.count())));
+            return fail(Error::unsupported(
+                fmt::format("thread {} does not stop within {} ms (uninterruptible wait, vfork or "
+                            "a frozen cgroup)",
+                            tid_, timeout.count())));
         }
-        std::this_thread::sleep_for(sleep);
-        sleep = std::min(sleep * 2, kLongestSleep);
+        signal.sleep(kLongestSleep);
     }
 }
 
