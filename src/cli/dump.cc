@@ -67,7 +67,7 @@ void add_dump(CLI::App& app, Invocation& invocation) {
     auto options = std::make_shared<DumpOptions>();
     verb->add_option("-t,--tree", options->pid, "The pid of the tree's root")
         ->required()
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(1, 1 << 22));
     verb->add_flag("-R,--leave-running", options->leave_running, "Let the tree run on afterwards");
     add_engine_options(*verb, options->engine);
     verb->callback([options, &invocation] {

@@ -139,7 +139,8 @@ Result<Workplace> open_workplace(const EngineOptions& options) {
         options.work_directory.empty() ? options.images_directory : options.work_directory;
     Workplace place;
     place.work_directory =
-        TRY(with_context(os::open(work, O_RDONLY | O_DIRECTORY), "work directory"));
+        TRY(with_context(os::open(work, O_RDONLY | O_DIRECTORY),
+                         options.work_directory.empty() ? "images directory" : "work directory"));
     TRY(open_log(place.work_directory.get(), options.log_file, options.verbosity));
     return place;
 }

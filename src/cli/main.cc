@@ -41,7 +41,11 @@ int run(const std::vector<std::string>& arguments) {
     } catch (const CLI::Success& success) {  // --help, --version
         return app.exit(success);
     } catch (const CLI::ParseError& error) {
-        fmt::print(stderr, "ferry: {}\nTry 'ferry --help'.\n", error.what());
+        const bool unknown = !arguments.empty() && !arguments.front().starts_with('-') &&
+                             app.get_subcommands().empty();
+        const std::string what =
+            unknown ? "there is no verb " + arguments.front() : std::string(error.what());
+        fmt::print(stderr, "ferry: {} (see ferry --help)\n", what);
         return kExitUsage;
     }
     const Result<int> code = invocation.run();

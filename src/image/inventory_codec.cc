@@ -59,7 +59,7 @@ Result<wire::KobjIds> get_inventory(const ImageStore& from) {
     wire::Inventory inventory;
     if (!TRY(get_one(from, kInventoryName, Magic::Inventory, inventory))) {
         return fail(Error::corrupt(
-            fmt::format("there is no {}: not a directory of image files", kInventoryName)));
+            fmt::format("not a directory of image files: there is no {}", kInventoryName)));
     }
     if (inventory.img_version() != kFormat11) {
         return fail(Error::unsupported(fmt::format("version {} of the image format (1.1 is {})",

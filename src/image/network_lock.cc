@@ -32,7 +32,9 @@ std::string network_lock_name(Pid root) {
 
 Result<std::string> read_network_lock(const ImageStore& from) {
     wire::Inventory inventory;
-    TRY(get_required(from, "inventory.img", Magic::Inventory, inventory));
+    if (!TRY(get_one(from, "inventory.img", Magic::Inventory, inventory))) {
+        return fail(Error::corrupt("not a directory of image files: there is no inventory.img"));
+    }
     if (inventory.network_lock_method() != kLockedByNftables) return std::string();
     if (!inventory.dump_criu_run_id().empty()) {
         if (!is_plain(inventory.dump_criu_run_id())) {
