@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "agent/client.h"
 #include "agent/directory.h"
 #include "agent/lookup.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 namespace ferry::agent {
@@ -27,6 +29,16 @@ template <class T>
 Result<T> of_peer(Result<T> result) {
     if (result || result.error().kind() != Error::Kind::Invalid) return result;
     return fail(Error::peer(result.error().message()));
+}
+
+// It is stored, and printed on terminals.
+Result<> check_service_name(const std::string& name) {
+    const bool printable =
+        std::ranges::all_of(name, [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
+    if (!printable || name.size() > limits::kServiceNameBytesMax) {
+        return fail(Error::invalid("this cannot be the name of a service"));
+    }
+    return {};
 }
 
 }  // namespace
@@ -64,13 +76,15 @@ WorkerSetup Agent::new_setup(Role role) const {
     return setup;
 }
 
-Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) const {
+Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
     if (control_port_ == 0) {
         return fail(
             Error::invalid("this agent does not listen on TCP, so the other side could not ask it "
                            "for the outcome of a "
                            "session (ferryd --listen)"));
     }
+    TRY(check_service_name(order.service));
+    TRY(check_room());
     WorkerSetup setup = new_setup(Role::Source);
     setup.source.root = TRY(find_service(order.service));
     if (setup.source.root.value == ::getpid()) {
@@ -118,6 +132,8 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
                                                kControlProtocol, order.protocol)));
     }
     if (!is_session_id(order.session)) return fail(Error::invalid("this is no session id"));
+    TRY(check_service_name(order.service));
+    TRY(check_room());
     if (order.source == config_.name) {
         return fail(Error::invalid("source and destination are the same host"));
     }
@@ -136,6 +152,14 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     TRY(add(session));
     const std::uint16_t port = TRY(session->wait_port(kListenTimeout));
     return Prepared{.data_address = config_.advertise, .data_port = port};
+}
+
+Result<> Agent::check_room() {
+    const std::lock_guard lock(mutex_);
+    if (closing_) return fail(Error::aborted("the agent is shutting down"));
+    if (sessions_.size() < limits::kSessionsMax) return {};
+    return fail(
+        Error::limit(fmt::format("{} sessions are under way already", limits::kSessionsMax)));
 }
 
 Result<> Agent::add(const std::shared_ptr<Session>& session) {
@@ -162,12 +186,16 @@ std::vector<std::shared_ptr<Session>> Agent::sessions() {
 // A session under way is known by its file, which its worker writes before it acts; afterwards by
 // the history. It is in the history before its file is removed, so this order misses none.
 Result<std::optional<SessionInfo>> Agent::known(const std::string& id) {
-    if (auto stored = TRY(store_.read(id))) {
-        if (find(id) != nullptr) return stored;
-        // Of an earlier agent. If its worker is dead as well the file says too little.
-        if (!TRY(store_.try_lock(id))) return stored;
-        return TRY(conclude_session(*stored, store_, *history_));
-    }
+    const auto stored = TRY(store_.read(id));
+    if (!stored) return history_->find(id);
+    if (find(id) != nullptr) return stored;
+    // Of an earlier agent, or just ended. While its worker lives the file speaks for it.
+    const auto lock = TRY(store_.try_lock(id));
+    if (!lock) return stored;
+    // Only now nobody else writes it, or removes it.
+    const auto last = TRY(store_.read(id));
+    if (last) return TRY(conclude_session(*last, store_, *history_));
+    TRY(store_.remove(id));
     return history_->find(id);
 }
 
@@ -235,17 +263,16 @@ void Agent::tick() {
     }
 }
 
-void Agent::shut_down() {
+void Agent::begin_shut_down() {
     {
         const std::lock_guard lock(mutex_);
         closing_ = true;
     }
-    const auto running = sessions();
-    for (const auto& session : running) session->abort();
-    for (const auto& session : running) {
-        while (!session->wait_finished(seconds(1))) {
-        }
-    }
+    for (const auto& session : sessions()) session->abort();
+}
+
+bool Agent::idle() {
+    return std::ranges::all_of(sessions(), [](const auto& session) { return session->finished(); });
 }
 
 }  // namespace ferry::agent

@@ -59,8 +59,9 @@ class Agent {
     // Forgets sessions that have ended and concludes those of an earlier agent. To be called each
     // second.
     void tick();
-    // Refuses what is new, aborts what runs and waits for its end.
-    void shut_down();
+    // Refuses what is new and aborts what runs; idle() tells when all of it has ended.
+    void begin_shut_down();
+    [[nodiscard]] bool idle();
 
   private:
     explicit Agent(AgentConfig config, SessionStore store, std::unique_ptr<History> history)
@@ -70,7 +71,8 @@ class Agent {
     [[nodiscard]] std::vector<std::shared_ptr<Session>> sessions();
     Result<std::optional<SessionInfo>> known(const std::string& id);
     [[nodiscard]] WorkerSetup new_setup(Role role) const;
-    Result<WorkerSetup> plan_source(const MigrateOrder& order) const;
+    Result<WorkerSetup> plan_source(const MigrateOrder& order);
+    Result<> check_room();
 
     const AgentConfig config_;
     const SessionStore store_;

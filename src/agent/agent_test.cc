@@ -1,6 +1,7 @@
 // Whole agents, with sessions that move nothing (rehearsal.cc): what happens between processes.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <future>
 #include <memory>
@@ -46,8 +47,8 @@ class AgentTest : public ::testing::Test {
     }
     // Starts a session that waits for its abort; `then` runs once it is under way.
     template <class Then>
-    Result<SessionInfo> migrate_until(Then then) {
-        const NamedProcess service(directory_.path(), "rehearse-wait");
+    Result<SessionInfo> migrate_until(Then then, const std::string& script = "rehearse-wait") {
+        const NamedProcess service(directory_.path(), script);
         auto client = alpha_->control();
         std::promise<SessionInfo> under_way;
         auto migrating = std::async(std::launch::async, [&] {
@@ -167,6 +168,26 @@ TEST_F(AgentTest, AnAgentThatIsToEndAbortsItsSessionsFirst) {
     EXPECT_EQ(ended->state, SessionState::Aborted);
     EXPECT_FALSE(os::fstatat(os::kCwd, alpha_->socket()));
     EXPECT_FALSE(os::fstatat(os::kCwd, alpha_->socket() + ".lock"));
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
+}
+
+TEST_F(AgentTest, ASecondSignalEndsAnAgentThatWaitsForASession) {
+    const auto ended = migrate_until(
+        [&](ControlClient&, const SessionInfo&) {
+            alpha_->signal(SIGTERM);
+            // It refuses new work while it waits.
+            EXPECT_TRUE(eventually([&] {
+                const auto refused = alpha_->control().migrate(
+                    {.service = fmt::format("{}", ::getpid()), .destination = beta_address()}, {});
+                return !refused &&
+                       refused.error().message().find("shutting down") != std::string::npos;
+            }));
+            EXPECT_EQ(alpha_->end_with(SIGTERM), 0);
+            alpha_->start();
+        },
+        "rehearse-deaf");
+    EXPECT_FALSE(ended);
+    EXPECT_TRUE(ends_in(*alpha_, SessionState::Aborted));
     EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
 }
 

@@ -1,6 +1,7 @@
 #include "agent/client.h"
 
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 #include "agent/agent.grpc.pb.h"
 #include "agent/wire_convert.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "os/inet.h"
 #include "os/socket.h"
 
@@ -94,6 +96,13 @@ void allow_only_tls13_in_grpc() {
     ::setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1);
 }
 
+void route_grpc_log() {
+    gpr_set_log_function([](gpr_log_func_args* line) {
+        log(line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::Info : LogLevel::Debug, "grpc: {}",
+            line->message);
+    });
+}
+
 struct ControlClient::State {
     std::string socket;
     std::unique_ptr<v1::Control::Stub> stub;
@@ -108,6 +117,7 @@ ControlClient::~ControlClient() = default;
 
 Result<ControlClient> ControlClient::connect(const std::string& socket) {
     TRY(check_socket(socket));
+    route_grpc_log();
     auto state = std::make_unique<State>();
     state->socket = socket;
     const auto channel = grpc::CreateCustomChannel(

@@ -91,4 +91,7 @@ int run_outcome_query(const std::vector<std::string>& arguments);
 // main before there are threads and before the first use of gRPC.
 void allow_only_tls13_in_grpc();
 
+// What gRPC says on its own goes to our log: its errors as news, the rest as details.
+void route_grpc_log();
+
 }  // namespace ferry::agent

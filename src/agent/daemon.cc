@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -45,6 +45,17 @@ void wait_for_end(Agent& agent) {
     }
 }
 
+// Ends all sessions, some of them forward. False if a second signal does not want to wait for that.
+bool wait_for_sessions(Agent& agent) {
+    agent.begin_shut_down();
+    const sigset_t set = ending_signals();
+    while (!agent.idle()) {
+        constexpr timespec kTick = {.tv_sec = 0, .tv_nsec = 20'000'000};
+        if (::sigtimedwait(&set, nullptr, &kTick) > 0) return false;
+    }
+    return true;
+}
+
 Result<> serve(const AgentConfig& config) {
     // Before there are threads, which inherit the mask.
     const sigset_t set = ending_signals();
@@ -55,7 +66,12 @@ Result<> serve(const AgentConfig& config) {
     log_info("ferryd {} of {} on {}", kVersion, config.name, config.socket);
     wait_for_end(*agent);
     log_info("ending");
-    agent->shut_down();
+    if (!wait_for_sessions(*agent)) {
+        // Workers notice that their agent is gone; the next agent takes over their journal.
+        log_warn("leaving sessions to themselves");
+        server->forget_socket();
+        std::_Exit(0);
+    }
     server->stop();
     return {};
 }

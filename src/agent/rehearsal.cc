@@ -13,6 +13,7 @@
 #include "migrate/session.h"
 #include "net/listener.h"
 #include "net/tls_channel.h"
+#include "os/inet.h"
 
 namespace ferry::migrate {
 namespace {
@@ -50,6 +51,12 @@ Result<> source(const SourceRequest& request, SessionHost& host) {
         return fail(Error::peer("nobody aborted"));
     }
     if (script.ends_with("die")) ::raise(SIGKILL);
+    if (script.ends_with("deaf")) {
+        // Not even an abort: as after the commit. Only the agent's own end (POLLHUP) counts.
+        pollfd control = {.fd = host.control_fd(), .events = 0, .revents = 0};
+        std::ignore = os::poll(std::span(&control, 1), 30000);
+        return fail(Error::aborted("the agent is gone"));
+    }
     std::byte ready{};
     TRY(channel.read_all(std::span(&ready, 1)));
     TRY(host.record(SessionState::Committed));

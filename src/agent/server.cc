@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "agent/agent.grpc.pb.h"
+#include "agent/client.h"
 #include "agent/directory.h"
 #include "agent/wire_convert.h"
 #include "base/check.h"
@@ -236,6 +237,7 @@ Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Result<std::unique_ptr<Server>> Server::start(Agent& agent, const AgentConfig& config) {
     auto state = std::make_unique<State>(agent);
     state->socket = config.socket;
+    route_grpc_log();
     if (const auto slash = config.socket.rfind('/'); slash != std::string::npos && slash > 0) {
         TRY(make_directories(config.socket.substr(0, slash)));
     }
@@ -282,6 +284,11 @@ Server::~Server() {
     stop();
     state_->remote.reset();
     state_->local.reset();
+    forget_socket();
+}
+
+void Server::forget_socket() {
+    // Whether gRPC has removed it already does not matter; the lock is still ours.
     std::ignore = os::unlinkat(os::kCwd, state_->socket);
     std::ignore = os::unlinkat(os::kCwd, state_->socket + ".lock");
 }

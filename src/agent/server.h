@@ -20,8 +20,10 @@ class Server {
     // Closes the doors and removes the socket.
     ~Server();
 
-    // Calls that run end with their sessions; new ones are refused. Call Agent::shut_down() first.
+    // Calls that run end with their sessions; new ones are refused. The agent must be idle.
     void stop();
+    // Removes the socket's file and nothing else: for an agent that ends without waiting.
+    void forget_socket();
 
   private:
     struct State;

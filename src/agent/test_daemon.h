@@ -45,9 +45,10 @@ class TestDaemon {
         child_ = std::move(*os::ChildProcess::start(launch));
         CHECK(eventually([&] { return ControlClient::connect(socket()).has_value(); }));
     }
+    void signal(int number) { CHECK(child_.send_signal(number).has_value()); }
     // Exit status, or 128 + signal.
-    int end_with(int signal) {
-        CHECK(child_.send_signal(signal).has_value());
+    int end_with(int number) {
+        signal(number);
         const auto status = child_.wait(kTestPatience);
         CHECK(status.has_value());
         CHECK(status->has_value());

@@ -2,6 +2,7 @@
 // A limit stands here with its reason; exceeding it is Error::Kind::Limit.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace ferry::limits {
@@ -31,5 +32,10 @@ inline constexpr std::uint32_t kPendingSignalsMax = 1u << 17;
 
 // NGROUPS_MAX (setgroups(2)).
 inline constexpr std::uint32_t kGroupsMax = 1u << 16;
+
+// Sessions that an agent has under way at once, in both directions together.
+inline constexpr std::size_t kSessionsMax = 64;
+// The name by which a peer calls a service.
+inline constexpr std::size_t kServiceNameBytesMax = 256;
 
 }  // namespace ferry::limits
