@@ -35,7 +35,7 @@ constexpr std::size_t kSlotPages = 512;  // 2 MiB
 constexpr std::size_t kSlots = 12;
 // Far from where the kernel puts mappings by itself, so that nothing else comes to lie where a slot
 // was.
-constexpr std::uintptr_t kSlotsBase = std::uintptr_t{1} << 40;
+constexpr std::uintptr_t kSlotsBase = std::uintptr_t{1} << 45;
 
 // ---- the child
 // --------------------------------------------------------------------------------------

@@ -16,6 +16,11 @@
 // `written`. So is every page of a mapping that was moved (mremap) or is new: it is not registered,
 // a protecting scan skips it (it counts as not present), and the scan after its registration
 // reports it whole.
+//
+// Not seen: what a device writes into memory by itself, after the system call that asked for it has
+// made the page writable: reads with O_DIRECT, io_uring's and AIO's buffers. A tree that stands
+// still is in no such read(2), but one that was under way during an earlier scan may have filled a
+// page after it was sent.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,7 @@ namespace {
 
 constexpr int kMadvGuardInstall = 102;  // Linux 6.13
 // Far from where the kernel puts mappings by itself.
-char* const kArea = reinterpret_cast<char*>(std::uintptr_t{1} << 40);
+char* const kArea = reinterpret_cast<char*>(std::uintptr_t{1} << 45);
 constexpr std::size_t kAreaPages = 64;
 
 AddrRange area(std::size_t first = 0, std::size_t count = kAreaPages) {
@@ -146,7 +146,7 @@ TEST(Tracker, GuardPagesAreReportedApartAndStayGuards) {
         },
         [] {
             int ends[2];
-            CHECK(::pipe(ends) == 0);
+            CHECK(::pipe2(ends, O_CLOEXEC) == 0);
             CHECK(::write(ends[1], page(1), 1) == -1);  // EFAULT: still a guard
         });
     const Scan scan = child.protect();
