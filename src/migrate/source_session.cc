@@ -176,8 +176,10 @@ Result<> SourceSession::precopy() {
 }
 
 // Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged
-// by forking its parent's stub, after its parent's memory has been sent.
+// by forking its parent's stub, after its parent's memory has been sent. All at once where the
+// order of forks and sessions wants it so; then nothing is shared.
 Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
+    const bool at_once = layout_.processes.empty() && skeleton.has_early_child();
     for (;;) {
         model::Checkpoint next = skeleton;
         next.processes.clear();
@@ -186,7 +188,7 @@ Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
             const bool known = layout_.find_process(process.pid) != nullptr;
             const bool can_be_forked = layout_.find_process(process.parent) != nullptr;
             const bool is_root = process.pid == skeleton.root().pid;
-            if (!known && !can_be_forked && !is_root) continue;
+            if (!known && !can_be_forked && !is_root && !at_once) continue;
             if (!known) added.push_back(process.pid);
             next.processes.push_back(process);
         }
@@ -313,8 +315,8 @@ Result<> SourceSession::commit() {
     TRY(check_going_on());
     TRY(network_->silence());
     TRY(hold_->hold_outgoing());
-    // Whatever happens to us until the destination has said that it runs, the tree must not go on here by
-    // itself.
+    // Whatever happens to us until the destination has said that it runs, the tree must not go on
+    // here by itself.
     TRY(frozen_->hold());
     TRY(host_.record(SessionState::Committed));
     committed_ = true;

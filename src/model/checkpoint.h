@@ -1,6 +1,6 @@
 // A frozen tree as one value: everything but the content of its pages. Dump makes it, image/ stores
-// it, restore consumes it. A Checkpoint that came out of image/ has been validated: every id resolves,
-// ranges are ordered, the first process is the root.
+// it, restore consumes it. A Checkpoint that came out of image/ has been validated: every id
+// resolves, ranges are ordered, the first process is the root.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +39,16 @@ struct Checkpoint {
             if (process.pid == pid) return &process;
         }
         return nullptr;
+    }
+    // Some child belongs to the session that its parent had before it started its own: it was
+    // forked before, and can only be made again in that order, before anything else is in the tree.
+    [[nodiscard]] bool has_early_child() const {
+        for (const Process& process : processes) {
+            const Process* parent = find_process(process.parent);
+            if (parent == nullptr || process.session == process.pid) continue;
+            if (process.session != parent->session) return true;
+        }
+        return false;
     }
 };
 

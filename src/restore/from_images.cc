@@ -36,21 +36,11 @@ Result<> check_connections(const Checkpoint& checkpoint, const RestoreOptions& o
     return {};
 }
 
-// A child that belongs to the session that its parent had before it started its own must be forked
-// early, before any page is there.
-bool has_early_child(const Checkpoint& checkpoint) {
-    return std::ranges::any_of(checkpoint.processes, [&](const model::Process& process) {
-        const model::Process* parent = checkpoint.find_process(process.parent);
-        return parent != nullptr && process.session != process.pid &&
-               process.session != parent->session;
-    });
-}
-
 // How far each process is from the root. A process is forked from its parent's stub after the
 // parent's pages are in, so that pages that both have stay shared.
 std::map<Pid, int> generations(const Checkpoint& checkpoint) {
     std::map<Pid, int> depth;
-    const bool at_once = has_early_child(checkpoint);
+    const bool at_once = checkpoint.has_early_child();
     for (const model::Process& process : checkpoint.processes) {
         const auto parent = depth.find(process.parent);
         depth[process.pid] = parent == depth.end() || at_once ? 0 : parent->second + 1;

@@ -244,6 +244,7 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
     for (const model::Process& wanted : skeleton.processes) {
         if (!wanted.is_zombie) TRY(match_threads(*find(wanted.pid), wanted));
     }
+    staged_ = true;
     return {};
 }
 
@@ -273,13 +274,15 @@ Result<StubProcess*> Tree::origin_of(const model::Process& wanted) {
     }
     if (wanted.session == wanted.pid || wanted.session == parent->session) return parent;
     for (const auto& process : processes_) {
+        // Once pages are in, a sibling's are not what the child would have had from its parent.
+        if (staged_) break;
         if (process->parent == wanted.parent && process->session == wanted.session) {
             return process.get();
         }
     }
-    return fail(Error::unsupported(
-        fmt::format("process {} belongs to session {}, whose leader is not there any more",
-                    wanted.pid, wanted.session)));
+    return fail(Error::unsupported(fmt::format(
+        "process {} belongs to session {}, which nobody from whom it could be forked is in",
+        wanted.pid, wanted.session)));
 }
 
 Result<> Tree::fork_process(const model::Process& wanted) {

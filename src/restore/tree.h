@@ -69,6 +69,7 @@ class Tree {
     Pid root_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
     std::vector<Pid> zombies_;
+    bool staged_ = false;  // follow() has been through: pages may be in
 };
 
 }  // namespace ferry::restore

@@ -1,5 +1,5 @@
-// A family of processes: one that has ended and waits for its parent, one in a session of its own,
-// one in a group of its own, and a grandchild.
+// A family of processes: one that has ended and waits for its parent, one in a session of its own, one
+// in a group of its own, and one that started its session when it had a child already.
 #include <sys/wait.h>
 
 #include <initializer_list>
@@ -27,8 +27,9 @@ pid_t make(int kind) {
         const pid_t grandchild = fork();
         if (grandchild == 0) {
             while (!victim::ended()) pause();
-            _exit(getppid() > 1 ? 9 : 1);
+            _exit(getsid(0) != getsid(getppid()) ? 9 : 1);
         }
+        setsid();
         char byte = 'r';
         write(g_pipe[1], &byte, 1);
         while (!victim::ended()) pause();
@@ -67,7 +68,7 @@ int main() {
     victim::wait_for_end();
     if (getsid(session) != session || getpgid(session) != session) victim::fail("session");
     if (getsid(group) != getsid(0) || getpgid(group) != group) victim::fail("group");
-    if (getpgid(parent) != getpgid(0)) victim::fail("the parent's group");
+    if (getsid(parent) != parent) victim::fail("the parent's session");
     for (const pid_t child : {session, group, parent}) kill(child, SIGTERM);
     expect_exit("the session leader", session, 10);
     expect_exit("the group leader", group, 11);
