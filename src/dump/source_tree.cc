@@ -16,6 +16,7 @@
 #include "dump/preflight.h"
 #include "dump/source_process.h"
 #include "os/fd.h"
+#include "os/schedule.h"
 #include "os/task.h"
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
@@ -171,6 +172,7 @@ struct SourceTree::Impl {
 };
 
 struct Frozen::Impl {
+    os::Urgency urgency;  // of the thread that froze; ends last
     trace::Freeze freeze;
     std::shared_ptr<Guardian> guardian;  // before the files, which report to it
     std::shared_ptr<resources::FileCollector> files;
@@ -328,7 +330,8 @@ Result<Frozen> SourceTree::freeze() {
     std::vector<Pid> expected;
     for (const auto& [pid, process] : impl_->processes) expected.push_back(pid);
     std::unique_ptr<Frozen::Impl> frozen(
-        new Frozen::Impl{.freeze = TRY(trace::Freeze::stop(impl_->root, expected)),
+        new Frozen::Impl{.urgency = {},
+                         .freeze = TRY(trace::Freeze::stop(impl_->root, expected)),
                          .guardian = impl_->guardian,
                          .files = impl_->files,
                          .pids = {}});

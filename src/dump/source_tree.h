@@ -36,7 +36,8 @@ struct FreezeTimes {
     std::chrono::microseconds files{0};     // descriptors, sockets, pipes
 };
 
-// A frozen tree. The destructor thaws.
+// A frozen tree. The destructor thaws. While it lives, the thread that froze has real-time priority
+// (os/schedule.h).
 class Frozen {
   public:
     Frozen(Frozen&&) noexcept;
