@@ -1,6 +1,7 @@
 // Whole agents, with sessions that move nothing (rehearsal.cc): what happens between processes.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <openssl/ssl.h>
 #include <unistd.h>
 
 #include <future>
@@ -259,6 +260,31 @@ TEST_F(AgentTest, ACallerWithAForeignCertificateIsRefused) {
     ASSERT_FALSE(client);
     EXPECT_NE(client.error().message().find("refuses our certificate"), std::string::npos)
         << client.error().message();
+}
+
+// Whether a plain OpenSSL client of at most this version gets a first byte out of the agent.
+bool is_served(std::uint16_t port, int version, const net::TlsIdentity* keys) {
+    const std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(SSL_CTX_new(TLS_client_method()),
+                                                               SSL_CTX_free);
+    CHECK(SSL_CTX_set_max_proto_version(context.get(), version) == 1);
+    constexpr std::array<unsigned char, 3> kHttp2 = {2, 'h', '2'};
+    CHECK(SSL_CTX_set_alpn_protos(context.get(), kHttp2.data(), kHttp2.size()) == 0);
+    if (keys != nullptr) {
+        CHECK(SSL_CTX_use_certificate_chain_file(context.get(), keys->certificate.c_str()) == 1);
+        CHECK(SSL_CTX_use_PrivateKey_file(context.get(), keys->key.c_str(), SSL_FILETYPE_PEM) == 1);
+    }
+    const std::unique_ptr<BIO, void (*)(BIO*)> bio(BIO_new_ssl_connect(context.get()),
+                                                   BIO_free_all);
+    CHECK(BIO_set_conn_hostname(bio.get(), fmt::format("127.0.0.1:{}", port).c_str()) == 1);
+    char first = 0;
+    return BIO_do_handshake(bio.get()) == 1 && BIO_read(bio.get(), &first, 1) == 1;
+}
+
+TEST_F(AgentTest, OnlyTls13WithACertificateIsServed) {
+    const net::TlsIdentity own = keys("alpha");
+    EXPECT_TRUE(is_served(beta_->port(), TLS1_3_VERSION, &own));
+    EXPECT_FALSE(is_served(beta_->port(), TLS1_2_VERSION, &own));
+    EXPECT_FALSE(is_served(beta_->port(), TLS1_3_VERSION, nullptr));
 }
 
 TEST_F(AgentTest, APeerLearnsOnlyOfItsOwnSessions) {
