@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
 #include <random>
 
 #include "arch/xstate.h"
+#include "image/proto/files.pb.h"
 #include "image/records.h"
 #include "image/sample_checkpoint.h"
 
@@ -184,6 +186,46 @@ TEST(Codec, AHugeRecordIsALimitError) {
     const Result<model::Checkpoint> decoded = decode(store);
     ASSERT_FALSE(decoded);
     EXPECT_EQ(decoded.error().kind(), Error::Kind::Limit);
+}
+
+// CRIU writes a terminal as two records; Ferry carries it as the device.
+TEST(Codec, ATerminalOfCriuIsADevice) {
+    MemoryStore store = encoded(sample_checkpoint());
+    RecordWriter more(Magic::Files);
+    wire::FileEntry device;
+    device.set_type(1);
+    device.set_id(900);
+    device.mutable_reg()->set_id(900);
+    device.mutable_reg()->set_flags(2);
+    device.mutable_reg()->set_pos(0);
+    device.mutable_reg()->set_name("/dev/pts/3");
+    device.mutable_reg()->set_mode(S_IFCHR | 0620);
+    wire::Fown& owner = *device.mutable_reg()->mutable_fown();
+    owner.set_uid(0);
+    owner.set_euid(0);
+    owner.set_signum(0);
+    owner.set_pid_type(0);
+    owner.set_pid(0);
+    wire::FileEntry terminal;
+    terminal.set_type(11);
+    terminal.set_id(901);
+    terminal.mutable_tty()->set_id(901);
+    terminal.mutable_tty()->set_tty_info_id(5);
+    terminal.mutable_tty()->set_flags(2);
+    *terminal.mutable_tty()->mutable_fown() = owner;
+    terminal.mutable_tty()->set_regf_id(900);
+    ASSERT_TRUE(more.add(device));
+    ASSERT_TRUE(more.add(terminal));
+    model::Bytes files = store.files().at("files.img");
+    files.insert(files.end(), more.bytes().begin() + 8, more.bytes().end());
+    ASSERT_TRUE(store.put("files.img", files));
+    const Result<model::Checkpoint> decoded = decode(store);
+    ASSERT_TRUE(decoded) << decoded.error().describe();
+    EXPECT_EQ(decoded->find_file(900), nullptr);
+    ASSERT_NE(decoded->find_file(901), nullptr);
+    const auto& body = decoded->find_file(901)->body;
+    ASSERT_TRUE(std::holds_alternative<model::RegularFile>(body));
+    EXPECT_EQ(std::get<model::RegularFile>(body).path, "/dev/pts/3");
 }
 
 TEST(Codec, ACheckpointWithADanglingIdIsNotWritten) {

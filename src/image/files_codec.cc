@@ -35,8 +35,6 @@ const char* refused_type(std::uint32_t type) {
             return "a signalfd";
         case 10:
             return "a packet socket";
-        case 11:
-            return "a terminal";
         case 12:
             return "a fanotify descriptor";
         case 13:
@@ -191,11 +189,15 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
             into.body = model::PipeEnd{.pipe_id = entry.pipe().pipe_id(), .path = {}, .mode = 0};
             return {};
         case FileType::Fifo:
-            // The rest is in the record of its regular file: join_fifos.
+            // The rest is in the record of its regular file: join_twins.
             if (!entry.has_fifo() || entry.fifo().id() != entry.id()) {
                 return fail(Error::corrupt("a FIFO without its record"));
             }
             into.body = model::PipeEnd{.pipe_id = entry.fifo().pipe_id(), .path = {}, .mode = 0};
+            return {};
+        case FileType::Terminal:
+            TRY(common_from_wire(entry, entry.has_tty(), entry.tty(), into));
+            into.body = model::RegularFile{};  // join_twins fills it in.
             return {};
         case FileType::EventFd:
             TRY(common_from_wire(entry, entry.has_efd(), entry.efd(), into));
@@ -243,27 +245,37 @@ Result<> put_fifo(const model::OpenFile& file, const model::PipeEnd& end, model:
     return writer.add(entry);
 }
 
-// Undoes put_fifo: fifos maps ids of FIFOs to those of their regular files, which are taken away.
-Result<> join_fifos(const std::map<model::FileId, model::FileId>& fifos,
+// Takes path and mode from `regular` into a file whose own record does not have them.
+void join_twin(const model::OpenFile& twin, const model::RegularFile& regular,
+               model::OpenFile& into) {
+    if (auto* end = std::get_if<model::PipeEnd>(&into.body)) {
+        into.flags = twin.flags;
+        into.owner = twin.owner;
+        end->path = regular.path;
+        end->mode = regular.mode;
+    } else {
+        into.body = regular;
+    }
+}
+
+// Undoes put_fifo, and does the same for CRIU's terminals: twins maps ids of such files to those of
+// the regular files that belong to them, which are taken away.
+Result<> join_twins(const std::map<model::FileId, model::FileId>& twins,
                     std::vector<model::OpenFile>& files) {
-    if (fifos.empty()) return {};
+    if (twins.empty()) return {};
     std::map<model::FileId, const model::OpenFile*> by_id;
     for (const model::OpenFile& file : files) by_id.emplace(file.id, &file);
     std::set<model::FileId> taken;
     for (model::OpenFile& file : files) {
-        const auto twin_id = fifos.find(file.id);
-        if (twin_id == fifos.end()) continue;
+        const auto twin_id = twins.find(file.id);
+        if (twin_id == twins.end()) continue;
         const auto twin = by_id.find(twin_id->second);
-        const auto* regular =
-            twin == by_id.end() ? nullptr : std::get_if<model::RegularFile>(&twin->second->body);
+        const bool own = twin != by_id.end() && !twins.contains(twin_id->second);
+        const auto* regular = own ? std::get_if<model::RegularFile>(&twin->second->body) : nullptr;
         if (regular == nullptr || !taken.insert(twin_id->second).second) {
-            return fail(Error::corrupt(fmt::format("FIFO {} has no path", file.id)));
+            return fail(Error::corrupt(fmt::format("file {} has no path", file.id)));
         }
-        file.flags = twin->second->flags;
-        file.owner = twin->second->owner;
-        auto& end = std::get<model::PipeEnd>(file.body);
-        end.path = regular->path;
-        end.mode = regular->mode;
+        join_twin(*twin->second, *regular, file);
     }
     std::erase_if(files, [&](const model::OpenFile& file) { return taken.contains(file.id); });
     return {};
@@ -414,7 +426,7 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
     if (!bytes) return fail(Error::corrupt(std::string("there is no ") + kFilesName));
     RecordReader reader = TRY(RecordReader::open(kFilesName, *bytes, Magic::Files));
     const wire::FerryFile nothing;
-    std::map<model::FileId, model::FileId> fifos;
+    std::map<model::FileId, model::FileId> twins;
     while (!reader.at_end()) {
         wire::FileEntry entry;
         TRY(reader.next(entry));
@@ -424,7 +436,8 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
         const auto more = extra.find(file.id);
         TRY(with_context(body_from_wire(entry, more == extra.end() ? nothing : more->second, file),
                          fmt::format("file {}", file.id)));
-        if (entry.has_fifo()) fifos[file.id] = entry.fifo().regf_id();
+        if (entry.has_fifo()) twins[file.id] = entry.fifo().regf_id();
+        if (entry.has_tty()) twins[file.id] = entry.tty().regf_id();
         if (auto* socket = std::get_if<model::InetSocket>(&file.body)) {
             if (socket->protocol == IPPROTO_TCP) {
                 socket->tcp = TRY(get_connection(socket->inode, from));
@@ -434,7 +447,7 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
     }
     std::sort(into.files.begin(), into.files.end(),
               [](const model::OpenFile& a, const model::OpenFile& b) { return a.id < b.id; });
-    TRY(join_fifos(fifos, into.files));
+    TRY(join_twins(twins, into.files));
     TRY(get_pipes(from, kPipesDataName, Magic::PipesData, into));
     TRY(get_pipes(from, kFifoDataName, Magic::FifoData, into));
     add_missing_pipes(into);

@@ -25,6 +25,7 @@ enum class FileType : std::uint32_t {
     UnixSocket = 5,
     EventFd = 6,
     EventPoll = 7,
+    Terminal = 11,  // read only: Ferry writes terminals as the character devices they are
 };
 
 [[nodiscard]] FileType type_of(const model::OpenFile& file);
