@@ -2,27 +2,34 @@
 BUILD := build
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup demo test bench lint clean
+.PHONY: all build programs configure setup demo test bench lint clean
 
 all: build
 
 setup:
 	@tools/setup
 
-build: setup
-	@cmake -S . -B $(BUILD) -G Ninja > $(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
-	@rm -f $(BUILD).log
+configure: setup
+	@mkdir -p $(BUILD)
+	@cmake -S . -B $(BUILD) -G Ninja > $(BUILD)/configure.log 2>&1 || { cat $(BUILD)/configure.log; exit 1; }
+
+# Everything, tests too.
+build: configure
 	@ninja -C $(BUILD) -j $(JOBS) --quiet
 
-# Moves a live Redis between two platforms of this machine and back; MIB=512 megabytes of data.
-demo: build
+# What the demo and the bench run.
+programs: configure
+	@ninja -C $(BUILD) -j $(JOBS) --quiet ferry ferryd
+
+# Moves a live Redis between two platforms of this machine and back; MIB=512 mebibytes of data.
+demo: programs
 	@$(BUILD)/bin/ferry lab demo $(if $(MIB),--mib $(MIB)) --json $(BUILD)/demo/report.json
 
 test: build
 	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS)
 
 # Paired with CRIU where CRIU=/path/to/criu is given; SIZES="256 1024" in MiB.
-bench: build
+bench: programs
 	@$(BUILD)/bin/ferry lab bench $(if $(CRIU),--criu $(CRIU)) $(if $(SIZES),--sizes $(SIZES)) \
 		--json $(BUILD)/bench/report.json
 
