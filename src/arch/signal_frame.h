@@ -35,8 +35,8 @@ void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadget
 // A thread stopped by ptrace inside a system call shows the kernel's private codes -ERESTART...;
 // what userspace must see depends on what comes next (kernel: arch_do_signal_or_restart).
 [[nodiscard]] bool in_restartable_call(const Registers& registers);
-// The call is one that the kernel continues with what it remembers in the thread (the remaining time of
-// nanosleep, poll, futex). rt_sigreturn(2) makes it forget.
+// The call is one that the kernel continues with what it remembers in the thread (the remaining
+// time of nanosleep, poll, futex). rt_sigreturn(2) makes it forget.
 [[nodiscard]] bool in_remembered_call(const Registers& registers);
 // The registers with which the thread can simply be started, here or elsewhere: the call is issued
 // again (rip - 2), or returns EINTR where its kernel state (the remaining time of nanosleep, poll,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
 
 #include "base/limits.h"
 #include "proc/text.h"
@@ -74,8 +75,29 @@ Result<std::vector<MapsEntry>> ProcessDirectory::maps() const {
     return parse_maps(TRY(text("maps")));
 }
 
-Result<std::vector<SmapsEntry>> ProcessDirectory::smaps() const {
-    return parse_smaps(TRY(text("smaps")));
+Result<std::vector<SmapsEntry>> ProcessDirectory::smaps(RemoteAddr last) const {
+    // The kernel looks at no more mappings than fill the buffer.
+    constexpr std::size_t kPiece = 4096;
+    auto file = os::openat(directory_.get(), "smaps", O_RDONLY);
+    if (!file) return fail(gone_or(std::move(file.error())));
+    std::string text;
+    std::size_t line = 0;  // start of the first line not looked at
+    for (;;) {
+        const std::size_t before = text.size();
+        text.resize(before + kPiece);
+        auto n = os::read(file->get(), std::as_writable_bytes(std::span(text).subspan(before)));
+        if (!n) return fail(gone_or(std::move(n.error())));
+        text.resize(before + *n);
+        if (*n == 0) return parse_smaps(text);
+        for (auto end = text.find('\n', line); end != std::string::npos;
+             end = text.find('\n', line)) {
+            std::string_view rest = std::string_view(text).substr(line, end - line);
+            const auto start = to_number<std::uint64_t>(take_until(rest, '-'), 16);
+            if (start && *start > last.value)
+                return parse_smaps(std::string_view(text).substr(0, line));
+            line = end + 1;
+        }
+    }
 }
 
 Result<std::vector<Tid>> ProcessDirectory::threads() const {

@@ -31,8 +31,9 @@ class ProcessDirectory {
     // The text, for a quick comparison with an earlier one.
     Result<std::string> maps_text() const;
     Result<std::vector<MapsEntry>> maps() const;
-    // Walks the page tables: tens of milliseconds for gigabytes. Not inside a freeze.
-    Result<std::vector<SmapsEntry>> smaps() const;
+    // Walks the page tables: tens of milliseconds for gigabytes. Reads from the start up to and
+    // with the mapping that begins at `last`, and the kernel walks hardly more than that.
+    Result<std::vector<SmapsEntry>> smaps(RemoteAddr last) const;
     // Ids in task/, ascending: the leader need not be the first. For a process directory only.
     Result<std::vector<Tid>> threads() const;
     // Children of this thread (CONFIG_PROC_CHILDREN).

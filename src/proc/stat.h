@@ -34,7 +34,9 @@ struct Stat {
 
     [[nodiscard]] bool is_zombie() const { return state == 'Z' || state == 'X'; }
     // Ended or about to: its memory and files may be gone already.
-    [[nodiscard]] bool is_ending() const { return is_zombie() || (flags & 0x4u) != 0; }  // PF_EXITING
+    [[nodiscard]] bool is_ending() const {
+        return is_zombie() || (flags & 0x4u) != 0;
+    }  // PF_EXITING
     [[nodiscard]] bool is_kernel_thread() const {
         return (flags & 0x00200000u) != 0;
     }  // PF_KTHREAD

@@ -116,8 +116,8 @@ std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry)
     return entry.shared ? FileShared : FilePrivate;
 }
 
-Result<> MemoryLayout::read_details(std::vector<KnownMapping>& mappings) {
-    const std::vector<proc::SmapsEntry> details = TRY(directory_->smaps());
+Result<> MemoryLayout::read_details(std::vector<KnownMapping>& mappings, RemoteAddr last_unknown) {
+    const std::vector<proc::SmapsEntry> details = TRY(directory_->smaps(last_unknown));
     for (KnownMapping& mapping : mappings) {
         const auto at = std::ranges::lower_bound(details, mapping.entry.range.start, {},
                                                  [](const auto& d) { return d.maps.range.start; });
@@ -136,7 +136,7 @@ Result<bool> MemoryLayout::refresh() {
     if (auxv_.empty()) auxv_ = TRY(directory_->auxv());
     if (text == text_) return false;
     std::vector<KnownMapping> fresh;
-    bool unknown = false;
+    std::optional<RemoteAddr> last_unknown;
     for (proc::MapsEntry& entry : TRY(proc::parse_maps(text))) {
         const auto kind = kind_of(entry);
         if (!kind) {
@@ -151,13 +151,13 @@ Result<bool> MemoryLayout::refresh() {
             mapping.locked = known->locked;
             mapping.may_write = known->may_write;
         } else {
-            unknown = true;
+            last_unknown = mapping.entry.range.start;
         }
         fresh.push_back(std::move(mapping));
     }
-    if (unknown) {
-        log_debug("process {}: reading smaps for new mappings", pid_);
-        TRY(read_details(fresh));
+    if (last_unknown) {
+        log_debug("process {}: reading smaps up to {}", pid_, *last_unknown);
+        TRY(read_details(fresh, *last_unknown));
     }
     mappings_ = std::move(fresh);
     text_ = std::move(text);

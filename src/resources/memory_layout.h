@@ -42,7 +42,7 @@ class MemoryLayout {
     void expect_write_protection() { write_protection_is_ours_ = true; }
 
   private:
-    Result<> read_details(std::vector<KnownMapping>& mappings);
+    Result<> read_details(std::vector<KnownMapping>& mappings, RemoteAddr last_unknown);
 
     Pid pid_;
     const proc::ProcessDirectory* directory_;
