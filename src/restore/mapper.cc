@@ -27,6 +27,10 @@ using model::VmaKind;
 
 // Files of one program travel in one message.
 constexpr std::size_t kFilesPerProgram = os::kScmFdsMax;
+// What receiving them takes, beside their numbers.
+constexpr std::size_t kReceiveBytes = 512;
+// The kernel allows 80 with the closing NUL (ANON_VMA_NAME_MAX_LEN).
+constexpr std::size_t kNameBytesMax = 80;
 
 Result<os::UniqueFd> open_mapped_file(const model::Checkpoint& checkpoint,
                                       const MappedVma& mapped) {
@@ -65,10 +69,16 @@ class Mapper {
 
     Result<> take(std::span<const LayoutStep> steps) {
         for (const LayoutStep& step : steps) {
+            if (step.target.vma.name.size() > kNameBytesMax) {
+                return fail(Error::corrupt(fmt::format("the name of {} is too long", step.range)));
+            }
+            if (bytes_ + bytes_of(step) > process_.leader().capacity() ||
+                files_.size() == kFilesPerProgram) {
+                TRY(run());
+            }
             TRY(note_file(step));
             pending_.push_back(&step);
-            // An operation each, and for names some text.
-            if (pending_.size() >= 1024 || files_.size() >= kFilesPerProgram) TRY(run());
+            bytes_ += bytes_of(step);
         }
         return run();
     }
@@ -77,6 +87,23 @@ class Mapper {
     // A private mapping needs no right to write.
     static std::pair<model::FileId, bool> key(const model::Vma& vma) {
         return {vma.file, vma.kind == VmaKind::FileShared};
+    }
+
+    // At most, in a program.
+    static std::size_t bytes_of(const LayoutStep& step) {
+        constexpr std::size_t kFileBytes = sizeof(abi::Op) + sizeof(int);  // close, and its number
+        switch (step.kind) {
+            case LayoutStep::Kind::Unmap:
+            case LayoutStep::Kind::Protect:
+                return sizeof(abi::Op);
+            case LayoutStep::Kind::Map:
+                return sizeof(abi::Op) + kFileBytes;
+            case LayoutStep::Kind::Advise:
+                return step.advice.size() * sizeof(abi::Op);
+            case LayoutStep::Kind::Name:
+                return sizeof(abi::Op) + kNameBytesMax + 1;
+        }
+        return 0;
     }
 
     Result<> note_file(const LayoutStep& step) {
@@ -104,6 +131,7 @@ class Mapper {
         }
         TRY(process_.leader().run(program, fds));
         pending_.clear();
+        bytes_ = kReceiveBytes;
         files_.clear();
         file_index_.clear();
         return {};
@@ -149,6 +177,7 @@ class Mapper {
     StubProcess& process_;
     const model::Checkpoint& checkpoint_;
     std::vector<const LayoutStep*> pending_;
+    std::size_t bytes_ = kReceiveBytes;  // of the program that they make
     std::vector<os::UniqueFd> files_;
     std::map<std::pair<model::FileId, bool>, std::size_t> file_index_;  // with: is it shared
 };

@@ -95,7 +95,7 @@ struct StagedTree::Impl {
                 add_thread_state(program, wanted, thread, thread.credentials == own);
                 if (program.bytes() > task->capacity()) {
                     return fail(Error::limit(
-                        fmt::format("thread {} has too many pending signals", thread.tid)));
+                        fmt::format("thread {} has too many groups or pending signals", thread.tid)));
                 }
                 TRY(task->post(program));
             }

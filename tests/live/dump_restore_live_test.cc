@@ -61,10 +61,10 @@ TEST_P(Crossing, TheVictimFindsEverythingAsItWasTwice) {
 INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                          testing::Values("append_log", "clocks", "credentials", "epoll", "eventfd",
                                          "family", "file_positions", "floating_point", "fork_storm",
-                                         "growing_memory", "many_threads", "pipe_content", "plain",
-                                         "process_state", "rseq", "shared_pages",
-                                         "spinning_vectors", "tcp_listen", "thread_storm", "timers",
-                                         "unix_pair", "writer"),
+                                         "growing_memory", "many_descriptors", "many_mappings",
+                                         "many_threads", "pipe_content", "plain", "process_state",
+                                         "rseq", "shared_pages", "spinning_vectors", "tcp_listen",
+                                         "thread_storm", "timers", "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace

@@ -1,6 +1,6 @@
-// The contract every victim keeps. A victim sets up one kernel behaviour, calls wait_for_end(), which
-// prints READY and returns when SIGTERM arrives (here dump, restore or migration have happened), then
-// verifies itself and ends with pass() or fail("why").
+// The contract every victim keeps. A victim sets up one kernel behaviour, calls wait_for_end(),
+// which prints READY and returns when SIGTERM arrives (here dump, restore or migration have
+// happened), then verifies itself and ends with pass() or fail("why").
 #pragma once
 
 #include <signal.h>
@@ -23,8 +23,8 @@ inline void arm() {
 }
 [[nodiscard]] inline bool ended() { return g_ended != 0; }
 
-// For victims with threads, before they make them: the threads block SIGTERM, so that the main thread
-// gets it and wakes up in wait_for_end().
+// For victims with threads, before they make them: the threads block SIGTERM, so that the main
+// thread gets it and wakes up in wait_for_end().
 inline void leave_signal_to_main() {
     sigset_t block;
     sigemptyset(&block);
