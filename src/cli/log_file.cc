@@ -15,7 +15,7 @@ namespace {
 
 // The log sink is the one global that is allowed (I9); these are its state.
 int g_log_fd = STDERR_FILENO;
-const std::chrono::steady_clock::time_point g_start = std::chrono::steady_clock::now();
+const std::chrono::steady_clock::time_point kStart = std::chrono::steady_clock::now();
 
 const char* prefix(LogLevel level) {
     switch (level) {
@@ -31,7 +31,7 @@ const char* prefix(LogLevel level) {
 }
 
 void write_line(LogLevel level, std::string_view line) {
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - g_start;
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - kStart;
     const std::string text = fmt::format("({:09.6f}) {}{}\n", elapsed.count(), prefix(level), line);
     // A log that cannot be written must not stop a restore.
     static_cast<void>(os::write_all(g_log_fd, os::as_bytes(text)));
