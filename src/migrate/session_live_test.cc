@@ -226,6 +226,20 @@ TEST_F(Sessions, AProcessThatWritesAllTheTimeKeepsEveryWrite) {
     cross("writer");
 }
 
+class EveryVictim : public Sessions, public testing::WithParamInterface<const char*> {};
+
+TEST_P(EveryVictim, FindsEverythingAsItWas) {
+    cross(GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
+                         testing::Values("clocks", "credentials", "epoll", "eventfd", "family",
+                                         "floating_point", "fork_storm", "growing_memory",
+                                         "many_descriptors", "many_mappings", "many_threads",
+                                         "pipe_content", "process_state", "rseq", "shared_pages",
+                                         "spinning_vectors", "thread_storm", "timers", "unix_pair"),
+                         [](const auto& instance) { return std::string(instance.param); });
+
 TEST_F(Sessions, AnAbortDuringPrecopyLeavesTheServiceUnharmed) {
     start_victim("writer");
     const pid_t destination = start_destination(milliseconds(0));
