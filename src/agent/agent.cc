@@ -24,6 +24,9 @@ constexpr seconds kConnectTimeout{10};
 // A worker that is to listen needs no time but for its exec.
 constexpr seconds kListenTimeout{10};
 
+// Telling the peer that a session is given up.
+constexpr seconds kSettleTimeout{3};
+
 // What the other side finds wrong is no mistake in the user's command.
 template <class T>
 Result<T> of_peer(Result<T> result) {
@@ -124,6 +127,15 @@ Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
         return fail(session ? std::move(added.error()) : std::move(session.error()));
     }
     return session;
+}
+
+void Agent::settle(const Session& session) {
+    const SessionInfo info = session.info();
+    if (info.state != SessionState::Aborted) return;
+    auto peer = PeerClient::connect(keys(), session.peer(), net::Deadline::after(kSettleTimeout));
+    const auto cancelled =
+        peer ? peer->cancel(info.id) : Result<SessionState>(fail(std::move(peer.error())));
+    if (!cancelled) log_info("session {}: {}", info.id, cancelled.error().message());
 }
 
 Result<Prepared> Agent::prepare(const PrepareOrder& order) {

@@ -44,6 +44,10 @@ class Agent {
 
     // Starts the source's half after the destination has agreed to its own.
     Result<std::shared_ptr<Session>> migrate(const MigrateOrder& order);
+    // After the end of a session that migrate() has started: one that was given up is given up at
+    // the destination as well, which may still wait for a first connection. Best effort, some
+    // seconds at most; a destination that cannot be reached gives up by itself.
+    void settle(const Session& session);
     // Starts the destination's half. `called_at` is the address that the peer has called.
     Result<Prepared> prepare(const PrepareOrder& order);
     // For the peer named in a certificate: what became of a session between it and us. Unknown

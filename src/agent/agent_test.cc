@@ -118,6 +118,16 @@ TEST_F(AgentTest, AKilledWorkerAbortsTheSessionOnBothSides) {
     EXPECT_TRUE(ends_in(*beta_, SessionState::Aborted));
 }
 
+TEST_F(AgentTest, ARefusalBeforeTheFirstConnectionEndsTheDestinationToo) {
+    const auto ended = migrate("rehearse-refuse");
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Aborted);
+    EXPECT_EQ(ended->error, "this cannot be moved");
+    // By the time the caller knows, both sides are as before.
+    EXPECT_TRUE(beta_->control().status()->sessions.empty());
+    EXPECT_EQ(beta_->last().state, SessionState::Aborted);
+}
+
 TEST_F(AgentTest, AbortByTheBeginningOfTheIdWaitsForTheEnd) {
     const auto ended = migrate_until([&](ControlClient&, const SessionInfo& info) {
         const auto aborted = alpha_->control().abort(info.id.substr(0, 6));

@@ -11,8 +11,7 @@
 #include <thread>
 
 #include "migrate/session.h"
-#include "net/listener.h"
-#include "net/tls_channel.h"
+#include "net/tls_listener.h"
 #include "os/inet.h"
 
 namespace ferry::migrate {
@@ -37,13 +36,14 @@ net::TlsIdentity identity(const TlsFiles& files) {
 }
 
 Result<> source(const SourceRequest& request, SessionHost& host) {
+    std::string script = TRY(os::read_file(fmt::format("/proc/{}/comm", request.root)));
+    script.resize(script.find('\n'));
+    if (script.ends_with("refuse")) return fail(Error::unsupported("this cannot be moved"));
     const auto context = TRY(net::TlsContext::load(identity(request.tls)));
     auto channel = TRY(net::TlsChannel::connect(
         context, {.host = request.address, .port = request.port}, request.destination_name,
         net::Deadline::after(kPatience), host.control_fd()));
     host.progress({.phase = "precopy", .round = 1, .message = {}});
-    std::string script = TRY(os::read_file(fmt::format("/proc/{}/comm", request.root)));
-    script.resize(script.find('\n'));
     // The destination follows the same script.
     TRY(channel.write_all(os::as_bytes(fmt::format("{:16}", script))));
     if (script.ends_with("wait")) {
@@ -97,9 +97,8 @@ Result<> run_destination(const DestinationRequest& request, SessionHost& host, P
     const auto listener = TRY(net::Listener::bind({.host = request.listen_address, .port = 0}));
     port.listening(listener.port());
     const auto deadline = net::Deadline::after(kPatience);
-    os::UniqueFd socket = TRY(listener.accept(deadline, host.control_fd()));
-    auto channel = TRY(net::TlsChannel::accept(context, std::move(socket), request.source_name,
-                                               deadline, host.control_fd()));
+    auto channel =
+        TRY(net::accept_peer(listener, context, request.source_name, deadline, host.control_fd()));
     std::string script(16, ' ');
     TRY(channel.read_all(std::as_writable_bytes(std::span(script))));
     TRY(host.record(SessionState::Ready));

@@ -88,6 +88,7 @@ class ControlService final : public v1::Control::Service {
             *event.mutable_progress() = to_wire((*session)->info().progress);
             listening = listening && writer->Write(event);
         }
+        agent_.settle(**session);
         v1::MigrateEvent last;
         *last.mutable_finished() = to_wire((*session)->info());
         writer->Write(last);

@@ -37,7 +37,7 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
 
 Result<std::shared_ptr<Session>> Session::start(const WorkerSetup& setup, const SessionStore& store,
                                                 History& history) {
-    std::shared_ptr<Session> session(new Session(setup.info, store, history));
+    std::shared_ptr<Session> session(new Session(setup, store, history));
     auto lock = TRY(store.try_lock(setup.info.id));
     if (!lock) return fail(Error::invalid(fmt::format("session {} exists", setup.info.id)));
     TRY(store.write(setup.info));

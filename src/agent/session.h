@@ -33,6 +33,7 @@ class Session {
 
     [[nodiscard]] SessionInfo info() const;
     [[nodiscard]] bool finished() const;
+    [[nodiscard]] const PeerAgent& peer() const { return peer_; }
     // Wishes for an end; whether it comes before the commit the outcome tells.
     void abort();
     // False if it has not ended in that time.
@@ -44,8 +45,8 @@ class Session {
     Result<std::uint16_t> wait_port(std::chrono::milliseconds timeout);
 
   private:
-    Session(SessionInfo info, const SessionStore& store, History& history)
-        : info_(std::move(info)), store_(store), history_(history) {}
+    Session(const WorkerSetup& setup, const SessionStore& store, History& history)
+        : info_(setup.info), peer_(setup.peer), store_(store), history_(history) {}
     void listen();
     void take(const WorkerEvent& event);
     void conclude();
@@ -53,6 +54,7 @@ class Session {
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     SessionInfo info_;
+    const PeerAgent peer_;
     std::uint64_t news_ = 0;
     std::optional<std::uint16_t> port_;
     bool finished_ = false;

@@ -9,14 +9,13 @@
 #include "image/codec.h"
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
-#include "net/listener.h"
+#include "net/tls_listener.h"
 
 namespace ferry::migrate {
 namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::chrono::seconds kHandshakeTimeout{10};
 // Between rounds the source may scan for long, and an operator may let it wait.
 constexpr std::chrono::minutes kIdleTimeout{5};
 constexpr milliseconds kAskAgain{200};
@@ -66,12 +65,10 @@ Result<> DestinationSession::accept(PortSink& port) {
     const net::Listener listener =
         TRY(net::Listener::bind({.host = request_.listen_address, .port = 0}));
     port.listening(listener.port());
-    os::UniqueFd socket = TRY(with_context(
-        listener.accept(net::Deadline::after(request_.accept_timeout), host_.control_fd()),
+    net::TlsChannel channel = TRY(with_context(
+        net::accept_peer(listener, context, request_.source_name,
+                         net::Deadline::after(request_.accept_timeout), host_.control_fd()),
         "waiting for the source"));
-    net::TlsChannel channel =
-        TRY(net::TlsChannel::accept(context, std::move(socket), request_.source_name,
-                                    net::Deadline::after(kHandshakeTimeout), host_.control_fd()));
     channel.interrupt_on(host_.control_fd());
     channel.set_idle_timeout(kIdleTimeout);
     link_ = std::make_unique<Link>(std::move(channel));

@@ -15,6 +15,8 @@
 #include "net/listener.h"
 #include "net/pki.h"
 #include "net/test_directory.h"
+#include "net/tls_listener.h"
+#include "os/inet.h"
 #include "os/socket.h"
 
 namespace ferry::net {
@@ -253,6 +255,24 @@ TEST_F(TlsChannelTest, AClientWithoutTlsIsNamed) {
     const auto server = accepting.get();
     ASSERT_FALSE(server);
     EXPECT_EQ(server.error().kind(), Error::Kind::Peer);
+}
+
+TEST_F(TlsChannelTest, StrangersAreTurnedAwayUntilTheExpectedPeerComes) {
+    auto accepting = std::async(std::launch::async, [&] {
+        return accept_peer(listener_, context("beta"), "alpha", soon(), -1);
+    });
+    {
+        auto stranger = os::socket(AF_INET, SOCK_STREAM, 0);
+        const auto address = os::resolve("127.0.0.1", listener_.port());
+        ASSERT_TRUE(os::connect(stranger->get(), address->front()));
+        ASSERT_TRUE(os::write_all(stranger->get(), os::as_bytes("GET / HTTP/1.1\r\n\r\n")));
+    }
+    EXPECT_FALSE(TlsChannel::connect(context("beta"), there(), "beta", soon()));
+    EXPECT_FALSE(TlsChannel::connect(context("alpha", "/foreign"), there(), "beta", soon()));
+    EXPECT_TRUE(TlsChannel::connect(context("alpha"), there(), "beta", soon()));
+    const auto server = accepting.get();
+    ASSERT_TRUE(server) << server.error().message();
+    EXPECT_EQ(server->peer_name(), "alpha");
 }
 
 TEST_F(TlsChannelTest, APeerThatNeverAnswersTimesOut) {
