@@ -32,6 +32,11 @@ Result<> check_upper_layers(int fd, const Holder& holder, const SocketKind& kind
     if (TRY(os::getsockopt_bytes(fd, SOL_SOCKET, SO_GET_FILTER, {})) != 0) {
         return refuse(holder, "a socket with a packet filter (SO_ATTACH_FILTER): detach it");
     }
+    if (const std::string option = TRY(unusual_option(fd, kind)); !option.empty()) {
+        return refuse(holder, fmt::format("a socket with {} set, which is not carried: leave it at "
+                                          "its default",
+                                          option));
+    }
     if (kind.protocol != IPPROTO_TCP) return {};
     const auto size = os::getsockopt_bytes(fd, IPPROTO_TCP, kTcpUlp, name);
     if (size && *size != 0) {
@@ -268,20 +273,13 @@ Result<bool> HandshakeSearch::concerns(const PortsByFamily& listening) {
     return false;
 }
 
-Result<const model::SocketOptions*> InetOpener::fresh_options(const SocketKind& kind) {
-    const auto known = fresh_.find(kind);
-    if (known != fresh_.end()) return &known->second;
-    const os::UniqueFd sample = TRY(os::socket(kind.family, kind.type, kind.protocol));
-    return &fresh_.emplace(kind, TRY(read_socket_options(sample.get(), kind))).first->second;
-}
-
 Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     const SocketKind kind = {socket.family, socket.type, socket.protocol};
     if ((kind.family != AF_INET && kind.family != AF_INET6) || !is_carried(kind)) {
         return fail(Error::corrupt(fmt::format("an IP socket of family {}, type {}, protocol {}",
                                                kind.family, kind.type, kind.protocol)));
     }
-    const model::SocketOptions& fresh = *TRY(fresh_options(kind));
+    const model::SocketOptions& fresh = *TRY(fresh_.of(kind));
     os::UniqueFd opened = TRY(os::socket(kind.family, kind.type, kind.protocol));
     const int fd = opened.get();
     TRY(before_bind(fd, socket));
@@ -305,7 +303,7 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
 
 Result<OpenedConnection> InetOpener::open_connection(const InetSocket& socket) {
     const SocketKind kind = {socket.family, SOCK_STREAM, IPPROTO_TCP};
-    const model::SocketOptions& fresh = *TRY(fresh_options(kind));
+    const model::SocketOptions& fresh = *TRY(fresh_.of(kind));
     return with_context(open_tcp_connection(socket, fresh),
                         fmt::format("TCP connection of local port {}", socket.source_port));
 }

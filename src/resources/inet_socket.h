@@ -59,8 +59,7 @@ class InetOpener {
     Result<OpenedConnection> open_connection(const model::InetSocket& socket);
 
   private:
-    Result<const model::SocketOptions*> fresh_options(const SocketKind& kind);
-    std::map<SocketKind, model::SocketOptions> fresh_;
+    FreshOptions fresh_;
 };
 
 }  // namespace ferry::resources

@@ -303,6 +303,18 @@ TEST_P(Tcp, options_survive) {
     EXPECT_EQ(before, after);
 }
 
+TEST_P(Tcp, an_option_that_is_not_carried_is_refused_by_name) {
+    Service service = start(GetParam(), 1, [](int fd) {
+        const int size = 50'000;
+        ::setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &size, sizeof(size));
+    });
+    FileCollector collector({.tcp_established = true}, nullptr);
+    const auto prepared = collector.prepare(std::vector<Pid>{service.tree->pid()});
+    ASSERT_FALSE(prepared);
+    EXPECT_EQ(prepared.error().kind(), Error::Kind::Unsupported);
+    EXPECT_NE(prepared.error().message().find("TCP_NOTSENT_LOWAT"), std::string::npos);
+}
+
 TEST_P(Tcp, rolling_back_leaves_the_service_as_it_was) {
     Service service = start(
         GetParam(), 1,

@@ -88,7 +88,6 @@ class UnixOpener::Work {
         return found == by_inode_.end() ? nullptr : found->second;
     }
     [[nodiscard]] int fd(const UnixSocket& socket) const { return fds_.at(socket.inode).get(); }
-    Result<const model::SocketOptions*> fresh_options(int type);
     Result<> bind_name(int fd, const UnixSocket& socket);
     Result<> open_single(const UnixSocket& socket);
     Result<int> listener_for(const UnixSocket& accepted);
@@ -106,19 +105,11 @@ class UnixOpener::Work {
     std::map<std::uint32_t, const UnixSocket*> by_inode_;
     std::map<std::uint32_t, os::UniqueFd> fds_;
     std::map<std::uint32_t, os::UniqueFd> dead_peers_;  // by the survivor's inode
-    std::map<int, model::SocketOptions> fresh_;         // by type
+    FreshOptions fresh_;
     std::map<std::pair<int, std::string>, os::UniqueFd>
         temporary_;  // listeners that no longer exist
     std::vector<Displaced> temporary_displaced_;
 };
-
-Result<const model::SocketOptions*> UnixOpener::Work::fresh_options(int type) {
-    const auto known = fresh_.find(type);
-    if (known != fresh_.end()) return &known->second;
-    const os::UniqueFd sample = TRY(os::socket(AF_UNIX, type, 0));
-    const SocketKind kind = {AF_UNIX, type, 0};
-    return &fresh_.emplace(type, TRY(read_socket_options(sample.get(), kind))).first->second;
-}
 
 Result<> UnixOpener::Work::bind_name(int fd, const UnixSocket& socket) {
     if (socket.name.empty()) return {};
@@ -249,7 +240,7 @@ Result<> UnixOpener::Work::fill(const UnixSocket& socket) {
 
 Result<> UnixOpener::Work::finish_options(const UnixSocket& socket) {
     const SocketKind kind = {AF_UNIX, socket.type, 0};
-    const model::SocketOptions& fresh = *TRY(fresh_options(socket.type));
+    const model::SocketOptions& fresh = *TRY(fresh_.of(kind));
     const int own = fd(socket);
     const int size = static_cast<int>(socket.options.send_buffer / 2);
     TRY(os::setsockopt(own, SOL_SOCKET, SO_SNDBUFFORCE, size));
