@@ -1,6 +1,7 @@
 // The content of pages on disk: pagemap-ID.img says which pages of an address space are where in
-// pages-N.img (the raw bytes of all present pages, in the order of the runs). Wire facts of CRIU 4.2:
-// images/pagemap.proto. Pages are never copied here: the caller writes to and reads from descriptors.
+// pages-N.img (the raw bytes of all present pages, in the order of the runs). Wire facts of
+// CRIU 4.2: images/pagemap.proto. Pages are never copied here: the caller writes to and reads from
+// descriptors.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +29,9 @@ struct PagemapId {
 };
 
 // Writes one pagemap and its pages file. Use:
-//   TRY(process_vm_readv(...)) into the caller's buffer, then append(range, bytes); or, without a copy,
-//   write (splice, copy_file_range, pwrite) range.size() bytes at pages_offset() of pages_fd(), then
-//   add(range).
+//   TRY(process_vm_readv(...)) into the caller's buffer, then append(range, bytes); or, without a
+//   copy, write (splice, copy_file_range, pwrite) range.size() bytes at pages_offset() of
+//   pages_fd(), then add(range).
 // Runs must ascend and not overlap; adjacent ones are merged. Nothing is visible before the store's
 // commit().
 class PagemapWriter {
@@ -70,8 +71,9 @@ struct PageRun {
     std::uint64_t offset = 0;  // of range.start, in bytes
 };
 
-// Reads a pagemap, parent dumps (the "parent" link of pre-dumps) included, and checks it: runs ascend,
-// do not overlap and lie within their pages files. Deduplicated (punched) parents are not detected.
+// Reads a pagemap, parent dumps (the "parent" link of pre-dumps) included, and checks it: runs
+// ascend, do not overlap and lie within their pages files. Deduplicated (punched) parents are not
+// detected.
 class PagemapReader {
   public:
     // System(ENOENT): no such pagemap.
