@@ -49,7 +49,7 @@ enum class OnTracerExit { LetRun, Kill };
 
 // A stop that takes longer is an error: the thread sits in an uninterruptible wait (state D), for
 // instance a parent in vfork(2), or is frozen by a cgroup.
-inline constexpr std::chrono::milliseconds kStopTimeout{2000};
+inline constexpr std::chrono::milliseconds kStopTimeout{1000};
 
 class Tracee {
   public:

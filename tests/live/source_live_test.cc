@@ -1,7 +1,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -282,6 +285,17 @@ TEST(Open, RefusesSharedAnonymousMemoryByName) {
                        (void)::mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
                    }),
                    Error::Kind::Unsupported, "shared anonymous memory");
+}
+
+TEST(Open, RefusesSeccompFiltersByName) {
+    expect_refused(open_child([] {
+                       sock_filter allow = {
+                           .code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ALLOW};
+                       const sock_fprog program = {.len = 1, .filter = &allow};
+                       (void)::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                       (void)::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+                   }),
+                   Error::Kind::Unsupported, "seccomp filters");
 }
 
 TEST(Open, RefusesAnotherNetworkNamespaceByName) {
