@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "os/process.h"
 #include "os/schedule.h"
+#include "proc/process_directory.h"
 #include "proc/vdso.h"
 #include "restore/control_groups.h"
 #include "restore/descriptors.h"
@@ -43,6 +44,15 @@ Result<> check_possible(const model::Checkpoint& skeleton) {
     }
     const model::Credentials own = TRY(own_credentials());
     if ((own.cap_effective >> CAP_SYS_RESOURCE & 1) != 0) return {};
+    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
+    const int own_adjustment = TRY(self.oom_score_adj());
+    for (const model::Process& process : skeleton.processes) {
+        if (process.is_zombie || process.oom_score_adj >= own_adjustment) continue;
+        return fail(Error::unsupported(
+            fmt::format("process {}: oom_score_adj {} is below ours ({}), and CAP_SYS_RESOURCE is "
+                        "missing",
+                        process.pid, process.oom_score_adj, own_adjustment)));
+    }
     for (int resource = 0; resource < model::kResourceLimits; ++resource) {
         const rlimit64 have = TRY(os::prlimit(Pid{::getpid()}, resource));
         for (const model::Process& process : skeleton.processes) {
@@ -94,8 +104,8 @@ struct StagedTree::Impl {
                 auto& [task, program] = running.emplace_back(stub.threads[i].get(), Program());
                 add_thread_state(program, wanted, thread, thread.credentials == own);
                 if (program.bytes() > task->capacity()) {
-                    return fail(Error::limit(
-                        fmt::format("thread {} has too many groups or pending signals", thread.tid)));
+                    return fail(Error::limit(fmt::format(
+                        "thread {} has too many groups or pending signals", thread.tid)));
                 }
                 TRY(task->post(program));
             }

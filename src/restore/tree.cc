@@ -41,7 +41,7 @@ Error pid_in_use(Pid pid) {
     return Error::invalid(fmt::format("pid {} is in use{}", pid, owner));
 }
 
-Error explain_clone(Error error, Pid pid) {
+Error explain_clone(const Error& error, Pid pid) {
     return error.code() == EEXIST ? pid_in_use(pid) : error;
 }
 
@@ -413,7 +413,7 @@ Result<> Tree::match_threads(StubProcess& process, const model::Process& wanted)
         program.point(arguments_data, offsetof(clone_args, set_tid), set_tid);
         program.spawn(arguments_data, sizeof(arguments), arena_.address(slots), -1);
         if (auto spawned = process.leader().run_if_full(program); !spawned) {
-            return fail(explain_clone(std::move(spawned.error()), Pid{tid.value}));
+            return fail(explain_clone(spawned.error(), Pid{tid.value}));
         }
     }
     if (auto spawned = process.leader().run_rest(program); !spawned) {
