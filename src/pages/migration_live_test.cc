@@ -393,7 +393,9 @@ TEST_P(CopyOfARunningProcess, EqualsItWheneverItStandsStill) {
     ASSERT_TRUE(tracker) << tracker.error().describe();
     Copy copy(child, *tracker);
     std::mt19937 random(seed);
-    for (unsigned stop = 0; stop < 6 * soak_factor(); ++stop) {
+    // On a busy machine the child may get to do little between two stops.
+    const auto has_done_little = [&] { return child.control().operations.load() < 2000; };
+    for (unsigned stop = 0; stop < 6 * soak_factor() || has_done_little(); ++stop) {
         for (unsigned round = 0; round < 1 + random() % 12; ++round) {
             copy.round(Protect::Yes);
             if (HasFatalFailure()) return;
@@ -408,7 +410,6 @@ TEST_P(CopyOfARunningProcess, EqualsItWheneverItStandsStill) {
         }
     }
     EXPECT_GT(copy.verified_pages(), 10000u);
-    EXPECT_GT(child.control().operations.load(), 0u);
     child.control().stop.store(true);
     ::usleep(20000);
 }
