@@ -137,7 +137,7 @@ class Writer {
                 ::madvise(at(slot), kSlotPages * kPageSize, kMadvCollapse);
                 break;
             case 10:
-                guard(memory, bytes);
+                guard(slot, memory, bytes);
                 break;
             case 11:
                 kernel_writes(memory, bytes);
@@ -242,7 +242,9 @@ class Writer {
         }
     }
 
-    void guard(std::byte* memory, std::size_t bytes) {
+    // Not on file mappings: see pages/tracker.h.
+    void guard(std::size_t slot, std::byte* memory, std::size_t bytes) {
+        if (is_file(slot)) return;
         if (::madvise(memory, bytes, kMadvGuardInstall) != 0) return;
         if (below(2) == 0) ::usleep(static_cast<useconds_t>(below(500)));
         CHECK(::madvise(memory, bytes, kMadvGuardRemove) == 0);

@@ -21,6 +21,10 @@
 // made the page writable: reads with O_DIRECT, io_uring's and AIO's buffers. A tree that stands
 // still is in no such read(2), but one that was under way during an earlier scan may have filled a
 // page after it was sent.
+//
+// A defect of the kernel (6.18) to know: madvise(MADV_GUARD_INSTALL) over protected pages of a
+// private FILE mapping starts over for as long as the tracking lasts: it wants to see the page
+// table entries empty, and dropping a protected file page leaves a marker.
 #pragma once
 
 #include <cstdint>
