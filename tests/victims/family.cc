@@ -1,5 +1,5 @@
-// A family of processes: one that has ended and waits for its parent, one in a session of its own, one
-// in a group of its own, and one that started its session when it had a child already.
+// A family of processes: one that has ended and waits for its parent, one in a session of its own,
+// one in a group of its own, and one that started its session when it had a child already.
 #include <sys/wait.h>
 
 #include <initializer_list>
