@@ -78,7 +78,9 @@ Decision Convergence::after_round(const RoundMeasure& round, double bandwidth_hi
     } else if (small) {
         decision.rule = fits ? Rule::FitsDowntime : Rule::FixedCostAlone;
     } else if (fits) {
-        const bool another = shrank(0) && extra_rounds_ < limits_.max_extra_rounds;
+        // As above, twice in a row: one noisy round does not lengthen the freeze.
+        const bool shrinks = shrank(0) || shrank(1);
+        const bool another = shrinks && extra_rounds_ < limits_.max_extra_rounds;
         decision.rule = another ? Rule::WorthARound : Rule::FitsDowntime;
         decision.stop = !another;
         if (another) ++extra_rounds_;

@@ -19,7 +19,7 @@ struct ConvergenceLimits {
     // still shrink it: they are short by then, and each spares the service milliseconds.
     Seconds memory_part_worth_a_round{0.003};
     // ... but at most this many rounds more.
-    unsigned max_extra_rounds = 3;
+    unsigned max_extra_rounds = 8;
 };
 
 // What one round of pre-copy did, measured at its end.
