@@ -272,9 +272,7 @@ Result<> keep_pages(StubProcess& process, std::span<const AddrRange> present) {
 }
 
 // Our own threads read and write, although that copies twice: the second copy finds its pages in
-// the cache, process_vm_writev(2) makes the task's pages cheaper than the task's own page faults
-// would (0.41 against 0.48 s of processor time per GiB where it was measured), and two threads can
-// do it.
+// the cache, and two threads can do it while the task itself could only use one.
 Result<> read_pages(const StubProcess& process, int pages_fd, std::span<const FileRun> runs) {
     const std::vector<Piece> pieces = cut(runs);
     std::atomic<std::size_t> next{0};
