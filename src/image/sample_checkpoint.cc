@@ -110,6 +110,7 @@ model::UnixSocket datagram_socket() {
     socket.type = SOCK_DGRAM;
     socket.name = "/run/x.sock";
     socket.peer_inode = 0x1f8;
+    socket.peer_name = "/run/outside.sock";
     socket.file_mode = S_IFSOCK | 0755;
     socket.file_uid = 1;
     socket.file_gid = 2;

@@ -273,7 +273,8 @@ bool unix_to_wire(const model::UnixSocket& socket, wire::UnixSk& into, wire::Fer
         into.mutable_file_perms()->set_uid(socket.file_uid);
         into.mutable_file_perms()->set_gid(socket.file_gid);
     }
-    return options_to_extra(socket.options, extra);
+    extra.set_peer_name(socket.peer_name);
+    return options_to_extra(socket.options, extra) || !socket.peer_name.empty();
 }
 
 Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::FerrySocket& extra) {
@@ -300,6 +301,8 @@ Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::F
         }
     }
     socket.peer_inode = from.peer();
+    if (extra.peer_name().size() > kUnixPathMax) return fail(Error::corrupt("a peer's name"));
+    socket.peer_name = extra.peer_name();
     socket.backlog = from.backlog();
     socket.file_mode = from.file_perms().mode();
     socket.file_uid = from.file_perms().uid();
