@@ -135,6 +135,11 @@ class Network {
                         "ip addr add fd77::100/64 dev svc0 nodad && ip link set svc0 up && "
                         "ip route add 10.99.0.0/16 via 10.77.0.9 dev svc0 metric 7 mtu 1400"),
                   0);
+        // The kernel adds the link-local address when it notices that the link is up.
+        EXPECT_EQ(
+            a.run("for i in $(seq 500); do ip -6 addr show dev svc0 scope link | grep -q fe80 && "
+                  "exit 0; sleep 0.01; done; exit 1"),
+            0);
     }
     Host client, a, b;
 
