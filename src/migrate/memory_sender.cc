@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -36,6 +37,43 @@ pages::PageSet to_set(std::span<const AddrRange> ranges) {
     return set;
 }
 
+// Below this a second thread costs more than it saves.
+constexpr std::uint64_t kScanAloneBytes = 512u << 20;
+
+// Cuts ascending ranges where half of their bytes lie before the cut.
+std::pair<std::vector<AddrRange>, std::vector<AddrRange>> halves(
+    std::span<const AddrRange> ranges) {
+    std::uint64_t left = 0;
+    for (const AddrRange& range : ranges) left += range.size();
+    left = page_align_down(left / 2);
+    std::pair<std::vector<AddrRange>, std::vector<AddrRange>> cut;
+    for (const AddrRange& range : ranges) {
+        const RemoteAddr middle = range.start + std::min(left, range.size());
+        left -= middle - range.start;
+        if (middle > range.start) cut.first.push_back({range.start, middle});
+        if (middle < range.end) cut.second.push_back({middle, range.end});
+    }
+    return cut;
+}
+
+// Scans without protecting, large address spaces by two threads. A scan without protection changes
+// nothing in the tracker, so that two may run at once.
+Result<pages::Scan> look_for_written(pages::Tracker& tracker,
+                                     const std::vector<AddrRange>& ranges) {
+    const auto [first, second] = halves(ranges);
+    std::uint64_t bytes = 0;
+    for (const AddrRange& range : ranges) bytes += range.size();
+    if (bytes < kScanAloneBytes) return tracker.scan(ranges, pages::Protect::No);
+    Result<pages::Scan> behind;
+    std::jthread helper([&] { behind = tracker.scan(second, pages::Protect::No); });
+    Result<pages::Scan> found = tracker.scan(first, pages::Protect::No);
+    helper.join();
+    if (!found) return found;
+    if (!behind) return behind;
+    found->add(*behind);
+    return found;
+}
+
 }  // namespace
 
 MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, Watcher watcher)
@@ -54,7 +92,8 @@ Result<> MemorySender::add(const model::Process& process, std::optional<Pid> for
               .reader = std::move(reader),
               .ranges = {},
               .file_ranges = {},
-              .sent = {}};
+              .sent = {},
+              .last_scan = {}};
     const auto [place, is_new] = tasks_.insert_or_assign(process.pid, std::move(task));
     CHECK(is_new);
     TRY(follow(process));
@@ -72,6 +111,7 @@ Result<> MemorySender::follow(const model::Process& process) {
     const auto found = tasks_.find(process.pid);
     if (found == tasks_.end()) return {};
     Task& task = found->second;
+    task.last_scan = {};
     if (task.lost) {
         return fail(Error::unsupported(
             fmt::format("process {} has executed another program during the migration; try again",
@@ -114,21 +154,39 @@ Result<Moved> MemorySender::send_written(Pid pid) {
 Result<Moved> MemorySender::send_all_written() {
     Moved moved;
     round_bytes_ = 0;
-    for (auto& [pid, task] : tasks_) moved += TRY(send_task(task, pages::Protect::Yes));
+    for (auto& [pid, task] : tasks_) {
+        task.last_scan = {};
+        moved += TRY(send_task(task, pages::Protect::Yes));
+    }
     return moved;
+}
+
+void MemorySender::start_last_scan() {
+    for (auto& [pid, task] : tasks_) {
+        if (task.lost) continue;
+        task.last_scan = std::async(std::launch::async, look_for_written, std::ref(task.tracker),
+                                    std::cref(task.ranges));
+    }
 }
 
 Result<Moved> MemorySender::send_last() {
     Moved moved;
     round_bytes_ = 0;
-    for (auto& [pid, task] : tasks_) moved += TRY(send_task(task, pages::Protect::No));
+    for (auto& [pid, task] : tasks_) {
+        if (!task.last_scan.valid()) {
+            moved += TRY(send_task(task, pages::Protect::No));
+            continue;
+        }
+        const pages::Scan scan = TRY(task.last_scan.get());
+        moved += TRY(send_found(task, task.ranges, scan));
+    }
     return moved;
 }
 
 Result<std::uint64_t> MemorySender::written_bytes() {
     std::uint64_t bytes = 0;
     for (auto& [pid, task] : tasks_) {
-        const Result<pages::Scan> scan = task.tracker.scan(task.ranges, pages::Protect::No);
+        const Result<pages::Scan> scan = look_for_written(task.tracker, task.ranges);
         if (scan) {
             bytes += scan->written.bytes();
         } else if (scan.error().kind() != Error::Kind::Gone) {
@@ -161,7 +219,11 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect) {
 
 Result<Moved> MemorySender::send_scanned(Task& task, std::span<const AddrRange> ranges,
                                          pages::Protect protect) {
-    const pages::Scan scan = TRY(task.tracker.scan(ranges, protect));
+    return send_found(task, ranges, TRY(task.tracker.scan(ranges, protect)));
+}
+
+Result<Moved> MemorySender::send_found(Task& task, std::span<const AddrRange> ranges,
+                                       const pages::Scan& scan) {
     if (!scan.guards.empty()) {
         return fail(Error::unsupported(
             fmt::format("process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet",

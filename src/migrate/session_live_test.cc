@@ -261,7 +261,7 @@ TEST_F(Sessions, ADeadDestinationLeavesTheServiceUnharmed) {
     std::thread killer([&] {
         while (shared_->destination != SessionState::Precopy)
             std::this_thread::sleep_for(milliseconds(1));
-        std::this_thread::sleep_for(milliseconds(100));
+        std::this_thread::sleep_for(milliseconds(15));
         const auto children =
             os::read_file(fmt::format("/proc/{0}/task/{0}/children", destination));
         ::kill(std::atoi(children.value_or("0").c_str()), SIGKILL);
