@@ -24,9 +24,8 @@ class Error {
         Peer,         // the other side reported a failure
     };
 
-    [[nodiscard]] static Error system(
-        int code, std::string message,
-        std::source_location place = std::source_location::current());
+    [[nodiscard]] static Error system(int code, std::string message,
+                                      std::source_location place = std::source_location::current());
     [[nodiscard]] static Error make(Kind kind, std::string message,
                                     std::source_location place = std::source_location::current());
     [[nodiscard]] static Error gone(std::string m,
@@ -102,11 +101,11 @@ template <class T>
 
 // Evaluates a Result expression: its value on success, an early return of its error otherwise.
 // The counter gives each expansion its own variable, so that one TRY may stand inside another.
-#define FERRY_TRY(expression, name)                                  \
-    __extension__({                                                  \
-        auto name = (expression);                                    \
-        if (!name) return ::ferry::fail(std::move(name.error()));    \
-        ::ferry::take_value(name);                                          \
+#define FERRY_TRY(expression, name)                               \
+    __extension__({                                               \
+        auto name = (expression);                                 \
+        if (!name) return ::ferry::fail(std::move(name.error())); \
+        ::ferry::take_value(name);                                \
     })
 #define FERRY_TRY_NAMED(expression, counter) FERRY_TRY(expression, try_result_##counter)
 #define FERRY_TRY_COUNTED(expression, counter) FERRY_TRY_NAMED(expression, counter)

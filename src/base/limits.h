@@ -21,8 +21,8 @@ inline constexpr std::uint32_t kWireFrameBytesMax = 64u << 20;
 inline constexpr std::uint32_t kQueueBytesMax = 64u << 20;
 // XSAVE area of one thread: AMX needs 11 KiB, leave room for what follows it.
 inline constexpr std::uint32_t kXsaveBytesMax = 64u << 10;
-// Packets captured for a frozen service and not yet taken. Its peers cannot have more in flight than
-// their windows allow; what exceeds this is lost and retransmitted.
+// Packets captured for a frozen service and not yet taken. Its peers cannot have more in flight
+// than their windows allow; what exceeds this is lost and retransmitted.
 inline constexpr std::uint32_t kHeldBytesMax = 64u << 20;
 // Addresses, routes, neighbours or settings of one network identity.
 inline constexpr std::uint32_t kIdentityEntriesMax = 4096;

@@ -1,6 +1,7 @@
 // Debug logging for every layer. Library code returns errors and logs only at Debug; programs (cli,
-// agent) and orchestrators log the rest. The sink and the level are the one allowed global (I9): they
-// are set once by main() before threads start. Lines go to the sink without a trailing newline.
+// agent) and orchestrators log the rest. The sink and the level are the one allowed global (I9):
+// they are set once by main() before threads start. Lines go to the sink without a trailing
+// newline.
 #pragma once
 
 #include <fmt/format.h>

@@ -1,9 +1,8 @@
 // Numbers that must not mix are types: task ids, and addresses in somebody else's address space.
 #pragma once
 
-#include <sys/types.h>
-
 #include <fmt/format.h>
+#include <sys/types.h>
 
 #include <compare>
 #include <cstdint>
@@ -11,7 +10,9 @@
 namespace ferry {
 
 inline constexpr std::uint64_t kPageSize = 4096;
-[[nodiscard]] constexpr std::uint64_t page_align_down(std::uint64_t v) { return v & ~(kPageSize - 1); }
+[[nodiscard]] constexpr std::uint64_t page_align_down(std::uint64_t v) {
+    return v & ~(kPageSize - 1);
+}
 [[nodiscard]] constexpr std::uint64_t page_align_up(std::uint64_t v) {
     return page_align_down(v + kPageSize - 1);
 }
@@ -28,7 +29,9 @@ struct Tid {
     auto operator<=>(const Tid&) const = default;
 };
 
-[[nodiscard]] constexpr Tid leader_of(Pid pid) { return Tid{pid.value}; }
+[[nodiscard]] constexpr Tid leader_of(Pid pid) {
+    return Tid{pid.value};
+}
 
 // An address in the address space of a traced, dumped or restored task; never dereferenced here.
 struct RemoteAddr {
@@ -57,11 +60,15 @@ struct AddrRange {
 
 template <>
 struct fmt::formatter<ferry::Pid> : fmt::formatter<int> {
-    auto format(ferry::Pid v, format_context& c) const { return formatter<int>::format(v.value, c); }
+    auto format(ferry::Pid v, format_context& c) const {
+        return formatter<int>::format(v.value, c);
+    }
 };
 template <>
 struct fmt::formatter<ferry::Tid> : fmt::formatter<int> {
-    auto format(ferry::Tid v, format_context& c) const { return formatter<int>::format(v.value, c); }
+    auto format(ferry::Tid v, format_context& c) const {
+        return formatter<int>::format(v.value, c);
+    }
 };
 template <>
 struct fmt::formatter<ferry::RemoteAddr> {

@@ -40,11 +40,12 @@ struct RegularFile {
     bool operator==(const RegularFile&) const = default;
 };
 
-// One end of a pipe or FIFO. Ends of the same pipe share pipe_id; the content is in Checkpoint::pipes.
+// One end of a pipe or FIFO. Ends of the same pipe share pipe_id; the content is in
+// Checkpoint::pipes.
 struct PipeEnd {
     std::uint32_t pipe_id = 0;
-    std::string path;         // FIFOs: absolute, as RegularFile::path; empty for pipe(2)
-    std::uint32_t mode = 0;   // FIFOs: st_mode
+    std::string path;        // FIFOs: absolute, as RegularFile::path; empty for pipe(2)
+    std::uint32_t mode = 0;  // FIFOs: st_mode
     bool operator==(const PipeEnd&) const = default;
 };
 
@@ -55,10 +56,10 @@ struct EventFd {
 };
 
 struct EpollTarget {
-    int fd = -1;               // in the process that added it
+    int fd = -1;  // in the process that added it
     std::uint32_t events = 0;
     std::uint64_t data = 0;
-    std::uint64_t inode = 0;   // of the watched file, as fdinfo shows it (ino:, pos:, sdev:)
+    std::uint64_t inode = 0;  // of the watched file, as fdinfo shows it (ino:, pos:, sdev:)
     std::uint64_t device = 0;
     std::uint64_t position = 0;
     bool operator==(const EpollTarget&) const = default;
@@ -88,17 +89,19 @@ struct SocketOptions {
 
 // Everything TCP_REPAIR gives of one connection (tcp(7), kernel net/ipv4/tcp.c).
 struct TcpConnection {
-    std::uint32_t send_sequence = 0;     // TCP_QUEUE_SEQ of the send queue minus its length: first byte of it
+    std::uint32_t send_sequence =
+        0;  // TCP_QUEUE_SEQ of the send queue minus its length: first byte of it
     std::uint32_t receive_sequence = 0;  // likewise of the receive queue
     Bytes send_queue;                    // sent but unacknowledged, then unsent
-    std::uint32_t unsent_bytes = 0;      // how much of send_queue's end was never sent (SIOCOUTQNSD)
-    Bytes receive_queue;                 // acknowledged but unread
+    std::uint32_t unsent_bytes = 0;  // how much of send_queue's end was never sent (SIOCOUTQNSD)
+    Bytes receive_queue;             // acknowledged but unread
     std::uint32_t mss_clamp = 0;
     std::uint8_t send_window_scale = 0, receive_window_scale = 0;
     bool window_scaling = false, sack = false, timestamps = false, ecn = false;
     std::uint32_t timestamp = 0;
     bool has_window = false;  // TCP_REPAIR_WINDOW (Linux 4.8)
-    std::uint32_t send_wl1 = 0, send_window = 0, max_window = 0, receive_window = 0, receive_wup = 0;
+    std::uint32_t send_wl1 = 0, send_window = 0, max_window = 0, receive_window = 0,
+                  receive_wup = 0;
     bool operator==(const TcpConnection&) const = default;
 };
 
@@ -108,7 +111,7 @@ struct InetSocket {
     int protocol = IPPROTO_TCP;
     int state = 7;  // TCP_* of netinet/tcp.h; TCP_CLOSE for unconnected
     std::uint32_t inode = 0;
-    in6_addr source = {}, destination = {};  // IPv4 in the first four bytes
+    in6_addr source = {}, destination = {};               // IPv4 in the first four bytes
     std::uint16_t source_port = 0, destination_port = 0;  // host byte order
     std::uint32_t backlog = 0;
     std::uint32_t interface_index = 0;

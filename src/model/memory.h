@@ -10,7 +10,8 @@
 
 namespace ferry::model {
 
-// Identifies one open file description within a Checkpoint (Checkpoint::files, OpenFile::id). 0: none.
+// Identifies one open file description within a Checkpoint (Checkpoint::files, OpenFile::id). 0:
+// none.
 using FileId = std::uint32_t;
 
 enum class VmaKind : std::uint8_t {
@@ -19,8 +20,8 @@ enum class VmaKind : std::uint8_t {
     FileShared,   // MAP_SHARED of a regular file; content lives in the file
     AnonShared,   // MAP_SHARED|MAP_ANONYMOUS, memfd or SysV; content is carried once per object
     Vdso,         // the kernel's vdso text: moved, not carried
-    Vvar,         // [vvar], and from Linux 6.13 on [vvar_vclock] as a second one: moved, not carried
-    Vsyscall,     // the fixed vsyscall page: exists in every process
+    Vvar,      // [vvar], and from Linux 6.13 on [vvar_vclock] as a second one: moved, not carried
+    Vsyscall,  // the fixed vsyscall page: exists in every process
 };
 
 struct Vma {
@@ -32,11 +33,11 @@ struct Vma {
     bool locked = false;           // mlock(2) (VmFlags lo)
     bool is_heap = false;          // between start_brk and brk, shown as [heap]
     bool is_stack = false;         // shown as [stack]
-    std::vector<int> advice;       // MADV_* that hold: DONTFORK, DONTDUMP, HUGEPAGE, NOHUGEPAGE, ...
-    FileId file = 0;               // FilePrivate, FileShared: the file, opened with `file_flags`
-    std::uint64_t file_offset = 0; // bytes
-    std::uint64_t shared_id = 0;   // AnonShared: the same number wherever the same object is mapped
-    std::string name;              // PR_SET_VMA_ANON_NAME, without "[anon:" and "]"
+    std::vector<int> advice;  // MADV_* that hold: DONTFORK, DONTDUMP, HUGEPAGE, NOHUGEPAGE, ...
+    FileId file = 0;          // FilePrivate, FileShared: the file, opened with `file_flags`
+    std::uint64_t file_offset = 0;  // bytes
+    std::uint64_t shared_id = 0;  // AnonShared: the same number wherever the same object is mapped
+    std::string name;             // PR_SET_VMA_ANON_NAME, without "[anon:" and "]"
 
     bool operator==(const Vma&) const = default;
     // May hold pages that only this process has, so that they must be carried.
@@ -58,7 +59,7 @@ struct AddressSpace {
     std::vector<Vma> vmas;  // ascending, not overlapping
     MmLayout layout;
     FileId exe_file = 0;
-    int dumpable = 1;      // prctl(PR_GET_DUMPABLE)
+    int dumpable = 1;  // prctl(PR_GET_DUMPABLE)
     bool thp_disabled = false;
     bool operator==(const AddressSpace&) const = default;
 };

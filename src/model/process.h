@@ -58,9 +58,9 @@ struct RestartableSequence {  // rseq(2)
 
 struct Thread {
     Tid tid;
-    arch::Registers registers;     // as userspace must see them: system call restarts already resolved
-    arch::XState xstate;           // raw XSAVE area, NT_X86_XSTATE
-    std::uint64_t signal_mask = 0; // blocked
+    arch::Registers registers;  // as userspace must see them: system call restarts already resolved
+    arch::XState xstate;        // raw XSAVE area, NT_X86_XSTATE
+    std::uint64_t signal_mask = 0;  // blocked
     std::vector<SignalInfo> pending;
     AlternateStack alternate_stack;
     std::uint64_t robust_list = 0;
@@ -84,8 +84,8 @@ struct PosixTimer {  // timer_create(2)
     int clock = 0;
     int notify = 0;  // SIGEV_*
     int signal = 0;
-    std::uint64_t value = 0;      // sigev_value
-    pid_t notify_tid = 0;         // SIGEV_THREAD_ID
+    std::uint64_t value = 0;  // sigev_value
+    pid_t notify_tid = 0;     // SIGEV_THREAD_ID
     std::uint64_t interval_ns = 0, value_ns = 0;
     int overrun = 0;
     bool operator==(const PosixTimer&) const = default;
@@ -97,7 +97,7 @@ struct ResourceLimit {
 };
 inline constexpr int kResourceLimits = 16;  // RLIM_NLIMITS
 
-struct ControlGroup {  // one line of /proc/PID/cgroup
+struct ControlGroup {         // one line of /proc/PID/cgroup
     std::string controllers;  // "" for v2, "cpu,cpuacct", "name=systemd"
     std::string path;
     bool operator==(const ControlGroup&) const = default;
@@ -115,8 +115,8 @@ struct Process {
     Pid group;   // process group
     Pid session;
     bool is_zombie = false;
-    int exit_status = 0;            // zombies: wait status
-    std::vector<Thread> threads;    // the leader first; empty for zombies
+    int exit_status = 0;          // zombies: wait status
+    std::vector<Thread> threads;  // the leader first; empty for zombies
     AddressSpace address_space;
     std::vector<Descriptor> descriptors;  // ascending by fd
     FileId working_directory = 0, root_directory = 0;

@@ -1,5 +1,5 @@
-// Owners of file descriptors and the system calls on them. One thin function per system call, with the
-// name and the argument order of its man page, returning Result. Only os/ touches errno. Every
+// Owners of file descriptors and the system calls on them. One thin function per system call, with
+// the name and the argument order of its man page, returning Result. Only os/ touches errno. Every
 // descriptor made here is close-on-exec; EINTR is retried here and nowhere else.
 #pragma once
 

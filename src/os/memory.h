@@ -43,8 +43,8 @@ class Mapping {
     std::size_t size_ = 0;
 };
 
-// process_vm_readv(2): returns the bytes read, which are fewer than asked where a page cannot be read.
-// EFAULT on the very first byte is a System error; ESRCH (the process is gone) is Kind::Gone.
+// process_vm_readv(2): returns the bytes read, which are fewer than asked where a page cannot be
+// read. EFAULT on the very first byte is a System error; ESRCH (the process is gone) is Kind::Gone.
 Result<std::size_t> process_vm_readv(Pid pid, std::span<const iovec> local,
                                      std::span<const iovec> remote);
 Result<std::size_t> process_vm_writev(Pid pid, std::span<const iovec> local,

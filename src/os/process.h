@@ -23,7 +23,8 @@ class PidFd {
     [[nodiscard]] int get() const { return fd_.get(); }
     // Gone if the process has ended and been reaped.
     Result<> send_signal(int signal) const;
-    // A duplicate of the process's descriptor (pidfd_getfd, Linux 5.6; needs PTRACE_MODE_ATTACH_REALCREDS).
+    // A duplicate of the process's descriptor (pidfd_getfd, Linux 5.6; needs
+    // PTRACE_MODE_ATTACH_REALCREDS).
     [[nodiscard]] Result<UniqueFd> getfd(int remote_fd) const;
     // True once the process has exited (it may still be a zombie).
     [[nodiscard]] Result<bool> wait_exit(std::chrono::milliseconds timeout) const;

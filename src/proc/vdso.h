@@ -1,6 +1,6 @@
-// The code and data that the kernel maps into every process: [vdso], and the [vvar] mappings (two from
-// Linux 6.13 on) whose layout the code relies on. They are moved, never carried: a tree can only
-// go to a kernel whose vdso is the same.
+// The code and data that the kernel maps into every process: [vdso], and the [vvar] mappings (two
+// from Linux 6.13 on) whose layout the code relies on. They are moved, never carried: a tree can
+// only go to a kernel whose vdso is the same.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,9 @@
 namespace victim {
 
 inline volatile sig_atomic_t g_ended = 0;
-inline void on_sigterm(int) { g_ended = 1; }
+inline void on_sigterm(int) {
+    g_ended = 1;
+}
 
 inline void arm() {
     struct sigaction action = {};
@@ -21,7 +23,9 @@ inline void arm() {
     sigaction(SIGTERM, &action, nullptr);
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
 }
-[[nodiscard]] inline bool ended() { return g_ended != 0; }
+[[nodiscard]] inline bool ended() {
+    return g_ended != 0;
+}
 
 // For victims with threads, before they make them: the threads block SIGTERM, so that the main
 // thread gets it and wakes up in wait_for_end().
@@ -32,7 +36,9 @@ inline void leave_signal_to_main() {
     sigprocmask(SIG_BLOCK, &block, nullptr);
 }
 
-inline void ready() { std::printf("READY %d\n", getpid()); }
+inline void ready() {
+    std::printf("READY %d\n", getpid());
+}
 
 inline void wait_for_end() {
     sigset_t block, old;
