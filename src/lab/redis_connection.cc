@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
@@ -20,6 +21,8 @@ constexpr std::size_t kArgumentsMax = 16;
 }  // namespace
 
 Result<RedisConnection> RedisConnection::connect(const RedisAddress& address) {
+    // hiredis writes without MSG_NOSIGNAL; a broken connection is an error here, not our end.
+    ::signal(SIGPIPE, SIG_IGN);
     redisContext* context =
         redisConnectWithTimeout(address.ip.c_str(), address.port, kConnectTimeout);
     if (context == nullptr) return fail(Error::limit("redisConnect: out of memory"));

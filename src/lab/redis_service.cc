@@ -11,7 +11,7 @@ namespace ferry::lab {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr milliseconds kTimeout{10000};
+constexpr milliseconds kTimeout{60000};
 
 }  // namespace
 

@@ -12,7 +12,7 @@ namespace ferry::lab {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr milliseconds kToolTimeout{10000};
+constexpr milliseconds kToolTimeout{60000};
 constexpr milliseconds kRetry{100};
 
 using Facts = std::map<std::string, int>;

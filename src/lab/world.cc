@@ -15,7 +15,8 @@ namespace ferry::lab {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr milliseconds kIpTimeout{10000};
+// The kernel serialises changes of links over all namespaces, and waits for grace periods.
+constexpr milliseconds kIpTimeout{60000};
 constexpr int kAllOfHost = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWUTS;
 
 os::NamespaceInit world_init() {

@@ -96,16 +96,19 @@ TEST_F(RefusalTest, AnAgentThatIsNotThere) {
 }
 
 TEST_F(RefusalTest, APeerThatSpeaksSomethingElse) {
-    const auto started = platform(1).host().run_checked(
-        {"redis-server", "--bind", kPeer, "--port", "7000", "--daemonize", "yes", "--save", "",
-         "--pidfile", "/run/ferry/other.pid", "--protected-mode", "no"},
-        10s);
-    ASSERT_OK(started);
+    Host& two = platform(1).host();
+    auto other =
+        os::ChildProcess::start(two.launch({"redis-server", "--bind", kPeer, "--port", "7000",
+                                            "--save", "", "--protected-mode", "no"}));
+    ASSERT_OK(other);
+    std::string answer;
+    for (int i = 0; i < 200 && !answer.starts_with("PONG"); ++i) {
+        std::this_thread::sleep_for(50ms);
+        answer = two.run({"redis-cli", "-h", kPeer, "-p", "7000", "ping"}, 10s)->out;
+    }
     expect_refused({"migrate", service_pid(), "--to", "10.77.0.12:7000"}, "10.77.0.12:7000");
-    ASSERT_OK(platform(1).host().run_checked(
-        {"sh", "-c",
-         "kill $(cat /run/ferry/other.pid); while [ -e /run/ferry/other.pid ]; do sleep 0.1; done"},
-        10s));
+    ASSERT_OK(other->send_signal(SIGTERM));
+    ASSERT_OK(other->wait(10s));
 }
 
 TEST_F(RefusalTest, AnAgentWithTheKeysOfAForeignAuthority) {
