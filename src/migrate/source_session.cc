@@ -249,8 +249,8 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
                                      .fixed_cost = fixed_cost()});
 }
 
-// Stopping, collecting, sending, restoring without any memory: what was measured on the machines
-// that `make bench` names, per task and per open file.
+// Stopping, collecting, sending, restoring without any memory: an estimate, by task and by open
+// file. The report shows the prediction made with it beside what the freeze really took.
 pages::Seconds SourceSession::fixed_cost() const {
     const ObjectCounts& counts = report_.objects_before;
     return pages::Seconds(0.008 + 0.0005 * static_cast<double>(counts.processes) +

@@ -18,6 +18,7 @@
 
 #include "os/fd.h"
 #include "proc/process_directory.h"
+#include "resources/thread_state.h"
 
 namespace ferry::restore {
 namespace {
@@ -164,22 +165,9 @@ Result<> set_posix_timers(StubProcess& process, const model::Process& wanted) {
 Result<Credentials> own_credentials() {
     const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
     const proc::Status status = TRY(self.status());
-    return Credentials{.uid = status.uids[0],
-                       .euid = status.uids[1],
-                       .suid = status.uids[2],
-                       .fsuid = status.uids[3],
-                       .gid = status.gids[0],
-                       .egid = status.gids[1],
-                       .sgid = status.gids[2],
-                       .fsgid = status.gids[3],
-                       .groups = status.groups,
-                       .cap_inheritable = status.cap_inheritable,
-                       .cap_permitted = status.cap_permitted,
-                       .cap_effective = status.cap_effective,
-                       .cap_bounding = status.cap_bounding,
-                       .cap_ambient = status.cap_ambient,
-                       .secure_bits = static_cast<std::uint32_t>(::prctl(PR_GET_SECUREBITS)),
-                       .no_new_privileges = status.no_new_privileges};
+    Credentials credentials = resources::credentials_of(status);
+    credentials.secure_bits = static_cast<std::uint32_t>(::prctl(PR_GET_SECUREBITS));
+    return credentials;
 }
 
 Result<> set_process_state(StubProcess& process, const model::Process& wanted) {

@@ -18,6 +18,7 @@
 #include "os/memory.h"
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
+#include "resources/thread_state.h"
 #include "trace/freeze.h"
 #include "trace/remote_calls.h"
 
@@ -73,21 +74,7 @@ class Reader {
                 TRY(proc::ProcessDirectory::open_thread(frozen.pid, tracee.tid()));
             thread.comm = TRY(directory.comm());
             const proc::Status status = TRY(directory.status());
-            thread.credentials = {.uid = status.uids[0],
-                                  .euid = status.uids[1],
-                                  .suid = status.uids[2],
-                                  .fsuid = status.uids[3],
-                                  .gid = status.gids[0],
-                                  .egid = status.gids[1],
-                                  .sgid = status.gids[2],
-                                  .fsgid = status.gids[3],
-                                  .groups = status.groups,
-                                  .cap_inheritable = status.cap_inheritable,
-                                  .cap_permitted = status.cap_permitted,
-                                  .cap_effective = status.cap_effective,
-                                  .cap_bounding = status.cap_bounding,
-                                  .cap_ambient = status.cap_ambient,
-                                  .no_new_privileges = status.no_new_privileges};
+            thread.credentials = resources::credentials_of(status);
             process.umask = status.umask;
             process.threads.push_back(std::move(thread));
         }
