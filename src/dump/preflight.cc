@@ -3,14 +3,18 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/seccomp.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 
 #include "os/fd.h"
 #include "resources/process_state.h"
+#include "resources/seccomp.h"
+#include "trace/tracee.h"
 
 namespace ferry::dump {
 namespace {
@@ -37,6 +41,39 @@ Result<> check_program(Pid pid, const proc::ProcessDirectory& directory) {
     TRY(os::pread(program->get(), identity, 0));
     if (identity[EI_CLASS] == std::byte{ELFCLASS32}) {
         return fail(Error::unsupported(fmt::format("process {} is a 32-bit program", pid)));
+    }
+    return {};
+}
+
+// What one thread has; it is stopped for some microseconds if it has any.
+Result<std::vector<model::SeccompFilter>> filters_of(Pid pid, Tid tid) {
+    const auto thread = TRY(proc::ProcessDirectory::open_thread(pid, tid));
+    const proc::Status status = TRY(thread.status());
+    if (status.seccomp_mode == SECCOMP_MODE_DISABLED) return std::vector<model::SeccompFilter>();
+    if (status.seccomp_mode != SECCOMP_MODE_FILTER) {
+        return fail(Error::unsupported(
+            fmt::format("thread {} is in seccomp's strict mode, which is not carried", tid)));
+    }
+    trace::Tracee tracee = TRY(trace::Tracee::seize(pid, tid));
+    TRY(tracee.stop());
+    auto filters = resources::collect_seccomp(std::span(&tracee, 1));
+    TRY(std::move(tracee).detach());
+    return filters;
+}
+
+Result<> check_filters(Pid pid, const proc::ProcessDirectory& directory) {
+    std::optional<std::vector<model::SeccompFilter>> common;
+    for (const Tid tid : TRY(directory.threads())) {
+        auto filters = filters_of(pid, tid);
+        if (!filters && filters.error().kind() == Error::Kind::Gone) continue;
+        if (!filters) return fail(std::move(filters.error()));
+        if (!common) {
+            common = std::move(*filters);
+        } else if (*common != *filters) {
+            return fail(Error::unsupported(fmt::format(
+                "thread {} has other seccomp filters than process {}, which is not carried", tid,
+                pid)));
+        }
     }
     return {};
 }
@@ -88,9 +125,8 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
     if (status.core_dumping) {
         return fail(Error::unsupported(fmt::format("process {} is dumping core", pid)));
     }
-    if (status.seccomp_mode != 0) {
-        return fail(Error::unsupported(fmt::format("process {} has seccomp filters", pid)));
-    }
+    // In the freeze we trace it ourselves, and its threads are looked at one by one.
+    if (status.tracer.value == 0) TRY(check_filters(pid, directory));
     const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
     if (const char* name = foreign_namespace(ours, theirs)) {
         return fail(Error::unsupported(fmt::format(

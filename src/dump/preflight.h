@@ -15,8 +15,8 @@ namespace ferry::dump {
 Result<> check_root(Pid root);
 
 // One process of the tree, zombies excepted. Invalid: a kernel thread, or traced by somebody.
-// Unsupported: seccomp filters, other namespaces than ours, a 32-bit program, stopped by SIGSTOP,
-// dumping core.
+// Unsupported: seccomp filters that resources/seccomp.h refuses, other namespaces than ours, a
+// 32-bit program, stopped by SIGSTOP, dumping core.
 Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
                        const model::NamespaceIds& ours);
 

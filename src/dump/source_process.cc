@@ -12,6 +12,7 @@
 #include "dump/preflight.h"
 #include "os/userfault.h"
 #include "resources/process_state.h"
+#include "resources/seccomp.h"
 #include "resources/thread_state.h"
 #include "trace/questions.h"
 #include "trace/remote_calls.h"
@@ -147,6 +148,7 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
     mappings_time += since(begun);
 
     TRY(resources::collect_attributes(pid_, *directory_, process));
+    process.seccomp = TRY(resources::collect_seccomp(frozen.threads));
     TRY(ask_threads(frozen, process));
     for (std::size_t i = 0; i < frozen.threads.size(); ++i) {
         TRY(resources::collect_pending(frozen.threads[i], process.threads[i]));

@@ -1,9 +1,11 @@
 #include "image/codec.h"
 
 #include <fmt/format.h>
+#include <linux/seccomp.h>
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -14,6 +16,7 @@
 #include "image/process_codec.h"
 #include "image/proto/inventory.pb.h"
 #include "image/records.h"
+#include "image/seccomp_codec.h"
 #include "image/validate.h"
 
 namespace ferry::image {
@@ -53,6 +56,7 @@ class Encoder {
     ImageStore& into_;
     wire::FerryCheckpoint extra_;
     CgroupSets cgroups_;
+    SeccompTable seccomp_;
     std::map<model::FileId, FileType> types_;
     std::map<model::FileId, std::uint32_t> flags_;
 };
@@ -96,6 +100,7 @@ Result<> Encoder::run() {
     }
     TRY(put_files(checkpoint_, into_, extra_));
     TRY(cgroups_.put(into_));
+    TRY(seccomp_.put(into_));
     TRY(put_clocks(checkpoint_, into_));
     return put_extra(extra_, into_);
 }
@@ -124,6 +129,7 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
         return put_one(into_, core_name(process.pid.value), Magic::Core, core);
     }
     const std::uint32_t cgroup_set = cgroups_.number_of(process.cgroups);
+    const std::optional<std::uint32_t> filter = seccomp_.number_of(process.seccomp);
     wire::FerryProcess& extra = *extra_.add_processes();
     extra.set_pid(process.pid.value);
     namespaces_to_extra(process.namespaces, *extra.mutable_namespaces());
@@ -131,6 +137,10 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
         wire::CoreEntry core;
         TRY(with_context(core_to_wire(process, thread, cgroup_set, core),
                          fmt::format("thread {}", thread.tid)));
+        if (filter) {
+            core.mutable_thread_core()->set_seccomp_mode(SECCOMP_MODE_FILTER);
+            core.mutable_thread_core()->set_seccomp_filter(*filter);
+        }
         TRY(put_one(into_, core_name(thread.tid.value), Magic::Core, core));
         if (thread.scheduling.affinity.empty()) continue;
         wire::FerryThread& more = *extra.add_threads();
@@ -200,6 +210,7 @@ class Decoder {
     wire::KobjIds dumper_;
     std::set<std::uint32_t> seen_vm_, seen_files_, seen_fs_, seen_handlers_;
     std::map<std::uint32_t, std::vector<model::ControlGroup>> cgroups_;
+    SeccompTable seccomp_;
     std::map<std::int32_t, wire::FerryProcess> extra_processes_;
     const wire::FerryProcess nothing_;
 };
@@ -216,6 +227,7 @@ Result<model::Checkpoint> Decoder::run() {
     checkpoint_.boot_id = extra.boot_id();
     checkpoint_.kernel_release = extra.kernel_release();
     cgroups_ = TRY(get_cgroups(from_));
+    seccomp_ = TRY(SeccompTable::get(from_));
     TRY(get_tree());
     for (std::size_t i = 0; i < checkpoint_.processes.size(); ++i) {
         model::Process& process = checkpoint_.processes[i];
@@ -312,6 +324,12 @@ Result<> Decoder::get_threads(model::Process& process, const std::vector<std::ui
         wire::CoreEntry core;
         TRY(get_required(from_, core_name(thread.tid.value), Magic::Core, core));
         TRY(with_context(thread_from_wire(core, thread), fmt::format("thread {}", tid)));
+        auto filters = TRY(seccomp_.filters_of(core.thread_core()));
+        if (process.threads.empty()) {
+            process.seccomp = std::move(filters);
+        } else if (filters != process.seccomp) {
+            return fail(Error::unsupported("threads with different seccomp filters"));
+        }
         const auto affinity = affinities.find(thread.tid.value);
         if (affinity != affinities.end() && affinity->second.size() <= kCpuMaskMax) {
             thread.scheduling.affinity.assign(affinity->second.begin(), affinity->second.end());

@@ -16,7 +16,6 @@ namespace ferry::image {
 namespace {
 
 constexpr const char* kInventoryName = "inventory.img";
-constexpr const char* kSeccompName = "seccomp.img";
 constexpr const char* kCgroupName = "cgroup.img";
 constexpr const char* kExtraName = "ferry.json";
 
@@ -50,9 +49,7 @@ Result<> put_inventory(const model::Checkpoint& checkpoint, ImageStore& into) {
         });
     inventory.set_network_lock_method(connected ? kNetworkLockNftables : kNetworkLockSkip);
     inventory.mutable_plugins_entry();
-    TRY(put_one(into, kInventoryName, Magic::Inventory, inventory));
-    // No filters; CRIU's readers expect the file.
-    return put_one(into, kSeccompName, Magic::Seccomp, wire::Seccomp());
+    return put_one(into, kInventoryName, Magic::Inventory, inventory);
 }
 
 Result<wire::KobjIds> get_inventory(const ImageStore& from) {
@@ -73,9 +70,6 @@ Result<wire::KobjIds> get_inventory(const ImageStore& from) {
         return fail(Error::unsupported("a dump made with the CRIU plugin " +
                                        inventory.plugins_entry().plugins(0)));
     }
-    wire::Seccomp seccomp;
-    TRY(get_one(from, kSeccompName, Magic::Seccomp, seccomp));
-    if (seccomp.seccomp_filters_size() != 0) return fail(Error::unsupported("a seccomp filter"));
     return inventory.root_ids();
 }
 

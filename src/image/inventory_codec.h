@@ -1,5 +1,5 @@
-// What describes the dump as a whole: inventory.img, cgroup.img, timens-0.img, seccomp.img,
-// ferry.json. Private to image/.
+// What describes the dump as a whole: inventory.img, cgroup.img, timens-0.img, ferry.json.
+// Private to image/.
 #pragma once
 
 #include <cstdint>

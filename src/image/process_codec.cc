@@ -337,7 +337,6 @@ Result<> limits_from_wire(const wire::TaskRlimits& from, model::Process& into) {
 }
 
 Result<> thread_core_from_wire(const wire::ThreadCore& from, model::Thread& into) {
-    if (from.seccomp_mode() != 0) return fail(Error::unsupported("a seccomp filter"));
     into.robust_list = from.futex_rla();
     into.robust_list_size = from.futex_rla_len();
     into.scheduling.nice = from.sched_nice();

@@ -1,6 +1,7 @@
 #include "image/sample_checkpoint.h"
 
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -304,6 +305,8 @@ model::Process process(pid_t pid, pid_t parent) {
     p.child_subreaper = true;
     p.oom_score_adj = -500;
     p.cgroups = {{.controllers = "cpu,cpuacct", .path = "/svc"}, {.controllers = "", .path = "/"}};
+    p.seccomp = {{.program = model::Bytes(8, std::byte{6}), .flags = 0},
+                 {.program = model::Bytes(16, std::byte{7}), .flags = SECCOMP_FILTER_FLAG_LOG}};
     p.namespaces = {
         .mnt = 1, .net = 2, .pid = 3, .uts = 4, .ipc = 5, .user = 6, .cgroup = 7, .time = 8};
     return p;

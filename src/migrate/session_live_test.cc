@@ -236,8 +236,9 @@ INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
                          testing::Values("clocks", "credentials", "epoll", "eventfd", "family",
                                          "floating_point", "fork_storm", "growing_memory",
                                          "many_descriptors", "many_mappings", "many_threads",
-                                         "pipe_content", "process_state", "rseq", "shared_pages",
-                                         "spinning_vectors", "thread_storm", "timers", "unix_pair"),
+                                         "pipe_content", "process_state", "rseq", "seccomp",
+                                         "shared_pages", "spinning_vectors", "thread_storm",
+                                         "timers", "unix_pair"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(Sessions, AnAbortDuringPrecopyLeavesTheServiceUnharmed) {

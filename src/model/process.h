@@ -91,6 +91,13 @@ struct PosixTimer {  // timer_create(2)
     bool operator==(const PosixTimer&) const = default;
 };
 
+// One filter of seccomp(2).
+struct SeccompFilter {
+    Bytes program;            // struct sock_filter, eight bytes each
+    std::uint32_t flags = 0;  // SECCOMP_FILTER_FLAG_LOG
+    bool operator==(const SeccompFilter&) const = default;
+};
+
 struct ResourceLimit {
     std::uint64_t soft = 0, hard = 0;
     bool operator==(const ResourceLimit&) const = default;
@@ -131,6 +138,8 @@ struct Process {
     int oom_score_adj = 0;
     std::vector<ControlGroup> cgroups;
     NamespaceIds namespaces;
+    // The same for every thread, the oldest first.
+    std::vector<SeccompFilter> seccomp;
     bool operator==(const Process&) const = default;
 
     [[nodiscard]] const Thread& leader() const { return threads.front(); }

@@ -135,6 +135,27 @@ Result<std::uint64_t> ptrace_geteventmsg(Tid tid) {
     return message;
 }
 
+Result<std::optional<SeccompProgram>> ptrace_seccomp_get_filter(Tid tid, unsigned index) {
+    constexpr std::size_t kInstructionBytes = 8;
+    const long count = raw_ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, nullptr);
+    if (count < 0) {
+        const int code = errno;
+        // EINVAL: the thread has no filters at all.
+        if (code == ENOENT || code == EINVAL) return std::optional<SeccompProgram>();
+        return fail(ptrace_error(code, "PTRACE_SECCOMP_GET_FILTER", tid));
+    }
+    SeccompProgram filter;
+    filter.program.resize(static_cast<std::size_t>(count) * kInstructionBytes);
+    TRY(checked(PTRACE_SECCOMP_GET_FILTER, "PTRACE_SECCOMP_GET_FILTER", tid, index,
+                filter.program.data()));
+    struct __ptrace_seccomp_metadata metadata = {};
+    metadata.filter_off = index;
+    TRY(checked(PTRACE_SECCOMP_GET_METADATA, "PTRACE_SECCOMP_GET_METADATA", tid, sizeof(metadata),
+                &metadata));
+    filter.flags = static_cast<std::uint32_t>(metadata.flags);
+    return std::optional(std::move(filter));
+}
+
 namespace {
 
 Result<std::optional<int>> wait_once(Tid tid, int flags) {

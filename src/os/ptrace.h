@@ -46,6 +46,14 @@ Result<std::vector<RawSignalInfo>> ptrace_peeksiginfo(Tid tid, SignalQueue queue
 Result<RseqConfiguration> ptrace_get_rseq_configuration(Tid tid);
 Result<std::uint64_t> ptrace_geteventmsg(Tid tid);
 
+struct SeccompProgram {
+    std::vector<std::byte> program;  // struct sock_filter, eight bytes each
+    std::uint32_t flags = 0;         // SECCOMP_FILTER_FLAG_*
+};
+// The index-th seccomp filter of a stopped thread, counted from the newest; nothing behind the last
+// one, and for a thread without filters. Needs CAP_SYS_ADMIN (Linux 4.4; flags: 4.16).
+Result<std::optional<SeccompProgram>> ptrace_seccomp_get_filter(Tid tid, unsigned index);
+
 // waitpid(tid, __WALL | WNOHANG): the status, or nothing if the thread has not changed state.
 // ECHILD (not ours, or gone) is Kind::Gone.
 Result<std::optional<int>> wait_nohang(Tid tid);

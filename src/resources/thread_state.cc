@@ -1,6 +1,7 @@
 #include "resources/thread_state.h"
 
 #include <fmt/format.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -78,10 +79,9 @@ Result<model::Thread> collect_thread(const trace::Tracee& stopped) {
     auto directory = TRY(proc::ProcessDirectory::open_thread(stopped.process(), stopped.tid()));
     const proc::Stat stat = TRY(directory.stat());
     const proc::Status status = TRY(directory.status());
-    // The preflight sees the main thread's; each thread may have its own.
-    if (status.seccomp_mode != 0) {
-        return fail(Error::unsupported(
-            fmt::format("thread {} has seccomp filters, which are not carried", thread.tid)));
+    if (status.seccomp_mode == SECCOMP_MODE_STRICT) {
+        return fail(Error::unsupported(fmt::format(
+            "thread {} is in seccomp's strict mode, which is not carried", thread.tid)));
     }
     thread.comm = stat.comm;
     thread.scheduling = TRY(scheduling_of(stat, stopped.tid()));

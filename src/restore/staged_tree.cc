@@ -147,6 +147,7 @@ struct StagedTree::Impl {
         for (const model::Process& wanted : final.processes) {
             if (wanted.is_zombie) TRY(tree->make_zombie(wanted));
         }
+        TRY(each(install_seccomp));
         report.processes = since(mark);
         TRY(set_threads(final));
         report.threads = since(mark);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 
 #include "os/fd.h"
@@ -189,6 +192,30 @@ Result<> set_process_state(StubProcess& process, const model::Process& wanted) {
         program.call("prctl", SYS_prctl, {PR_SET_THP_DISABLE, 1, 0, 0, 0});
     }
     return process.leader().run(program);
+}
+
+Result<> install_seccomp(StubProcess& process, const model::Process& wanted) {
+    if (wanted.seccomp.empty()) return {};
+    if (!process.leader().tracee().suspends_seccomp()) {
+        return fail(Error::unsupported(
+            "seccomp filters, which cannot be suspended here: run Ferry with CAP_SYS_ADMIN and "
+            "without filters of its own"));
+    }
+    Program program;
+    for (const model::SeccompFilter& filter : wanted.seccomp) {
+        const Data instructions = program.add(filter.program);
+        const sock_fprog header = {
+            .len = static_cast<unsigned short>(filter.program.size() / sizeof(sock_filter)),
+            .filter = nullptr};
+        const Data at = program.add_value(header);
+        program.point(at, offsetof(sock_fprog, filter), instructions);
+        // Positive: the id of a thread that could not be synchronised (seccomp(2)).
+        program.call("seccomp", SYS_seccomp,
+                     {SECCOMP_SET_MODE_FILTER, filter.flags | SECCOMP_FILTER_FLAG_TSYNC, at},
+                     exactly(0));
+        TRY(process.leader().run_if_full(program));
+    }
+    return process.leader().run_rest(program);
 }
 
 void add_thread_state(Program& program, const model::Process& process, const model::Thread& thread,

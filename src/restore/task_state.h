@@ -10,6 +10,10 @@ namespace ferry::restore {
 // Signal actions, umask, huge pages; from outside: oom_score_adj. Before the threads give up
 // privileges.
 Result<> set_process_state(StubProcess& process, const model::Process& wanted);
+// Its seccomp filters, for all its threads, which have been made. They do not act before the
+// threads are released, because a tracer suspends them (trace/tracee.h); children forked later
+// would have them unsuspended. Before the credentials: installing takes CAP_SYS_ADMIN.
+Result<> install_seccomp(StubProcess& process, const model::Process& wanted);
 
 // Appends what a thread must set itself: stacks, lists, name, credentials, signals.
 void add_thread_state(Program& program, const model::Process& process, const model::Thread& thread,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <span>
 #include <utility>
 
@@ -22,8 +23,14 @@ namespace {
 
 constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD;
 
-unsigned long options_for(OnTracerExit at_exit) {
-    return kOptions | (at_exit == OnTracerExit::Kill ? unsigned{PTRACE_O_EXITKILL} : 0u);
+unsigned long options_for(OnTracerExit at_exit, bool suspend_seccomp) {
+    return kOptions | (at_exit == OnTracerExit::Kill ? unsigned{PTRACE_O_EXITKILL} : 0u) |
+           (suspend_seccomp ? unsigned{PTRACE_O_SUSPEND_SECCOMP} : 0u);
+}
+
+// The kernel lets only a tracer with CAP_SYS_ADMIN and without filters of its own suspend others'.
+bool may_not_suspend(const Error& error) {
+    return error.code() == EPERM || error.code() == EINVAL;
 }
 
 // EPERM says little; the reason is in /proc.
@@ -80,6 +87,7 @@ Tracee::Tracee(Tracee&& other) noexcept
       at_exit_(other.at_exit_),
       state_(std::exchange(other.state_, State::None)),
       group_stop_(other.group_stop_),
+      suspends_seccomp_(other.suspends_seccomp_),
       undelivered_(std::exchange(other.undelivered_, 0)) {}
 
 Tracee& Tracee::operator=(Tracee&& other) noexcept {
@@ -91,6 +99,7 @@ Tracee& Tracee::operator=(Tracee&& other) noexcept {
     at_exit_ = other.at_exit_;
     state_ = std::exchange(other.state_, State::None);
     group_stop_ = other.group_stop_;
+    suspends_seccomp_ = other.suspends_seccomp_;
     undelivered_ = std::exchange(other.undelivered_, 0);
     return *this;
 }
@@ -107,10 +116,15 @@ Result<Tracee> Tracee::seize(Pid process, Tid tid, OnTracerExit at_exit) {
     if (process.value == ::getpid()) {
         return fail(Error::unsupported(fmt::format("{} is a thread of ourselves", tid)));
     }
-    if (auto seized = os::ptrace_seize(tid, options_for(at_exit)); !seized) {
-        return fail(explain_refusal(process, tid, std::move(seized.error())));
+    bool suspends_seccomp = true;
+    Result<> seized = os::ptrace_seize(tid, options_for(at_exit, true));
+    if (!seized && may_not_suspend(seized.error())) {
+        suspends_seccomp = false;
+        seized = os::ptrace_seize(tid, options_for(at_exit, false));
     }
+    if (!seized) return fail(explain_refusal(process, tid, std::move(seized.error())));
     Tracee tracee(process, tid, at_exit);
+    tracee.suspends_seccomp_ = suspends_seccomp;
     // The id may have been reused between its listing and the seizure; now it cannot change any
     // more.
     if (auto directory = proc::ProcessDirectory::open_thread(process, tid); !directory) {
@@ -301,7 +315,7 @@ Result<os::RseqConfiguration> Tracee::rseq() const {
 }
 
 Result<> Tracee::set_on_tracer_exit(OnTracerExit at_exit) {
-    TRY(os::ptrace_set_options(tid_, options_for(at_exit)));
+    TRY(os::ptrace_set_options(tid_, options_for(at_exit, suspends_seccomp_)));
     at_exit_ = at_exit;
     return {};
 }

@@ -67,6 +67,8 @@ class Tracee {
     [[nodiscard]] Pid process() const { return process_; }
     [[nodiscard]] Tid tid() const { return tid_; }
     [[nodiscard]] bool is_stopped() const { return state_ == State::Stopped; }
+    // Its seccomp filters do not act while we trace it (PTRACE_O_SUSPEND_SECCOMP).
+    [[nodiscard]] bool suspends_seccomp() const { return suspends_seccomp_; }
     // The thread's process is in a group-stop (SIGSTOP and friends); it stays so after detach.
     [[nodiscard]] bool in_group_stop() const { return group_stop_; }
 
@@ -121,6 +123,7 @@ class Tracee {
     OnTracerExit at_exit_ = OnTracerExit::LetRun;
     State state_ = State::None;
     bool group_stop_ = false;
+    bool suspends_seccomp_ = false;
     int undelivered_ = 0;  // of the current Signal stop
 };
 

@@ -39,7 +39,7 @@ std::size_t count_fds(Pid pid) {
 class SourceOf : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Victims, SourceOf,
                          testing::Values("plain", "spinning_vectors", "blocked_calls",
-                                         "thread_storm", "fork_storm", "process_state"));
+                                         "thread_storm", "fork_storm", "process_state", "seccomp"));
 
 TEST_P(SourceOf, IsCollectedAgainAndAgainWithoutHarm) {
     VictimProcess victim(GetParam());
@@ -287,15 +287,39 @@ TEST(Open, RefusesSharedAnonymousMemoryByName) {
                    Error::Kind::Unsupported, "shared anonymous memory");
 }
 
-TEST(Open, RefusesSeccompFiltersByName) {
+TEST(Open, RefusesSeccompFiltersThatWouldKillByName) {
     expect_refused(open_child([] {
-                       sock_filter allow = {
-                           .code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ALLOW};
-                       const sock_fprog program = {.len = 1, .filter = &allow};
+                       sock_filter filter[] = {
+                           BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+                       const sock_fprog program = {.len = 4, .filter = filter};
                        (void)::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
                        (void)::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
                    }),
-                   Error::Kind::Unsupported, "seccomp filters");
+                   Error::Kind::Unsupported, "does not let it survive userfaultfd");
+}
+
+TEST(Open, RefusesSeccompStrictModeByName) {
+    expect_refused(open_child([] {
+                       // A child, since strict mode allows no pause(2). It ends with its parent.
+                       int life[2];
+                       int there[2];
+                       if (::pipe(life) != 0 || ::pipe(there) != 0) return;
+                       char byte = 0;
+                       if (::fork() != 0) {
+                           (void)!::read(there[0], &byte, 1);
+                           return;
+                       }
+                       ::close(life[1]);
+                       (void)::prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+                       (void)!::write(there[1], "r", 1);
+                       while (::read(life[0], &byte, 1) > 0) {
+                       }
+                       ::syscall(SYS_exit, 0);
+                   }),
+                   Error::Kind::Unsupported, "strict mode");
 }
 
 TEST(Open, RefusesAnotherNetworkNamespaceByName) {
