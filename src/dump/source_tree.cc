@@ -124,6 +124,14 @@ struct SourceTree::Impl {
     std::shared_ptr<resources::FileCollector> files;
     std::map<Pid, SourceProcess> processes;
 
+    [[nodiscard]] Result<> check_shared_memory(const model::Checkpoint& checkpoint) const {
+        const auto shared = checkpoint.shared_memory();
+        if (shared.empty() || options.carry_shared_memory) return {};
+        return fail(Error::unsupported(
+            fmt::format("process {}: shared anonymous memory is mapped at {}: not carried",
+                        shared.front().pid, shared.front().range)));
+    }
+
     // The remembered process, or a new one where there is none yet, or where it is not the same any
     // more.
     Result<SourceProcess*> remember(Pid pid, const proc::Stat& stat) {
@@ -310,6 +318,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
         if (!outlined->is_zombie) living.push_back(process.pid);
         checkpoint.processes.push_back(std::move(*outlined));
     }
+    TRY(impl_->check_shared_memory(checkpoint));
     TRY(impl_->files->prepare(living));
     checkpoint.files = impl_->files->path_files();
     std::erase_if(impl_->processes, [&](const auto& known) {
@@ -354,6 +363,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         checkpoint.processes.push_back(TRY(impl_->collect(process, collected.times.mappings)));
         if (!process.is_zombie) living.push_back(process.pid);
     }
+    TRY(impl_->check_shared_memory(checkpoint));
     const Clock::time_point tasks_done = Clock::now();
     collected.times.tasks = between(begun, tasks_done) - collected.times.mappings;
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "dump/page_dump.h"
+#include "dump/shared_dump.h"
 #include "image/codec.h"
 #include "image/page_files.h"
 
@@ -46,9 +47,13 @@ Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& opti
     return fail(Error::limit(fmt::format("tried {} times: {}", kBusyAttemptsMax, busy)));
 }
 
-Result<std::uint64_t> write_pages(const model::Checkpoint& checkpoint,
-                                  image::DirectoryStore& store) {
-    std::uint64_t pages = 0;
+struct WrittenPages {
+    std::uint64_t process = 0, shared = 0;
+};
+
+Result<WrittenPages> write_pages(const model::Checkpoint& checkpoint,
+                                 image::DirectoryStore& store) {
+    WrittenPages written;
     std::uint32_t number = 0;
     for (const model::Process& process : checkpoint.processes) {
         if (process.is_zombie) continue;
@@ -56,10 +61,18 @@ Result<std::uint64_t> write_pages(const model::Checkpoint& checkpoint,
             image::PagemapWriter::create(store, image::PagemapId::process(process.pid), ++number));
         TRY(with_context(dump_pages(process, writer),
                          fmt::format("pages of process {}", process.pid)));
-        pages += writer.pages_written();
+        written.process += writer.pages_written();
         TRY(std::move(writer).finish(store));
     }
-    return pages;
+    for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
+        auto writer =
+            TRY(image::PagemapWriter::create(store, image::PagemapId::shared(memory.id), ++number));
+        TRY(with_context(dump_shared_memory(memory, writer),
+                         fmt::format("shared anonymous memory {:#x}", memory.id)));
+        written.shared += writer.pages_written();
+        TRY(std::move(writer).finish(store));
+    }
+    return written;
 }
 
 Result<> end(Frozen frozen, AfterDump after) {
@@ -82,7 +95,8 @@ Result<ToImagesReport> dump_to_images(SourceTree& tree, image::DirectoryStore& s
     const Clock::time_point begun = stopped.frozen.since();
     ToImagesReport report{.freeze = stopped.collected.times};
     const Clock::time_point memory_begun = Clock::now();
-    report.pages = TRY(write_pages(stopped.collected.checkpoint, store));
+    const WrittenPages written = TRY(write_pages(stopped.collected.checkpoint, store));
+    report.pages = written.process + written.shared;
     report.memory = since(memory_begun);
     const Clock::time_point write_begun = Clock::now();
     TRY(image::encode(stopped.collected.checkpoint, store));
@@ -97,8 +111,9 @@ Result<ToImagesReport> dump_to_images(SourceTree& tree, image::DirectoryStore& s
                              .frozen_us = static_cast<std::uint32_t>(report.frozen.count()),
                              .memory_us = static_cast<std::uint32_t>(report.memory.count()),
                              .write_us = static_cast<std::uint32_t>(report.write.count()),
-                             .pages_scanned = report.pages,
-                             .pages_written = report.pages}));
+                             .pages_scanned = written.process,
+                             .pages_written = written.process,
+                             .shared_pages_written = written.shared}));
     }
     log_debug("dumped {} pages: stop {} us, tasks {} us, files {} us, memory {} us, write {} us",
               report.pages, report.freeze.stop.count(), report.freeze.tasks.count(),

@@ -34,6 +34,12 @@ Result<model::Checkpoint> decode_checkpoint(std::span<const std::byte> payload) 
     return image::decode(store);
 }
 
+// No frame carries its content.
+Result<> check_shared_memory(const model::Checkpoint& checkpoint) {
+    if (checkpoint.shared_memory().empty()) return {};
+    return fail(Error::unsupported("the source sent a tree with shared anonymous memory"));
+}
+
 }  // namespace
 
 Result<> DestinationSession::run(PortSink& port) {
@@ -123,6 +129,7 @@ Result<> DestinationSession::fill() {
 
 Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
     const model::Checkpoint skeleton = TRY(with_context(decode_checkpoint(payload), "layout"));
+    TRY(check_shared_memory(skeleton));
     TRY(files_.prepare(skeleton));
     if (!tree_) {
         tree_ = TRY(restore::StagedTree::create(skeleton, restore::StageOptions{}));
@@ -164,6 +171,7 @@ Result<> DestinationSession::restore(std::span<const std::byte> payload) {
     if (!tree_) return fail(Error::corrupt("the final state arrived before any layout"));
     const model::Checkpoint checkpoint =
         TRY(with_context(decode_checkpoint(payload), "final state"));
+    TRY(check_shared_memory(checkpoint));
     const double decode_ms = elapsed_ms(begun);
     pids_.clear();
     for (const model::Process& process : checkpoint.processes) pids_.push_back(process.pid);

@@ -116,7 +116,8 @@ Result<> SourceSession::prepare() {
     TRY(host_.record(SessionState::Precopy));
     tree_ = TRY(dump::SourceTree::open(request_.root, {.files = {.tcp_established = true,
                                                                  .shell_job = request_.shell_job,
-                                                                 .external_unix = false}}));
+                                                                 .external_unix = false},
+                                                       .carry_shared_memory = false}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);

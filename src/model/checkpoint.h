@@ -13,6 +13,15 @@
 
 namespace ferry::model {
 
+// Memory that processes share without a file (VmaKind::AnonShared).
+struct SharedMemory {
+    std::uint64_t id = 0;     // Vma::shared_id
+    std::uint64_t bytes = 0;  // up to the last one that is mapped
+    bool no_reserve = false;
+    Pid pid;  // one of those that map it, and where
+    AddrRange range;
+};
+
 struct Checkpoint {
     std::vector<Process> processes;  // parents before their children; the first is the root
     std::vector<OpenFile> files;     // ascending by id; ids from 1
@@ -50,6 +59,8 @@ struct Checkpoint {
         }
         return false;
     }
+    // Ascending by id.
+    [[nodiscard]] std::vector<SharedMemory> shared_memory() const;
 };
 
 }  // namespace ferry::model

@@ -53,8 +53,12 @@ bool is_kernel_mapping(const proc::MapsEntry& entry) {
 
 std::string anonymous_name(const proc::MapsEntry& entry) {
     static constexpr std::string_view kPrefix = "[anon:";
-    if (!entry.path.starts_with(kPrefix) || !entry.path.ends_with(']')) return {};
-    return entry.path.substr(kPrefix.size(), entry.path.size() - kPrefix.size() - 1);
+    static constexpr std::string_view kSharedPrefix = "[anon_shmem:";
+    for (const std::string_view prefix : {kPrefix, kSharedPrefix}) {
+        if (!entry.path.starts_with(prefix) || !entry.path.ends_with(']')) continue;
+        return entry.path.substr(prefix.size(), entry.path.size() - prefix.size() - 1);
+    }
+    return {};
 }
 
 }  // namespace
@@ -106,7 +110,7 @@ std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry)
     if (entry.path.starts_with("anon_inode:")) return std::unexpected(entry.path);
     if (entry.path.starts_with("socket:")) return std::unexpected("a packet socket's ring");
     if (entry.shared && (entry.path == "/dev/zero" || entry.path.starts_with("[anon_shmem:"))) {
-        return std::unexpected("shared anonymous memory");
+        return AnonShared;
     }
     if (entry.inode == 0) {
         if (entry.shared) return std::unexpected("a shared mapping without a file");
@@ -204,6 +208,8 @@ Result<model::AddressSpace> MemoryLayout::address_space(FileCollector& files) co
                 TRY(files.add_path(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_,
                                                entry.range.start.value, entry.range.end.value),
                                    static_cast<std::uint32_t>(writes_through ? O_RDWR : O_RDONLY)));
+        } else if (vma.kind == model::VmaKind::AnonShared) {
+            vma.shared_id = entry.inode;
         } else {
             vma.file_offset = 0;
         }

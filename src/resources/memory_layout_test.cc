@@ -80,11 +80,6 @@ TEST(KindOf, NamesWhatIsNotCarried) {
     memfd.path = "/memfd:x";
     memfd.deleted = true;
     EXPECT_EQ(kind_of(memfd).error(), "a memfd");
-    proc::MapsEntry shared = file_entry(0x1000, 0x2000, 0);
-    shared.path = "/dev/zero";
-    shared.shared = true;
-    shared.deleted = true;
-    EXPECT_EQ(kind_of(shared).error(), "shared anonymous memory");
     proc::MapsEntry deleted = file_entry(0x1000, 0x2000, 0);
     deleted.deleted = true;
     EXPECT_EQ(kind_of(deleted).error(), "the deleted file /bin/x");
@@ -95,6 +90,9 @@ TEST(KindOf, TellsPrivateFromShared) {
     EXPECT_EQ(*kind_of(file), model::VmaKind::FilePrivate);
     file.shared = true;
     EXPECT_EQ(*kind_of(file), model::VmaKind::FileShared);
+    file.path = "/dev/zero";
+    file.deleted = true;
+    EXPECT_EQ(*kind_of(file), model::VmaKind::AnonShared);
     EXPECT_EQ(*kind_of(entry(0x1000, 0x2000, "[anon:arena]")), model::VmaKind::Anonymous);
     EXPECT_EQ(*kind_of(entry(0x1000, 0x2000, "[vvar_vclock]")), model::VmaKind::Vvar);
 }

@@ -11,6 +11,7 @@
 #include "image/codec.h"
 #include "image/page_files.h"
 #include "image/store.h"
+#include "os/fd.h"
 #include "resources/opened_files.h"
 
 namespace ferry::restore {
@@ -18,6 +19,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using model::Checkpoint;
+
+constexpr std::size_t kBufferBytes = 1 << 20;
 
 std::chrono::microseconds between(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration_cast<std::chrono::microseconds>(to - from);
@@ -100,6 +103,22 @@ Result<std::uint64_t> fill(StagedTree& tree, const image::DirectoryStore& store,
     return pagemap.pages();
 }
 
+Result<std::uint64_t> fill_shared(StagedTree& tree, const image::DirectoryStore& store,
+                                  std::uint64_t id) {
+    const auto pagemap = TRY(image::PagemapReader::open(store, image::PagemapId::shared(id)));
+    std::vector<std::byte> buffer(kBufferBytes);
+    for (const image::PageRun& run : pagemap.runs()) {
+        for (std::uint64_t done = 0; done < run.range.size();) {
+            const std::span<std::byte> piece = std::span(buffer).first(
+                std::min<std::uint64_t>(buffer.size(), run.range.size() - done));
+            TRY(os::pread_all(pagemap.pages_fd(run), piece, run.offset + done));
+            TRY(tree.write_shared(id, run.range.start.value + done, piece));
+            done += piece.size();
+        }
+    }
+    return pagemap.pages();
+}
+
 }  // namespace
 
 Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
@@ -121,6 +140,10 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
             report.pages += TRY(with_context(fill(tree, store, process, generation > 0),
                                              fmt::format("pages of process {}", process.pid)));
         }
+    }
+    for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
+        report.pages += TRY(with_context(fill_shared(tree, store, memory.id),
+                                         fmt::format("shared anonymous memory {:#x}", memory.id)));
     }
     const auto filled = Clock::now();
 

@@ -26,6 +26,7 @@ constexpr RemoteAddr kLowEnd{1ULL << 32};
 // Two mappings that cover one address hold the same memory there.
 bool is_same_memory(const MappedVma& a, const MappedVma& b) {
     if (a.vma.kind != b.vma.kind || a.path != b.path) return false;
+    if (a.vma.shared_id != b.vma.shared_id) return false;
     if (a.vma.grows_down != b.vma.grows_down || a.vma.no_reserve != b.vma.no_reserve) return false;
     if (a.vma.kind == VmaKind::Anonymous) return true;
     return a.vma.file_offset - a.vma.range.start.value ==
@@ -136,8 +137,6 @@ Result<std::vector<MappedVma>> wanted_mappings(const model::Checkpoint& checkpoi
             case VmaKind::Vsyscall:
                 continue;
             case VmaKind::AnonShared:
-                return fail(Error::unsupported(fmt::format(
-                    "process {}: shared anonymous memory at {}", process.pid, vma.range)));
             case VmaKind::Anonymous:
                 wanted.push_back({.vma = vma, .path = ""});
                 continue;

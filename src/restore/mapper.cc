@@ -54,7 +54,9 @@ Result<os::UniqueFd> open_mapped_file(const model::Checkpoint& checkpoint,
 
 int map_flags(const MappedVma& mapped) {
     int flags = MAP_FIXED_NOREPLACE;
-    flags |= mapped.vma.kind == VmaKind::FileShared ? MAP_SHARED : MAP_PRIVATE;
+    const bool is_shared =
+        mapped.vma.kind == VmaKind::FileShared || mapped.vma.kind == VmaKind::AnonShared;
+    flags |= is_shared ? MAP_SHARED : MAP_PRIVATE;
     if (mapped.vma.kind == VmaKind::Anonymous) flags |= MAP_ANONYMOUS;
     if (mapped.vma.grows_down) flags |= MAP_GROWSDOWN;
     if (mapped.vma.no_reserve) flags |= MAP_NORESERVE;
@@ -64,8 +66,8 @@ int map_flags(const MappedVma& mapped) {
 // Adds the steps of a plan to programs and runs them, with the files they need.
 class Mapper {
   public:
-    Mapper(StubProcess& process, const model::Checkpoint& checkpoint)
-        : process_(process), checkpoint_(checkpoint) {}
+    Mapper(StubProcess& process, const SharedMemories& shared, const model::Checkpoint& checkpoint)
+        : process_(process), shared_(shared), checkpoint_(checkpoint) {}
 
     Result<> take(std::span<const LayoutStep> steps) {
         for (const LayoutStep& step : steps) {
@@ -84,9 +86,10 @@ class Mapper {
     }
 
   private:
-    // A private mapping needs no right to write.
-    static std::pair<model::FileId, bool> key(const model::Vma& vma) {
-        return {vma.file, vma.kind == VmaKind::FileShared};
+    // What is mapped: a private mapping of a file needs no right to write.
+    using Key = std::pair<VmaKind, std::uint64_t>;
+    static Key key(const model::Vma& vma) {
+        return {vma.kind, vma.kind == VmaKind::AnonShared ? vma.shared_id : vma.file};
     }
 
     // At most, in a program.
@@ -111,7 +114,9 @@ class Mapper {
         if (step.target.vma.kind == VmaKind::Anonymous) return {};
         const auto id = key(step.target.vma);
         if (file_index_.contains(id)) return {};
-        files_.push_back(TRY(open_mapped_file(checkpoint_, step.target)));
+        files_.push_back(step.target.vma.kind == VmaKind::AnonShared
+                             ? TRY(os::dup(shared_.fd(step.target.vma.shared_id)))
+                             : TRY(open_mapped_file(checkpoint_, step.target)));
         file_index_[id] = files_.size() - 1;
         return {};
     }
@@ -175,11 +180,12 @@ class Mapper {
     }
 
     StubProcess& process_;
+    const SharedMemories& shared_;
     const model::Checkpoint& checkpoint_;
     std::vector<const LayoutStep*> pending_;
     std::size_t bytes_ = kReceiveBytes;  // of the program that they make
     std::vector<os::UniqueFd> files_;
-    std::map<std::pair<model::FileId, bool>, std::size_t> file_index_;  // with: is it shared
+    std::map<Key, std::size_t> file_index_;
 };
 
 std::vector<AddrRange> places_of(const model::Process& wanted, VmaKind kind) {
@@ -236,7 +242,7 @@ Result<> apply_layout(Tree& tree, StubProcess& process, const model::Checkpoint&
             fmt::format("process {} mapped {} where the stub's code lies", wanted.pid, vma.range)));
     }
     const std::vector<LayoutStep> steps = plan_layout(process.mapped, target);
-    TRY(with_context(Mapper(process, checkpoint).take(steps),
+    TRY(with_context(Mapper(process, tree.shared_memory(), checkpoint).take(steps),
                      fmt::format("mappings of process {}", wanted.pid)));
     process.mapped = std::move(target);
     return {};

@@ -82,6 +82,7 @@ struct StagedTree::Impl {
 
     Result<> update(const model::Checkpoint& skeleton) {
         TRY(tree->follow(skeleton));
+        TRY(tree->shared_memory().follow(skeleton));
         for (const model::Process& wanted : skeleton.processes) {
             if (wanted.is_zombie) continue;
             StubProcess& stub = *TRY(process(wanted.pid));
@@ -201,6 +202,11 @@ Result<> StagedTree::keep_pages(Pid pid, std::span<const AddrRange> present) {
 
 Result<> StagedTree::read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs) {
     return restore::read_pages(*TRY(impl_->process(pid)), pages_fd, runs);
+}
+
+Result<> StagedTree::write_shared(std::uint64_t id, std::uint64_t offset,
+                                  std::span<const std::byte> bytes) {
+    return impl_->tree->shared_memory().write(id, offset, bytes);
 }
 
 Result<ActivationReport> StagedTree::activate(const model::Checkpoint& final,

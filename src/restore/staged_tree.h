@@ -109,6 +109,8 @@ class StagedTree {
     Result<> keep_pages(Pid pid, std::span<const AddrRange> present);
     // Reads pages from a file into the task, with two threads of ours. pages_fd stays the caller's.
     Result<> read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs);
+    // Into shared anonymous memory (Vma::shared_id), once for all that map it.
+    Result<> write_shared(std::uint64_t id, std::uint64_t offset, std::span<const std::byte> bytes);
 
     // Everything else. Calls update(final) first, so that what the last update() brought may be
     // skipped by the caller. Every file that a descriptor, cwd, root, exe or epoll target needs

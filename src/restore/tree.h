@@ -10,6 +10,7 @@
 #include "base/types.h"
 #include "model/checkpoint.h"
 #include "restore/arena.h"
+#include "restore/shared_memory.h"
 #include "restore/staged_tree.h"
 #include "restore/stub.h"
 
@@ -42,6 +43,7 @@ class Tree {
     [[nodiscard]] StubProcess* find(Pid pid);
     [[nodiscard]] std::vector<StubProcess*> processes();  // parents before children
     [[nodiscard]] Arena& arena() { return arena_; }
+    [[nodiscard]] SharedMemories& shared_memory() { return shared_memory_; }
     [[nodiscard]] const ParkedVdso& vdso() const { return vdso_; }
     [[nodiscard]] Pid root() const { return root_; }
 
@@ -66,6 +68,7 @@ class Tree {
     Arena arena_;
     StageOptions options_;
     ParkedVdso vdso_;
+    SharedMemories shared_memory_;
     Pid root_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
     std::vector<Pid> zombies_;

@@ -33,7 +33,7 @@ class ImageDirectory {
 
 Result<> dump(Pid root, const std::string& path) {
     auto store = TRY(image::DirectoryStore::open(path));
-    auto tree = TRY(dump::SourceTree::open(root, {}));
+    auto tree = TRY(dump::SourceTree::open(root, {.files = {}, .carry_shared_memory = true}));
     TRY(dump::dump_to_images(tree, store, {}));
     return {};
 }
@@ -63,9 +63,9 @@ INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                                          "family", "file_positions", "floating_point", "fork_storm",
                                          "growing_memory", "many_descriptors", "many_mappings",
                                          "many_threads", "pipe_content", "plain", "process_state",
-                                         "rseq", "seccomp", "shared_pages", "spinning_vectors",
-                                         "tcp_listen", "thread_storm", "timers", "unix_pair",
-                                         "writer"),
+                                         "rseq", "seccomp", "shared_anonymous", "shared_pages",
+                                         "spinning_vectors", "tcp_listen", "thread_storm", "timers",
+                                         "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace

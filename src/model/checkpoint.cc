@@ -1,0 +1,28 @@
+#include "model/checkpoint.h"
+
+#include <algorithm>
+#include <map>
+
+namespace ferry::model {
+
+std::vector<SharedMemory> Checkpoint::shared_memory() const {
+    std::map<std::uint64_t, SharedMemory> known;
+    for (const Process& process : processes) {
+        for (const Vma& vma : process.address_space.vmas) {
+            if (vma.kind != VmaKind::AnonShared) continue;
+            const auto at = known.try_emplace(vma.shared_id, SharedMemory{.id = vma.shared_id,
+                                                                          .bytes = 0,
+                                                                          .no_reserve = false,
+                                                                          .pid = process.pid,
+                                                                          .range = vma.range});
+            SharedMemory& memory = at.first->second;
+            memory.bytes = std::max(memory.bytes, vma.file_offset + vma.range.size());
+            memory.no_reserve = memory.no_reserve || vma.no_reserve;
+        }
+    }
+    std::vector<SharedMemory> all;
+    for (const auto& [id, memory] : known) all.push_back(memory);
+    return all;
+}
+
+}  // namespace ferry::model

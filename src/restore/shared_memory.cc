@@ -1,0 +1,58 @@
+#include "restore/shared_memory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include "base/check.h"
+#include "os/memory.h"
+
+namespace ferry::restore {
+namespace {
+
+// A descriptor of the object behind MAP_SHARED | MAP_ANONYMOUS, which no system call gives: it
+// shows in maps as the original did, which a memfd would not.
+Result<os::UniqueFd> make(const model::SharedMemory& memory) {
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | (memory.no_reserve ? MAP_NORESERVE : 0);
+    const auto mapping = TRY(os::Mapping::map(memory.bytes, PROT_READ | PROT_WRITE, flags));
+    const auto start = reinterpret_cast<std::uint64_t>(mapping.data());
+    return os::open(fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + memory.bytes),
+                    O_RDWR);
+}
+
+}  // namespace
+
+Result<> SharedMemories::follow(const model::Checkpoint& checkpoint) {
+    for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
+        Object& object = objects_[memory.id];
+        if (!object.fd) {
+            object.fd = TRY(with_context(make(memory),
+                                         fmt::format("shared anonymous memory {:#x}", memory.id)));
+            object.bytes = memory.bytes;
+        }
+        if (memory.bytes > object.bytes) {
+            TRY(os::ftruncate(object.fd.get(), memory.bytes));
+            object.bytes = memory.bytes;
+        }
+    }
+    return {};
+}
+
+int SharedMemories::fd(std::uint64_t id) const {
+    const auto at = objects_.find(id);
+    CHECK(at != objects_.end());
+    return at->second.fd.get();
+}
+
+Result<> SharedMemories::write(std::uint64_t id, std::uint64_t offset,
+                               std::span<const std::byte> bytes) {
+    const auto at = objects_.find(id);
+    if (at == objects_.end() || offset > at->second.bytes ||
+        bytes.size() > at->second.bytes - offset) {
+        return fail(Error::corrupt(
+            fmt::format("pages at {:#x} of shared anonymous memory {:#x}", offset, id)));
+    }
+    return os::pwrite_all(at->second.fd.get(), bytes, offset);
+}
+
+}  // namespace ferry::restore

@@ -1,0 +1,33 @@
+// Memory that processes share without a file: made here, mapped into stubs by descriptor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+#include "os/fd.h"
+
+namespace ferry::restore {
+
+class SharedMemories {
+  public:
+    // Makes the objects that the checkpoint's mappings need and that are not here yet, and lets the
+    // others grow. Needs CAP_CHECKPOINT_RESTORE (/proc/self/map_files).
+    Result<> follow(const model::Checkpoint& checkpoint);
+    // Of an object that follow() has made; stays ours.
+    [[nodiscard]] int fd(std::uint64_t id) const;
+    // Corrupt: outside of the object.
+    Result<> write(std::uint64_t id, std::uint64_t offset, std::span<const std::byte> bytes);
+
+  private:
+    struct Object {
+        os::UniqueFd fd;
+        std::uint64_t bytes = 0;
+    };
+    std::map<std::uint64_t, Object> objects_;
+};
+
+}  // namespace ferry::restore
