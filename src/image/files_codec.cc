@@ -22,6 +22,7 @@ constexpr std::size_t kPathMax = 4096;
 constexpr std::size_t kBuildIdMax = 64;
 constexpr std::uint32_t kCloseOnExec = 1;
 constexpr int kEpollTargetsMax = 1 << 20;
+constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
 
 std::string descriptors_name(std::uint32_t number) {
     return fmt::format("fdinfo-{}.img", number);
@@ -31,8 +32,6 @@ const char* refused_type(std::uint32_t type) {
     switch (type) {
         case 8:
             return "an inotify descriptor";
-        case 9:
-            return "a signalfd";
         case 10:
             return "a packet socket";
         case 12:
@@ -45,8 +44,6 @@ const char* refused_type(std::uint32_t type) {
             return "a TUN device";
         case 16:
             return "an external file";
-        case 17:
-            return "a timerfd";
         case 18:
             return "a memfd";
         case 19:
@@ -117,6 +114,23 @@ struct FileToWire {
         return {};
     }
 
+    Result<> operator()(const model::SignalFd& signals) const {
+        begin(FileType::SignalFd, entry.mutable_sgfd()).set_mask(signals.mask);
+        return {};
+    }
+
+    Result<> operator()(const model::TimerFd& timer) const {
+        wire::TimerFdFile& record = begin(FileType::TimerFd, entry.mutable_tfd());
+        record.set_clockid(static_cast<std::uint32_t>(timer.clock));
+        record.set_ticks(timer.ticks);
+        record.set_settime_flags(timer.settime_flags);
+        record.set_vsec(timer.value_ns / kNanosPerSecond);
+        record.set_vnsec(timer.value_ns % kNanosPerSecond);
+        record.set_isec(timer.interval_ns / kNanosPerSecond);
+        record.set_insec(timer.interval_ns % kNanosPerSecond);
+        return {};
+    }
+
     Result<> operator()(const model::InetSocket& socket) const {
         wire::InetSk& record = begin(FileType::InetSocket, entry.mutable_isk());
         has_extra = TRY(inet_to_wire(socket, record, *extra.mutable_socket()));
@@ -148,6 +162,20 @@ Result<model::FileBody> regular_from_wire(const wire::RegFile& from) {
     file.build_id.resize(bytes);
     if (bytes != 0) std::memcpy(file.build_id.data(), from.build_id().data(), bytes);
     return model::FileBody(std::move(file));
+}
+
+Result<model::TimerFd> timer_from_wire(const wire::TimerFdFile& from) {
+    // More than some thousand years is nonsense, and would overflow.
+    constexpr std::uint64_t kSecondsMax = std::uint64_t{1} << 33;
+    if (from.vsec() > kSecondsMax || from.isec() > kSecondsMax || from.vnsec() >= kNanosPerSecond ||
+        from.insec() >= kNanosPerSecond) {
+        return fail(Error::corrupt("the time of a timerfd"));
+    }
+    return model::TimerFd{.clock = static_cast<int>(from.clockid()),
+                          .ticks = from.ticks(),
+                          .settime_flags = from.settime_flags(),
+                          .value_ns = from.vsec() * kNanosPerSecond + from.vnsec(),
+                          .interval_ns = from.isec() * kNanosPerSecond + from.insec()};
 }
 
 Result<model::FileBody> epoll_from_wire(const wire::EventPollFile& from) {
@@ -207,6 +235,14 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
         case FileType::EventPoll:
             TRY(common_from_wire(entry, entry.has_epfd(), entry.epfd(), into));
             into.body = TRY(epoll_from_wire(entry.epfd()));
+            return {};
+        case FileType::SignalFd:
+            TRY(common_from_wire(entry, entry.has_sgfd(), entry.sgfd(), into));
+            into.body = model::SignalFd{.mask = entry.sgfd().mask()};
+            return {};
+        case FileType::TimerFd:
+            TRY(common_from_wire(entry, entry.has_tfd(), entry.tfd(), into));
+            into.body = TRY(timer_from_wire(entry.tfd()));
             return {};
         case FileType::InetSocket:
             TRY(common_from_wire(entry, entry.has_isk(), entry.isk(), into));
@@ -384,6 +420,8 @@ FileType type_of(const model::OpenFile& file) {
         }
         FileType operator()(const model::EventFd&) const { return FileType::EventFd; }
         FileType operator()(const model::EventPoll&) const { return FileType::EventPoll; }
+        FileType operator()(const model::SignalFd&) const { return FileType::SignalFd; }
+        FileType operator()(const model::TimerFd&) const { return FileType::TimerFd; }
         FileType operator()(const model::InetSocket&) const { return FileType::InetSocket; }
         FileType operator()(const model::UnixSocket&) const { return FileType::UnixSocket; }
     };

@@ -25,7 +25,9 @@ enum class FileType : std::uint32_t {
     UnixSocket = 5,
     EventFd = 6,
     EventPoll = 7,
+    SignalFd = 9,
     Terminal = 11,  // read only: Ferry writes terminals as the character devices they are
+    TimerFd = 17,
 };
 
 [[nodiscard]] FileType type_of(const model::OpenFile& file);

@@ -154,6 +154,15 @@ void add_files(model::Checkpoint& c) {
                        .flags = O_RDWR,
                        .owner = {},
                        .body = model::PipeEnd{7002, "/run/fifo", S_IFIFO | 0600}});
+    c.files.push_back({.id = 15, .flags = O_RDWR, .owner = {}, .body = model::SignalFd{0x10200}});
+    c.files.push_back({.id = 16,
+                       .flags = O_RDWR | O_NONBLOCK,
+                       .owner = {},
+                       .body = model::TimerFd{.clock = 1,
+                                              .ticks = 3,
+                                              .settime_flags = 1,
+                                              .value_ns = 5'999'832'113,
+                                              .interval_ns = 20}});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
     c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
 }

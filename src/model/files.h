@@ -55,6 +55,20 @@ struct EventFd {
     bool operator==(const EventFd&) const = default;
 };
 
+struct SignalFd {
+    std::uint64_t mask = 0;  // the signals that it takes, bit 0 is signal 1
+    bool operator==(const SignalFd&) const = default;
+};
+
+struct TimerFd {
+    int clock = 0;                    // CLOCK_*
+    std::uint64_t ticks = 0;          // expirations that were not read
+    std::uint32_t settime_flags = 0;  // TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET
+    std::uint64_t value_ns = 0;       // until the next expiration; 0: disarmed, or expired
+    std::uint64_t interval_ns = 0;
+    bool operator==(const TimerFd&) const = default;
+};
+
 struct EpollTarget {
     int fd = -1;  // in the process that added it
     std::uint32_t events = 0;
@@ -141,7 +155,8 @@ struct UnixSocket {
     bool operator==(const UnixSocket&) const = default;
 };
 
-using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, InetSocket, UnixSocket>;
+using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd,
+                              InetSocket, UnixSocket>;
 
 struct OpenFile {
     FileId id = 0;

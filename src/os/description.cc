@@ -5,7 +5,10 @@
 #include <linux/kcmp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -66,6 +69,34 @@ Result<UniqueFd> epoll_create() {
     if (fd >= 0) return UniqueFd(fd);
     const int code = errno;
     return fail(Error::system(code, "epoll_create1()"));
+}
+
+Result<UniqueFd> signalfd(std::uint64_t mask) {
+    // The kernel's signal set has 64 bits; glibc's sigset_t is larger.
+    const long fd = ::syscall(SYS_signalfd4, -1, &mask, sizeof(mask), SFD_CLOEXEC);
+    if (fd >= 0) return UniqueFd(static_cast<int>(fd));
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("signalfd({:#x})", mask)));
+}
+
+Result<UniqueFd> timerfd_create(int clock) {
+    const int fd = ::timerfd_create(clock, TFD_CLOEXEC);
+    if (fd >= 0) return UniqueFd(fd);
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("timerfd_create({})", clock)));
+}
+
+Result<> timerfd_settime(int fd, int flags, const itimerspec& setting) {
+    if (::timerfd_settime(fd, flags, &setting, nullptr) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("timerfd_settime({}, {})", fd, flags)));
+}
+
+Result<> timerfd_set_ticks(int fd, std::uint64_t ticks) {
+    constexpr unsigned long kSetTicks = _IOW('T', 0, std::uint64_t);  // linux/timerfd.h
+    if (::ioctl(fd, kSetTicks, &ticks) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("ioctl({}, TFD_IOC_SET_TICKS, {})", fd, ticks)));
 }
 
 Result<FileOwnerState> owner_of(int fd) {

@@ -2,6 +2,8 @@
 // plain files.
 #pragma once
 
+#include <time.h>
+
 #include <compare>
 #include <cstdint>
 #include <span>
@@ -25,6 +27,11 @@ Result<std::int64_t> lseek(int fd, std::int64_t offset, int whence);
 Result<std::size_t> tee(int from, int into, std::size_t length);
 Result<UniqueFd> eventfd(unsigned initial, int flags);
 Result<UniqueFd> epoll_create();
+Result<UniqueFd> signalfd(std::uint64_t mask);
+Result<UniqueFd> timerfd_create(int clock);
+Result<> timerfd_settime(int fd, int flags, const itimerspec& setting);
+// ioctl(TFD_IOC_SET_TICKS): the expirations that the next read(2) returns.
+Result<> timerfd_set_ticks(int fd, std::uint64_t ticks);
 
 struct FileOwnerState {
     int type = 0;  // F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP

@@ -48,6 +48,36 @@ std::unexpected<Error> malformed(std::string_view line) {
     return fail(Error::corrupt(fmt::format("fdinfo line '{}'", line)));
 }
 
+// "(5, 999832113)", seconds and nanoseconds.
+bool parse_time(std::string_view value, std::uint64_t& into) {
+    value = trim(value);
+    const std::size_t comma = value.find(',');
+    if (comma == std::string_view::npos || !value.starts_with('(') || !value.ends_with(')')) {
+        return false;
+    }
+    constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
+    std::uint64_t seconds = 0;
+    std::uint64_t nanoseconds = 0;
+    const bool good =
+        parse_number(value.substr(1, comma - 1), seconds, 10) &&
+        parse_number(value.substr(comma + 1, value.size() - comma - 2), nanoseconds, 10);
+    if (!good || seconds > ~std::uint64_t{0} / kNanosPerSecond - 1) return false;
+    into = seconds * kNanosPerSecond + nanoseconds;
+    return nanoseconds < kNanosPerSecond;
+}
+
+// The lines of a timerfd; clockid comes first. Other keys are none of ours.
+bool parse_timer(std::string_view key, std::string_view value,
+                 std::optional<model::TimerFd>& into) {
+    if (key == "clockid") return parse_number(value, into.emplace().clock, 10);
+    if (!into) return true;
+    if (key == "ticks") return parse_number(value, into->ticks, 10);
+    if (key == "settime flags") return parse_number(value, into->settime_flags, 8);
+    if (key == "it_value") return parse_time(value, into->value_ns);
+    if (key == "it_interval") return parse_time(value, into->interval_ns);
+    return true;
+}
+
 enum Seen : unsigned { kPosition = 1, kFlags = 2, kMount = 4, kAll = 7 };
 
 Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
@@ -75,6 +105,10 @@ Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
         info.eventfd_semaphore = trim(value) != "0";
     } else if (key == "tfd") {
         good = parse_epoll_target(line, info.epoll_targets.emplace_back());
+    } else if (key == "sigmask") {
+        good = parse_number(value, info.signal_mask.emplace(), 16);
+    } else {
+        good = parse_timer(key, value, info.timer);
     }
     if (!good) return malformed(line);
     return {};
@@ -103,6 +137,8 @@ FileKind kind_of_link(std::string_view link) {
     if (link.starts_with("pipe:[")) return FileKind::Pipe;
     if (link == "anon_inode:[eventfd]") return FileKind::EventFd;
     if (link == "anon_inode:[eventpoll]") return FileKind::EventPoll;
+    if (link == "anon_inode:[signalfd]") return FileKind::SignalFd;
+    if (link == "anon_inode:[timerfd]") return FileKind::TimerFd;
     return FileKind::Other;
 }
 

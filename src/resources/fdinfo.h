@@ -1,5 +1,6 @@
 // The text of /proc/PID/fdinfo/FD and of the /proc/PID/fd/FD link, parsed. Pure functions; formats
-// as in proc_pid_fdinfo(5) and the kernel's fs/proc/fd.c, fs/eventfd.c, fs/eventpoll.c.
+// as in proc_pid_fdinfo(5) and the kernel's fs/proc/fd.c, fs/eventfd.c, fs/eventpoll.c,
+// fs/signalfd.c, fs/timerfd.c.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,8 @@ struct FdInfo {
     std::optional<std::uint64_t> eventfd_count;
     bool eventfd_semaphore = false;
     std::vector<model::EpollTarget> epoll_targets;
+    std::optional<std::uint64_t> signal_mask;  // signalfd
+    std::optional<model::TimerFd> timer;       // timerfd
     bool operator==(const FdInfo&) const = default;
 };
 
@@ -34,6 +37,8 @@ enum class FileKind : std::uint8_t {
     Pipe,  // pipe(2); a FIFO is a Path
     EventFd,
     EventPoll,
+    SignalFd,
+    TimerFd,
     Other,  // what is not carried; the link says what it is
 };
 

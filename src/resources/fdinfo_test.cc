@@ -47,10 +47,28 @@ TEST(FdInfo, reads_epoll_targets) {
     EXPECT_EQ(info->epoll_targets[1].device, 0xdu);
 }
 
+TEST(FdInfo, reads_a_timerfd) {
+    const auto info = parse_fdinfo(
+        "pos:\t0\nflags:\t02\nmnt_id:\t15\nino:\t1057\nclockid: 1\nticks: 3\n"
+        "settime flags: 01\nit_value: (5, 999832113)\nit_interval: (0, 20)\n");
+    ASSERT_TRUE(info) << info.error().message();
+    const model::TimerFd expected = {
+        .clock = 1, .ticks = 3, .settime_flags = 1, .value_ns = 5'999'832'113, .interval_ns = 20};
+    EXPECT_EQ(info->timer, expected);
+}
+
+TEST(FdInfo, reads_a_signalfd) {
+    const auto info =
+        parse_fdinfo("pos:\t0\nflags:\t02\nmnt_id:\t15\nino:\t1057\nsigmask:\t0000000000000200\n");
+    ASSERT_TRUE(info) << info.error().message();
+    EXPECT_EQ(info->signal_mask, 0x200u);
+}
+
 TEST(FdInfo, refuses_text_that_is_not_fdinfo) {
     for (const char* text :
          {"", "pos:\t0\n", "pos:\tx\nflags:\t0\nmnt_id:\t1\n", "pos:\t0\nflags:\t09\nmnt_id:\t1\n",
-          "pos:\t0\nflags:\t0\nmnt_id:\t1\ntfd: 1 events: zz data: 0\n"}) {
+          "pos:\t0\nflags:\t0\nmnt_id:\t1\ntfd: 1 events: zz data: 0\n",
+          "pos:\t0\nflags:\t0\nmnt_id:\t1\nclockid: 1\nit_value: (1, 1000000000)\n"}) {
         const auto info = parse_fdinfo(text);
         ASSERT_FALSE(info) << text;
         EXPECT_EQ(info.error().kind(), Error::Kind::Corrupt) << text;
@@ -64,7 +82,9 @@ TEST(FdInfo, knows_kinds_by_their_links) {
     EXPECT_EQ(kind_of_link("pipe:[12]"), FileKind::Pipe);
     EXPECT_EQ(kind_of_link("anon_inode:[eventfd]"), FileKind::EventFd);
     EXPECT_EQ(kind_of_link("anon_inode:[eventpoll]"), FileKind::EventPoll);
-    EXPECT_EQ(kind_of_link("anon_inode:[timerfd]"), FileKind::Other);
+    EXPECT_EQ(kind_of_link("anon_inode:[timerfd]"), FileKind::TimerFd);
+    EXPECT_EQ(kind_of_link("anon_inode:[signalfd]"), FileKind::SignalFd);
+    EXPECT_EQ(kind_of_link("anon_inode:inotify"), FileKind::Other);
 }
 
 }  // namespace

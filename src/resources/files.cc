@@ -19,7 +19,9 @@
 #include "resources/inet_socket.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
+#include "resources/signalfd.h"
 #include "resources/table_scan.h"
+#include "resources/timerfd.h"
 #include "resources/unix_socket.h"
 
 namespace ferry::resources {
@@ -210,6 +212,10 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
             return {};
         case FileKind::EventFd:
         case FileKind::EventPoll:
+        case FileKind::SignalFd:
+            return {};
+        case FileKind::TimerFd:
+            TRY(read_timerfd(slot));
             return {};
         case FileKind::Socket:
             return prepare_socket(slot, seen);
@@ -362,6 +368,10 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
         case FileKind::EventPoll:
             TRY(check_epoll(group, pass));
             return read_epoll(slot);
+        case FileKind::SignalFd:
+            return TRY(read_signalfd(slot));
+        case FileKind::TimerFd:
+            return TRY(read_timerfd(slot));
         case FileKind::Socket:
             return read_socket(slot, group, pass);
         case FileKind::Other:

@@ -12,6 +12,8 @@
 #include "resources/inet_socket.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
+#include "resources/signalfd.h"
+#include "resources/timerfd.h"
 #include "resources/unix_socket.h"
 
 namespace ferry::resources {
@@ -125,6 +127,10 @@ Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pi
         keep(file, TRY(open_eventfd(*event)));
     } else if (std::holds_alternative<model::EventPoll>(file.body)) {
         keep(file, TRY(os::epoll_create()));
+    } else if (const auto* signals = std::get_if<model::SignalFd>(&file.body)) {
+        keep(file, TRY(open_signalfd(*signals)));
+    } else if (const auto* timer = std::get_if<model::TimerFd>(&file.body)) {
+        keep(file, TRY(open_timerfd(*timer)));
     } else if (const auto* inet_socket = std::get_if<model::InetSocket>(&file.body)) {
         keep(file, TRY(open_inet(*inet_socket)));
     }

@@ -152,7 +152,9 @@ TEST(StagedTree, FollowsASourceThatGoesOn) {
     ASSERT_TRUE(snapshot.has_value()) << snapshot.error().describe();
     model::Checkpoint earlier = snapshot->checkpoint;
     model::Process& process = earlier.processes.front();
-    const Tid gone_meanwhile{process.threads.back().tid.value + 1000};
+    // Not near the end of the ids, where there may be none that much higher.
+    const pid_t last = process.threads.back().tid.value;
+    const Tid gone_meanwhile{last > 10000 ? last - 5000 : last + 1000};
     process.threads.resize(100);
     process.threads.push_back(process.threads.back());
     process.threads.back().tid = gone_meanwhile;

@@ -1,0 +1,52 @@
+#include "resources/timerfd.h"
+
+#include <fmt/format.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include "os/description.h"
+#include "os/task.h"
+
+namespace ferry::resources {
+namespace {
+
+constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
+
+timespec time_of(std::uint64_t ns) {
+    return {.tv_sec = static_cast<time_t>(ns / kNanosPerSecond),
+            .tv_nsec = static_cast<long>(ns % kNanosPerSecond)};
+}
+
+}  // namespace
+
+Result<model::TimerFd> read_timerfd(const Slot& slot) {
+    if (!slot.info.timer) {
+        return fail(Error::corrupt(fmt::format("{}: timerfd without a timer", slot.holder.text())));
+    }
+    if (slot.info.timer->clock != CLOCK_REALTIME && slot.info.timer->clock != CLOCK_MONOTONIC &&
+        slot.info.timer->clock != CLOCK_BOOTTIME) {
+        return refuse(slot.holder, fmt::format("a timerfd of clock {}, which is not carried",
+                                               slot.info.timer->clock));
+    }
+    return *slot.info.timer;
+}
+
+Result<os::UniqueFd> open_timerfd(const model::TimerFd& timer) {
+    os::UniqueFd opened = TRY(os::timerfd_create(timer.clock));
+    std::uint64_t rest = timer.value_ns;
+    // A periodic timer that has expired and was not read since stands still until it is read, and
+    // shows no rest. Zero would disarm it; so it expires at once.
+    if (rest == 0 && timer.interval_ns != 0 && timer.ticks != 0) rest = 1;
+    if (rest != 0) {
+        const bool absolute = (timer.settime_flags & TFD_TIMER_ABSTIME) != 0;
+        if (absolute) rest += TRY(os::clock_nanoseconds(timer.clock));
+        const itimerspec setting = {.it_interval = time_of(timer.interval_ns),
+                                    .it_value = time_of(rest)};
+        TRY(os::timerfd_settime(opened.get(), static_cast<int>(timer.settime_flags), setting));
+    }
+    // Last: setting the timer forgets them.
+    if (timer.ticks != 0) TRY(os::timerfd_set_ticks(opened.get(), timer.ticks));
+    return opened;
+}
+
+}  // namespace ferry::resources
