@@ -319,6 +319,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
         checkpoint.processes.push_back(std::move(*outlined));
     }
     TRY(impl_->check_shared_memory(checkpoint));
+    TRY(check_sharers(checkpoint));
     TRY(impl_->files->prepare(living));
     checkpoint.files = impl_->files->path_files();
     std::erase_if(impl_->processes, [&](const auto& known) {

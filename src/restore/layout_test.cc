@@ -138,10 +138,24 @@ TEST(WantedMappings, AreThoseThatAStubMapsItself) {
     EXPECT_EQ((*wanted)[0].path, "/lib");
 
     process.address_space.vmas.back().kind = VmaKind::AnonShared;
-    EXPECT_EQ(wanted_mappings(checkpoint, process).error().kind(), Error::Kind::Unsupported);
+    EXPECT_EQ(wanted_mappings(checkpoint, process)->size(), 3u);
     process.address_space.vmas = {text.vma};
     checkpoint.files.clear();
     EXPECT_EQ(wanted_mappings(checkpoint, process).error().kind(), Error::Kind::Corrupt);
+}
+
+TEST(PlanLayout, ReplacesAnotherSharedObject) {
+    MappedVma now;
+    now.vma.range = {{0x10000}, {0x12000}};
+    now.vma.kind = VmaKind::AnonShared;
+    now.vma.shared_id = 7;
+    MappedVma wanted = now;
+    EXPECT_TRUE(plan_layout(std::span(&now, 1), std::span(&wanted, 1)).empty());
+    wanted.vma.shared_id = 8;
+    const auto steps = plan_layout(std::span(&now, 1), std::span(&wanted, 1));
+    ASSERT_EQ(steps.size(), 2u);
+    EXPECT_EQ(steps[0].kind, LayoutStep::Kind::Unmap);
+    EXPECT_EQ(steps[1].kind, LayoutStep::Kind::Map);
 }
 
 TEST(FindHole, LiesInTheMiddleOfTheLargestLowGap) {

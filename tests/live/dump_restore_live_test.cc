@@ -63,9 +63,9 @@ INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                                          "family", "file_positions", "floating_point", "fork_storm",
                                          "growing_memory", "many_descriptors", "many_mappings",
                                          "many_threads", "pipe_content", "plain", "process_state",
-                                         "rseq", "seccomp", "shared_anonymous", "shared_pages", "signalfd", "timerfd",
-                                         "spinning_vectors", "tcp_listen", "thread_storm", "timers",
-                                         "unix_pair", "writer"),
+                                         "rseq", "seccomp", "shared_anonymous", "shared_pages",
+                                         "signalfd", "timerfd", "spinning_vectors", "tcp_listen",
+                                         "thread_storm", "timers", "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace

@@ -287,6 +287,13 @@ TEST(Open, RefusesSharedAnonymousMemoryByName) {
                    Error::Kind::Unsupported, "shared anonymous memory");
 }
 
+TEST(Open, RefusesSharedAnonymousMemoryThatIsSharedWithTheOutside) {
+    void* ours = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    expect_refused(open_child([] {}, {.files = {}, .carry_shared_memory = true}),
+                   Error::Kind::Unsupported, "outside of the tree");
+    (void)::munmap(ours, 4096);
+}
+
 TEST(Open, RefusesSeccompFiltersThatWouldKillByName) {
     expect_refused(open_child([] {
                        sock_filter filter[] = {
