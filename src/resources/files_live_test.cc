@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -121,7 +122,8 @@ TEST_F(Files, what_is_not_carried_is_refused_by_name) {
         "fd 3");
     expect_refusal([&] { ::flock(::open(path("a").c_str(), O_RDWR | O_CREAT, 0600), LOCK_EX); },
                    "lock");
-    expect_refusal([] { ::timerfd_create(CLOCK_MONOTONIC, 0); }, "timerfd");
+    expect_refusal([] { ::timerfd_create(CLOCK_REALTIME_ALARM, 0); }, "timerfd of clock 8");
+    expect_refusal([] { ::inotify_init1(IN_CLOEXEC); }, "inotify");
     expect_refusal([] { ::open("/dev/kmsg", O_RDONLY); }, "/dev/kmsg");
     int ends[2];
     ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
