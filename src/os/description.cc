@@ -86,6 +86,13 @@ Result<UniqueFd> timerfd_create(int clock) {
     return fail(Error::system(code, fmt::format("timerfd_create({})", clock)));
 }
 
+Result<itimerspec> timerfd_gettime(int fd) {
+    itimerspec setting = {};
+    if (::timerfd_gettime(fd, &setting) == 0) return setting;
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("timerfd_gettime({})", fd)));
+}
+
 Result<> timerfd_settime(int fd, int flags, const itimerspec& setting) {
     if (::timerfd_settime(fd, flags, &setting, nullptr) == 0) return {};
     const int code = errno;

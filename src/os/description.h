@@ -29,6 +29,7 @@ Result<UniqueFd> eventfd(unsigned initial, int flags);
 Result<UniqueFd> epoll_create();
 Result<UniqueFd> signalfd(std::uint64_t mask);
 Result<UniqueFd> timerfd_create(int clock);
+Result<itimerspec> timerfd_gettime(int fd);
 Result<> timerfd_settime(int fd, int flags, const itimerspec& setting);
 // ioctl(TFD_IOC_SET_TICKS): the expirations that the next read(2) returns.
 Result<> timerfd_set_ticks(int fd, std::uint64_t ticks);

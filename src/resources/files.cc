@@ -215,8 +215,7 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
         case FileKind::SignalFd:
             return {};
         case FileKind::TimerFd:
-            TRY(read_timerfd(slot));
-            return {};
+            return check_timerfd(slot);
         case FileKind::Socket:
             return prepare_socket(slot, seen);
         case FileKind::Other:
@@ -371,7 +370,7 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
         case FileKind::SignalFd:
             return TRY(read_signalfd(slot));
         case FileKind::TimerFd:
-            return TRY(read_timerfd(slot));
+            return TRY(read_timerfd(pass.copies[group].get(), slot));
         case FileKind::Socket:
             return read_socket(slot, group, pass);
         case FileKind::Other:

@@ -6,6 +6,7 @@
 
 #include "os/description.h"
 #include "os/task.h"
+#include "resources/fdinfo.h"
 
 namespace ferry::resources {
 namespace {
@@ -19,23 +20,31 @@ timespec time_of(std::uint64_t ns) {
 
 }  // namespace
 
-Result<model::TimerFd> read_timerfd(const Slot& slot) {
+Result<> check_timerfd(const Slot& slot) {
     if (!slot.info.timer) {
         return fail(Error::corrupt(fmt::format("{}: timerfd without a timer", slot.holder.text())));
     }
-    if (slot.info.timer->clock != CLOCK_REALTIME && slot.info.timer->clock != CLOCK_MONOTONIC &&
-        slot.info.timer->clock != CLOCK_BOOTTIME) {
-        return refuse(slot.holder, fmt::format("a timerfd of clock {}, which is not carried",
-                                               slot.info.timer->clock));
-    }
-    return *slot.info.timer;
+    const int clock = slot.info.timer->clock;
+    if (clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME) return {};
+    return refuse(slot.holder, fmt::format("a timerfd of clock {}, which is not carried", clock));
+}
+
+// A periodic timer that has expired stands still until somebody looks: only then are the periods
+// that have passed counted (timerfd_gettime(2), fs/timerfd.c). What the task reads afterwards is
+// the same.
+Result<model::TimerFd> read_timerfd(int copy, const Slot& slot) {
+    TRY(os::timerfd_gettime(copy));
+    Slot counted = slot;
+    counted.info = TRY(parse_fdinfo(TRY(os::read_file(fmt::format("/proc/self/fdinfo/{}", copy)))));
+    TRY(check_timerfd(counted));
+    return *counted.info.timer;
 }
 
 Result<os::UniqueFd> open_timerfd(const model::TimerFd& timer) {
     os::UniqueFd opened = TRY(os::timerfd_create(timer.clock));
     std::uint64_t rest = timer.value_ns;
-    // A periodic timer that has expired and was not read since stands still until it is read, and
-    // shows no rest. Zero would disarm it; so it expires at once.
+    // It expired while it was read, or by CRIU's images, which do not count the periods: zero would
+    // disarm it, so it expires at once.
     if (rest == 0 && timer.interval_ns != 0 && timer.ticks != 0) rest = 1;
     if (rest != 0) {
         const bool absolute = (timer.settime_flags & TFD_TIMER_ABSTIME) != 0;

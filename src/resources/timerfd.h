@@ -11,7 +11,9 @@
 namespace ferry::resources {
 
 // Unsupported: a clock that wakes the machine (CLOCK_*_ALARM). Corrupt: the kernel shows no timer.
-Result<model::TimerFd> read_timerfd(const Slot& slot);
+Result<> check_timerfd(const Slot& slot);
+// `copy` is a duplicate of the slot's descriptor. The same errors.
+Result<model::TimerFd> read_timerfd(int copy, const Slot& slot);
 // Unread expirations are set by TFD_IOC_SET_TICKS (Linux 3.17, CONFIG_CHECKPOINT_RESTORE).
 Result<os::UniqueFd> open_timerfd(const model::TimerFd& timer);
 

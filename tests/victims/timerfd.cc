@@ -50,13 +50,21 @@ int main() {
     const int disarmed = make(CLOCK_BOOTTIME, 0, 0, 0, 0);
     const int once = make(CLOCK_MONOTONIC, 0, 0, 1, 0);
     const int periodic = make(CLOCK_MONOTONIC, 0, 0, 1, kFar);
-    usleep(10'000);
+    // Unread for long: the periods that pass are counted, the move's included.
+    const int frequent = make(CLOCK_MONOTONIC, 0, 0, 1, 0);
+    const itimerspec often = {.it_interval = {0, 1'000'000}, .it_value = {0, 1'000'000}};
+    timerfd_settime(frequent, 0, &often, nullptr);
+    usleep(200'000);
     victim::wait_for_end();
     expect_rest("relative", relative, kFar, 7);
     expect_rest("absolute", absolute, kFar, 0);
     itimerspec setting = {};
     timerfd_gettime(disarmed, &setting);
     if (setting.it_value.tv_sec != 0 || setting.it_value.tv_nsec != 0) victim::fail("armed");
+    std::uint64_t ticks = 0;
+    if (read(frequent, &ticks, sizeof(ticks)) != sizeof(ticks) || ticks < 200) {
+        victim::fail("frequent: %llu ticks", static_cast<unsigned long long>(ticks));
+    }
     expect_ticks("once", once);
     expect_ticks("periodic", periodic);
     expect_rest("periodic", periodic, kFar, kFar);
