@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "os/fd.h"
+#include "os/process.h"
 
 namespace ferry::agent {
 namespace {
@@ -42,13 +43,11 @@ std::optional<Process> parse_stat(std::string_view stat) {
 
 Result<std::map<pid_t, Process>> all_processes() {
     std::map<pid_t, Process> processes;
-    for (const std::string& entry : TRY(os::list_directory(os::kCwd, "/proc"))) {
-        const auto pid = number(entry);
-        if (!pid) continue;
+    for (const Pid pid : TRY(os::process_ids())) {
         // One that has ended meanwhile is simply not there.
-        const auto stat = os::read_file(fmt::format("/proc/{}/stat", *pid));
+        const auto stat = os::read_file(fmt::format("/proc/{}/stat", pid));
         if (!stat) continue;
-        if (auto process = parse_stat(*stat)) processes.emplace(*pid, std::move(*process));
+        if (auto process = parse_stat(*stat)) processes.emplace(pid.value, std::move(*process));
     }
     return processes;
 }

@@ -10,10 +10,10 @@
 #include <array>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "os/fd.h"
+#include "os/process.h"
 #include "resources/memory_layout.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
@@ -53,10 +53,7 @@ Result<std::vector<model::SeccompFilter>> filters_of(Pid pid, Tid tid) {
     const auto thread = TRY(proc::ProcessDirectory::open_thread(pid, tid));
     const proc::Status status = TRY(thread.status());
     if (status.seccomp_mode == SECCOMP_MODE_DISABLED) return std::vector<model::SeccompFilter>();
-    if (status.seccomp_mode != SECCOMP_MODE_FILTER) {
-        return fail(Error::unsupported(
-            fmt::format("thread {} is in seccomp's strict mode, which is not carried", tid)));
-    }
+    TRY(resources::check_seccomp_mode(tid, status.seccomp_mode));
     trace::Tracee tracee = TRY(trace::Tracee::seize(pid, tid));
     TRY(tracee.stop());
     auto filters = resources::collect_seccomp(std::span(&tracee, 1));
@@ -167,12 +164,10 @@ Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, boo
     return {};
 }
 
-Result<> check_sharers(const model::Checkpoint& checkpoint) {
-    const std::vector<model::SharedMemory> shared = checkpoint.shared_memory();
+Result<> check_sharers(const model::Checkpoint& checkpoint,
+                       std::span<const model::SharedMemory> shared) {
     if (shared.empty()) return {};
-    for (const std::string& name : TRY(os::list_directory(os::kCwd, "/proc"))) {
-        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-        const Pid pid{std::stoi(name)};
+    for (const Pid pid : TRY(os::process_ids())) {
         if (checkpoint.find_process(pid) != nullptr) continue;
         // One that has ended since, or that we may not look at.
         const auto directory = proc::ProcessDirectory::open(pid);

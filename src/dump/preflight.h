@@ -1,6 +1,7 @@
 // What is refused before anything is stopped, by name. Everything here reads /proc only.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "base/error.h"
@@ -26,7 +27,9 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
 // their place) anything goes.
 Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job);
 
-// Shared anonymous memory would no longer be shared with a process that stays behind.
-Result<> check_sharers(const model::Checkpoint& checkpoint);
+// Shared anonymous memory would no longer be shared with a process that stays behind. `shared` is
+// the checkpoint's.
+Result<> check_sharers(const model::Checkpoint& checkpoint,
+                       std::span<const model::SharedMemory> shared);
 
 }  // namespace ferry::dump

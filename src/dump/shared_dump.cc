@@ -1,7 +1,6 @@
 #include "dump/shared_dump.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "os/description.h"
 #include "os/fd.h"
+#include "proc/process_directory.h"
 
 namespace ferry::dump {
 namespace {
@@ -28,9 +28,7 @@ Result<std::uint64_t> seek(int fd, std::uint64_t from, std::uint64_t end, int wh
 
 Result<> dump_shared_memory(const model::SharedMemory& memory, image::PagemapWriter& into) {
     const os::UniqueFd object =
-        TRY(os::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", memory.pid,
-                                 memory.range.start.value, memory.range.end.value),
-                     O_RDONLY));
+        TRY(os::open(proc::mapped_file(memory.pid, memory.range), O_RDONLY));
     std::vector<std::byte> buffer(std::min(kBufferBytes, memory.bytes));
     std::uint64_t at = 0;
     while (at < memory.bytes) {

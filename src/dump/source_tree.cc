@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
@@ -124,8 +125,7 @@ struct SourceTree::Impl {
     std::shared_ptr<resources::FileCollector> files;
     std::map<Pid, SourceProcess> processes;
 
-    [[nodiscard]] Result<> check_shared_memory(const model::Checkpoint& checkpoint) const {
-        const auto shared = checkpoint.shared_memory();
+    [[nodiscard]] Result<> check_shared_memory(std::span<const model::SharedMemory> shared) const {
         if (shared.empty() || options.carry_shared_memory) return {};
         return fail(Error::unsupported(
             fmt::format("process {}: shared anonymous memory is mapped at {}: not carried",
@@ -318,8 +318,9 @@ Result<model::Checkpoint> SourceTree::skeleton() {
         if (!outlined->is_zombie) living.push_back(process.pid);
         checkpoint.processes.push_back(std::move(*outlined));
     }
-    TRY(impl_->check_shared_memory(checkpoint));
-    TRY(check_sharers(checkpoint));
+    const std::vector<model::SharedMemory> shared = checkpoint.shared_memory();
+    TRY(impl_->check_shared_memory(shared));
+    TRY(check_sharers(checkpoint, shared));
     TRY(impl_->files->prepare(living));
     checkpoint.files = impl_->files->path_files();
     std::erase_if(impl_->processes, [&](const auto& known) {
@@ -364,7 +365,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         checkpoint.processes.push_back(TRY(impl_->collect(process, collected.times.mappings)));
         if (!process.is_zombie) living.push_back(process.pid);
     }
-    TRY(impl_->check_shared_memory(checkpoint));
+    TRY(impl_->check_shared_memory(checkpoint.shared_memory()));
     const Clock::time_point tasks_done = Clock::now();
     collected.times.tasks = between(begun, tasks_done) - collected.times.mappings;
 

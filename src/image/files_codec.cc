@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "image/records.h"
 #include "image/sockets_codec.h"
+#include "image/time_codec.h"
 
 namespace ferry::image {
 
@@ -164,18 +165,15 @@ Result<model::FileBody> regular_from_wire(const wire::RegFile& from) {
     return model::FileBody(std::move(file));
 }
 
-Result<model::TimerFd> timer_from_wire(const wire::TimerFdFile& from) {
-    // More than some thousand years is nonsense, and would overflow.
-    constexpr std::uint64_t kSecondsMax = std::uint64_t{1} << 33;
-    if (from.vsec() > kSecondsMax || from.isec() > kSecondsMax || from.vnsec() >= kNanosPerSecond ||
-        from.insec() >= kNanosPerSecond) {
-        return fail(Error::corrupt("the time of a timerfd"));
-    }
-    return model::TimerFd{.clock = static_cast<int>(from.clockid()),
-                          .ticks = from.ticks(),
-                          .settime_flags = from.settime_flags(),
-                          .value_ns = from.vsec() * kNanosPerSecond + from.vnsec(),
-                          .interval_ns = from.isec() * kNanosPerSecond + from.insec()};
+Result<model::FileBody> timer_from_wire(const wire::TimerFdFile& from) {
+    model::TimerFd timer = {.clock = static_cast<int>(from.clockid()),
+                            .ticks = from.ticks(),
+                            .settime_flags = from.settime_flags(),
+                            .value_ns = 0,
+                            .interval_ns = 0};
+    timer.value_ns = TRY(join_time(from.vsec(), from.vnsec(), kNanosPerSecond));
+    timer.interval_ns = TRY(join_time(from.isec(), from.insec(), kNanosPerSecond));
+    return timer;
 }
 
 Result<model::FileBody> epoll_from_wire(const wire::EventPollFile& from) {

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "image/time_codec.h"
 #include "image/xstate_codec.h"
 
 namespace ferry::image {
@@ -219,15 +220,6 @@ void itimer_to_wire(const model::IntervalTimer& timer, wire::ITimer& into) {
     into.set_iusec(timer.interval_us % kMicrosPerSecond);
     into.set_vsec(timer.value_us / kMicrosPerSecond);
     into.set_vusec(timer.value_us % kMicrosPerSecond);
-}
-
-Result<std::uint64_t> join_time(std::uint64_t seconds, std::uint64_t fraction,
-                                std::uint64_t per_second) {
-    // A timer of more than some thousand years is nonsense, and would overflow.
-    if (fraction >= per_second || seconds > (std::uint64_t{1} << 33)) {
-        return fail(Error::corrupt(fmt::format("a time of {} s and {}", seconds, fraction)));
-    }
-    return seconds * per_second + fraction;
 }
 
 Result<model::IntervalTimer> itimer_from_wire(const wire::ITimer& from) {

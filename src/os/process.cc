@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
+#include <string>
 
 namespace ferry::os {
 
@@ -49,6 +51,17 @@ Result<bool> PidFd::wait_exit(std::chrono::milliseconds timeout) const {
         const int code = errno;
         if (code != EINTR) return fail(Error::system(code, "poll(pidfd)"));
     }
+}
+
+Result<std::vector<Pid>> process_ids() {
+    std::vector<Pid> pids;
+    for (const std::string& name : TRY(list_directory(kCwd, "/proc"))) {
+        Pid pid;
+        const char* end = name.data() + name.size();
+        const auto [stop, error] = std::from_chars(name.data(), end, pid.value);
+        if (error == std::errc() && stop == end) pids.push_back(pid);
+    }
+    return pids;
 }
 
 Result<> kill(Pid pid, int signal) {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <optional>
+#include <vector>
 
 #include "base/error.h"
 #include "base/types.h"
@@ -33,6 +34,9 @@ class PidFd {
     explicit PidFd(UniqueFd fd) : fd_(std::move(fd)) {}
     UniqueFd fd_;
 };
+
+// The processes that /proc shows now, in no order.
+Result<std::vector<Pid>> process_ids();
 
 Result<> kill(Pid pid, int signal);
 // prlimit64(2) of another process.

@@ -45,6 +45,14 @@ Result<RobustList> get_robust_list(Tid tid) {
     return list;
 }
 
+itimerspec timer_setting(std::uint64_t value_ns, std::uint64_t interval_ns) {
+    const auto time_of = [](std::uint64_t ns) {
+        return timespec{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
+                        .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
+    };
+    return {.it_interval = time_of(interval_ns), .it_value = time_of(value_ns)};
+}
+
 Result<std::uint64_t> clock_nanoseconds(int clock) {
     timespec now = {};
     if (::clock_gettime(clock, &now) != 0) {

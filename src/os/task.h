@@ -1,6 +1,8 @@
 // What the kernel tells about another task by its id, without ptrace.
 #pragma once
 
+#include <time.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -23,5 +25,7 @@ Result<RobustList> get_robust_list(Tid tid);
 
 // clock_gettime(2), in nanoseconds.
 Result<std::uint64_t> clock_nanoseconds(int clock);
+// What timer_settime(2) and timerfd_settime(2) take, from nanoseconds.
+[[nodiscard]] itimerspec timer_setting(std::uint64_t value_ns, std::uint64_t interval_ns);
 
 }  // namespace ferry::os

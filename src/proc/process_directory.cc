@@ -35,6 +35,10 @@ Result<T> number_in(Result<std::string> text, std::string_view file, int base) {
 
 }  // namespace
 
+std::string mapped_file(Pid pid, AddrRange range) {
+    return fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, range.start.value, range.end.value);
+}
+
 Result<ProcessDirectory> ProcessDirectory::open(Pid pid) {
     auto directory = os::open(fmt::format("/proc/{}", pid), O_PATH | O_DIRECTORY);
     if (!directory) {

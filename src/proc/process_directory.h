@@ -17,6 +17,10 @@
 
 namespace ferry::proc {
 
+// Opens what is mapped there (Linux 3.3): the file, or the object behind shared memory. The range
+// is a whole mapping.
+[[nodiscard]] std::string mapped_file(Pid pid, AddrRange range);
+
 class ProcessDirectory {
   public:
     // Kind::Gone if there is no such process (or thread of that process).

@@ -205,8 +205,7 @@ Result<model::AddressSpace> MemoryLayout::address_space(FileCollector& files) co
         if (has_file) {
             const bool writes_through = vma.kind == model::VmaKind::FileShared && mapping.may_write;
             vma.file =
-                TRY(files.add_path(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_,
-                                               entry.range.start.value, entry.range.end.value),
+                TRY(files.add_path(proc::mapped_file(pid_, entry.range),
                                    static_cast<std::uint32_t>(writes_through ? O_RDWR : O_RDONLY)));
         } else if (vma.kind == model::VmaKind::AnonShared) {
             vma.shared_id = entry.inode;

@@ -203,6 +203,12 @@ class Walk {
 
 }  // namespace
 
+Result<> check_seccomp_mode(Tid tid, int mode) {
+    if (mode != SECCOMP_MODE_STRICT) return {};
+    return fail(Error::unsupported(
+        fmt::format("thread {} is in seccomp's strict mode, which is not carried", tid)));
+}
+
 Result<std::vector<SeccompFilter>> read_seccomp(const trace::Tracee& stopped) {
     std::vector<SeccompFilter> filters;
     for (unsigned index = 0; index < kFiltersMax; ++index) {

@@ -17,6 +17,9 @@
 
 namespace ferry::resources {
 
+// Unsupported: the mode that /proc/TID/status shows is the strict one.
+Result<> check_seccomp_mode(Tid tid, int mode);
+
 // The oldest first; empty: none. The thread is stopped. Needs CAP_SYS_ADMIN.
 Result<std::vector<model::SeccompFilter>> read_seccomp(const trace::Tracee& stopped);
 

@@ -24,26 +24,27 @@ sock_filter answer(std::uint32_t action) {
 sock_filter if_equal(std::uint32_t value, std::uint8_t yes, std::uint8_t no) {
     return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no);
 }
+// One answer for one system call, another for all others.
+std::vector<sock_filter> at_call(std::uint32_t number, std::uint32_t there,
+                                 std::uint32_t elsewhere) {
+    return {load(offsetof(seccomp_data, nr)), if_equal(number, 0, 1), answer(there),
+            answer(elsewhere)};
+}
 std::string verdict(const std::vector<sock_filter>& program) {
     const auto checked = check_seccomp(Pid{7}, {filter_of(program)});
     return checked ? "carried" : checked.error().message();
 }
 
 TEST(Seccomp, AFilterThatAnswersWithErrorsIsCarried) {
-    EXPECT_EQ(verdict({load(offsetof(seccomp_data, nr)), if_equal(SYS_read, 0, 1),
-                       answer(SECCOMP_RET_ALLOW), answer(SECCOMP_RET_ERRNO | 1)}),
-              "carried");
+    EXPECT_EQ(verdict(at_call(SYS_read, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | 1)), "carried");
 }
 
 TEST(Seccomp, AFilterThatKillsAtACallThatNobodyMakesForUsIsCarried) {
-    EXPECT_EQ(verdict({load(offsetof(seccomp_data, nr)), if_equal(SYS_ptrace, 0, 1),
-                       answer(SECCOMP_RET_KILL_PROCESS), answer(SECCOMP_RET_ALLOW)}),
-              "carried");
+    EXPECT_EQ(verdict(at_call(SYS_ptrace, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW)), "carried");
 }
 
 TEST(Seccomp, AFilterThatKillsAtOneOfOurCallsIsRefusedWithItsName) {
-    EXPECT_NE(verdict({load(offsetof(seccomp_data, nr)), if_equal(SYS_userfaultfd, 0, 1),
-                       answer(SECCOMP_RET_KILL_PROCESS), answer(SECCOMP_RET_ALLOW)})
+    EXPECT_NE(verdict(at_call(SYS_userfaultfd, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW))
                   .find("does not let it survive userfaultfd"),
               std::string::npos);
 }
@@ -63,10 +64,9 @@ TEST(Seccomp, WhatDependsOnArgumentsCountsBothWays) {
 }
 
 TEST(Seccomp, ASupervisedProcessIsRefused) {
-    EXPECT_NE(verdict({load(offsetof(seccomp_data, nr)), if_equal(SYS_mount, 0, 1),
-                       answer(SECCOMP_RET_USER_NOTIF), answer(SECCOMP_RET_ALLOW)})
-                  .find("supervisor"),
-              std::string::npos);
+    EXPECT_NE(
+        verdict(at_call(SYS_mount, SECCOMP_RET_USER_NOTIF, SECCOMP_RET_ALLOW)).find("supervisor"),
+        std::string::npos);
 }
 
 TEST(Seccomp, AFilterThatEndsNowhereIsRefused) {

@@ -1,7 +1,6 @@
 #include "resources/thread_state.h"
 
 #include <fmt/format.h>
-#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -11,6 +10,7 @@
 #include "os/ptrace.h"
 #include "os/task.h"
 #include "proc/process_directory.h"
+#include "resources/seccomp.h"
 #include "trace/remote_calls.h"
 
 #ifndef PR_GET_TID_ADDRESS
@@ -79,10 +79,7 @@ Result<model::Thread> collect_thread(const trace::Tracee& stopped) {
     auto directory = TRY(proc::ProcessDirectory::open_thread(stopped.process(), stopped.tid()));
     const proc::Stat stat = TRY(directory.stat());
     const proc::Status status = TRY(directory.status());
-    if (status.seccomp_mode == SECCOMP_MODE_STRICT) {
-        return fail(Error::unsupported(fmt::format(
-            "thread {} is in seccomp's strict mode, which is not carried", thread.tid)));
-    }
+    TRY(check_seccomp_mode(thread.tid, status.seccomp_mode));
     thread.comm = stat.comm;
     thread.scheduling = TRY(scheduling_of(stat, stopped.tid()));
     thread.credentials = credentials_of(status);

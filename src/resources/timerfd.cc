@@ -9,17 +9,6 @@
 #include "resources/fdinfo.h"
 
 namespace ferry::resources {
-namespace {
-
-constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
-
-timespec time_of(std::uint64_t ns) {
-    return {.tv_sec = static_cast<time_t>(ns / kNanosPerSecond),
-            .tv_nsec = static_cast<long>(ns % kNanosPerSecond)};
-}
-
-}  // namespace
-
 Result<> check_timerfd(const Slot& slot) {
     if (!slot.info.timer) {
         return fail(Error::corrupt(fmt::format("{}: timerfd without a timer", slot.holder.text())));
@@ -49,9 +38,8 @@ Result<os::UniqueFd> open_timerfd(const model::TimerFd& timer) {
     if (rest != 0) {
         const bool absolute = (timer.settime_flags & TFD_TIMER_ABSTIME) != 0;
         if (absolute) rest += TRY(os::clock_nanoseconds(timer.clock));
-        const itimerspec setting = {.it_interval = time_of(timer.interval_ns),
-                                    .it_value = time_of(rest)};
-        TRY(os::timerfd_settime(opened.get(), static_cast<int>(timer.settime_flags), setting));
+        TRY(os::timerfd_settime(opened.get(), static_cast<int>(timer.settime_flags),
+                                os::timer_setting(rest, timer.interval_ns)));
     }
     // Last: setting the timer forgets them.
     if (timer.ticks != 0) TRY(os::timerfd_set_ticks(opened.get(), timer.ticks));

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "os/memory.h"
+#include "proc/process_directory.h"
 
 namespace ferry::restore {
 namespace {
@@ -15,9 +17,8 @@ namespace {
 Result<os::UniqueFd> make(const model::SharedMemory& memory) {
     const int flags = MAP_SHARED | MAP_ANONYMOUS | (memory.no_reserve ? MAP_NORESERVE : 0);
     const auto mapping = TRY(os::Mapping::map(memory.bytes, PROT_READ | PROT_WRITE, flags));
-    const auto start = reinterpret_cast<std::uint64_t>(mapping.data());
-    return os::open(fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + memory.bytes),
-                    O_RDWR);
+    const RemoteAddr start{reinterpret_cast<std::uint64_t>(mapping.data())};
+    return os::open(proc::mapped_file(Pid{::getpid()}, {start, start + memory.bytes}), O_RDWR);
 }
 
 }  // namespace

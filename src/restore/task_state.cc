@@ -20,6 +20,7 @@
 #include <cstring>
 
 #include "os/fd.h"
+#include "os/task.h"
 #include "proc/process_directory.h"
 #include "resources/thread_state.h"
 
@@ -107,12 +108,7 @@ Data add_event(Program& program, const model::PosixTimer& timer) {
 
 void add_timer_setting(Program& program, const model::PosixTimer& timer) {
     if (timer.value_ns == 0) return;
-    const auto time_of = [](std::uint64_t ns) {
-        return timespec{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
-                        .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
-    };
-    const itimerspec value = {.it_interval = time_of(timer.interval_ns),
-                              .it_value = time_of(timer.value_ns)};
+    const itimerspec value = os::timer_setting(timer.value_ns, timer.interval_ns);
     program.call("timer_settime", SYS_timer_settime, {timer.id, 0, program.add_value(value), 0});
 }
 
