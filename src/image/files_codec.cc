@@ -470,13 +470,14 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
         model::OpenFile file;
         file.id = entry.id();
         const auto more = extra.find(file.id);
-        TRY(with_context(body_from_wire(entry, more == extra.end() ? nothing : more->second, file),
-                         fmt::format("file {}", file.id)));
+        const wire::FerryFile& rest = more == extra.end() ? nothing : more->second;
+        TRY(with_context(body_from_wire(entry, rest, file), fmt::format("file {}", file.id)));
         if (entry.has_fifo()) twins[file.id] = entry.fifo().regf_id();
         if (entry.has_tty()) twins[file.id] = entry.tty().regf_id();
         if (auto* socket = std::get_if<model::InetSocket>(&file.body)) {
             if (socket->protocol == IPPROTO_TCP) {
                 socket->tcp = TRY(get_connection(socket->inode, from));
+                if (socket->tcp) socket->tcp->sent_lately = rest.socket().sent_lately();
             }
         }
         into.files.push_back(std::move(file));

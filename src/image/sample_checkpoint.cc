@@ -80,6 +80,7 @@ model::InetSocket connection() {
     tcp.receive_window_scale = 7;
     tcp.window_scaling = tcp.sack = tcp.timestamps = true;
     tcp.timestamp = 12345;
+    tcp.sent_lately = true;
     tcp.has_window = true;
     tcp.send_wl1 = 1;
     tcp.send_window = 65536;

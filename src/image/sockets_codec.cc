@@ -217,7 +217,9 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     extra.set_interface_index(socket.interface_index);
     extra.set_transparent(socket.transparent);
     const bool more = options_to_extra(socket.options, extra);
-    return more || socket.interface_index != 0 || socket.transparent;
+    const bool sent_lately = socket.tcp && socket.tcp->sent_lately;
+    extra.set_sent_lately(sent_lately);
+    return more || socket.interface_index != 0 || socket.transparent || sent_lately;
 }
 
 Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::FerrySocket& extra) {

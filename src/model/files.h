@@ -113,6 +113,8 @@ struct TcpConnection {
     std::uint8_t send_window_scale = 0, receive_window_scale = 0;
     bool window_scaling = false, sack = false, timestamps = false, ecn = false;
     std::uint32_t timestamp = 0;
+    // Data was sent in the last 200 ms. Where it is not known: false.
+    bool sent_lately = false;
     bool has_window = false;  // TCP_REPAIR_WINDOW (Linux 4.8)
     std::uint32_t send_wl1 = 0, send_window = 0, max_window = 0, receive_window = 0,
                   receive_wup = 0;

@@ -33,6 +33,9 @@ constexpr std::size_t kPartlyAcknowledgedMax = 64 * 1024;
 // The kernel puts one chunk into one buffer; larger ones need contiguous memory (tcp_send_rcvq).
 constexpr std::size_t kQueueChunk = 32 * 1024;
 
+// The first repetition after a restore may come that much later than in a new connection.
+constexpr std::uint32_t kLatelyMs = 200;
+
 // What TCP_MAXSEG takes (TCP_MIN_MSS and MAX_TCP_WINDOW of the kernel's tcp.h).
 constexpr std::uint32_t kUserSegmentMin = 88;
 constexpr std::uint32_t kUserSegmentMax = 32767;
@@ -120,7 +123,11 @@ Result<> set_stream_options(int fd, const TcpConnection& tcp) {
     options[count++] = {.opt_code = TCPOPT_MAXSEG, .opt_val = tcp.mss_clamp};
     TRY(os::setsockopt_bytes(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS,
                              std::as_bytes(std::span(options.data(), count))));
-    if (tcp.timestamps) TRY(os::setsockopt(fd, IPPROTO_TCP, TCP_TIMESTAMP, tcp.timestamp));
+    // The lowest bit was given up to tell the clock's unit (Linux 6.7): two more, and the clock
+    // never goes back behind what the service has sent. A timestamp from before is no round trip.
+    if (tcp.timestamps) {
+        TRY(os::setsockopt(fd, IPPROTO_TCP, TCP_TIMESTAMP, tcp.timestamp + 2));
+    }
     return {};
 }
 
@@ -149,8 +156,14 @@ std::span<const std::byte> sent_part(const TcpConnection& tcp) {
 // restore were lost, the client would wait that long. So where nothing is in flight, the last byte
 // that the peer has acknowledged is queued as sent once more. The answer to the window probe that
 // ends repair acknowledges it, which is a measurement. Nobody ever reads it: to the peer it is old.
+//
+// What is measured is the age of the timestamp that the answer echoes (Linux takes no other sample
+// of bytes queued in repair mode, TCPCB_REPAIRED): that of the last segment the service sent. So a
+// connection that has long been silent is not measured: it would wait that long before it repeats.
 bool measures_round_trip(const model::InetSocket& socket) {
-    return socket.state == TCP_ESTABLISHED && sent_part(*socket.tcp).empty();
+    const TcpConnection& tcp = *socket.tcp;
+    return socket.state == TCP_ESTABLISHED && tcp.timestamps && tcp.sent_lately &&
+           sent_part(tcp).empty();
 }
 
 Result<> fill_queues(int fd, const model::InetSocket& socket) {
@@ -392,6 +405,7 @@ Result<TcpConnection> read_tcp_connection(int fd, const tcp_info& info) {
     if (connection.timestamps) {
         connection.timestamp = TRY(os::getsockopt<std::uint32_t>(fd, IPPROTO_TCP, TCP_TIMESTAMP));
     }
+    connection.sent_lately = info.tcpi_last_data_sent <= kLatelyMs;
     TRY(read_window(fd, connection));
     TRY(read_send_queue(fd, state, connection));
     TRY(read_receive_queue(fd, state, connection));
