@@ -31,10 +31,26 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "model/checkpoint.h"
+#include "os/clone.h"
 
 namespace ferry::restore {
 
+// The first stub of a tree, for whoever starts the process that becomes it.
+struct RootImage {
+    os::FlatImage flat;      // mapped as os::FlatImage says, entered at flat.entry
+    int socket = -1;         // our descriptor of the stub's end of its socket
+    int socket_number = -1;  // the number that the stub must have it under; above 2
+};
+// Starts it and returns its pid in our pid namespace. When it enters the image the process has all
+// signals blocked, no rseq registration, and whatever mappings and other descriptors it came with;
+// it need not have got there when the call returns. What becomes of the process after an error, or
+// after the tree's, is up to the caller.
+using StartRoot = std::function<Result<Pid>(const RootImage&)>;
+
 struct StageOptions {
+    // How the root is made; empty: it is forked from us. A container runtime's process becomes the
+    // root by this, with the namespaces, control groups and mounts that it was given.
+    StartRoot start_root;
     // The root becomes a child of our parent instead of ours (--restore-sibling).
     bool sibling = false;
     // Put tasks into the control groups that the model names, where those exist here. Otherwise
