@@ -118,8 +118,7 @@ Result<> check_root(Pid root) {
     return {};
 }
 
-Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
-                       const model::NamespaceIds& ours) {
+Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const Home& home) {
     const proc::Stat stat = TRY(directory.stat());
     if (stat.is_kernel_thread()) {
         return fail(Error::invalid(fmt::format("process {} is a kernel thread", pid)));
@@ -140,11 +139,51 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
     // In the freeze we trace it ourselves, and its threads are looked at one by one.
     if (status.tracer.value == 0) TRY(check_filters(pid, directory));
     const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
-    if (const char* name = foreign_namespace(ours, theirs)) {
-        return fail(Error::unsupported(fmt::format(
-            "process {} is in another {} namespace than Ferry: run Ferry there", pid, name)));
+    if (const char* name = foreign_namespace(home.namespaces, theirs)) {
+        return fail(Error::unsupported(
+            home.is_container
+                ? fmt::format("process {} is in another {} namespace than the container's first "
+                              "process, which is not carried",
+                              pid, name)
+                : fmt::format("process {} is in another {} namespace than Ferry: run Ferry there",
+                              pid, name)));
     }
     return check_program(pid, directory);
+}
+
+Result<Home> find_home(Pid root, bool is_container) {
+    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
+    const model::NamespaceIds ours = TRY(resources::namespaces_of(self));
+    if (!is_container) return Home{.namespaces = ours, .is_container = false};
+    const auto directory = TRY(proc::ProcessDirectory::open(root));
+    const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
+    if (theirs.pid == ours.pid || theirs.mnt == ours.mnt) {
+        return fail(Error::unsupported(fmt::format(
+            "the container of process {} shares the {} namespace of its host, which is not carried",
+            root, theirs.pid == ours.pid ? "pid" : "mount")));
+    }
+    if (theirs.user != ours.user || theirs.time != ours.time) {
+        return fail(Error::unsupported(fmt::format(
+            "the container of process {} has a {} namespace of its own, which is not carried", root,
+            theirs.user != ours.user ? "user" : "time")));
+    }
+    return Home{.namespaces = theirs, .is_container = true};
+}
+
+Result<> check_inhabitants(const Home& home, const std::vector<Pid>& tree, Pid root) {
+    if (!home.is_container) return {};
+    for (const Pid pid : TRY(os::process_ids())) {
+        if (std::ranges::find(tree, pid) != tree.end()) continue;
+        const auto directory = proc::ProcessDirectory::open(pid);
+        if (!directory) continue;
+        const auto id = directory->namespace_id("pid");
+        if (!id || *id != home.namespaces.pid || descends_from(pid, root)) continue;
+        return fail(Error::unsupported(
+            fmt::format("process {} is in the container, but no descendant of its first process "
+                        "(exec?): end it first",
+                        pid)));
+    }
+    return {};
 }
 
 Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job) {

@@ -16,11 +16,23 @@ namespace ferry::dump {
 // we could not stop without stopping ourselves).
 Result<> check_root(Pid root);
 
+// The namespaces that every process of the tree is in.
+struct Home {
+    model::NamespaceIds namespaces;
+    bool is_container = false;  // not ours
+};
+// Ours, or, for a container, those of its first process. Unsupported: a container with our pid or
+// mount namespace, or with a user or time namespace of its own.
+Result<Home> find_home(Pid root, bool is_container);
+
 // One process of the tree, zombies excepted. Invalid: a kernel thread, or traced by somebody.
-// Unsupported: seccomp filters that resources/seccomp.h refuses, other namespaces than ours, a
-// 32-bit program, stopped by SIGSTOP, dumping core.
-Result<> check_process(Pid pid, const proc::ProcessDirectory& directory,
-                       const model::NamespaceIds& ours);
+// Unsupported: seccomp filters that resources/seccomp.h refuses, other namespaces than the tree's,
+// a 32-bit program, stopped by SIGSTOP, dumping core.
+Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const Home& home);
+
+// The end of a container's first process is the end of all that its pid namespace holds: nobody in
+// it may stay behind. `tree` is the tree.
+Result<> check_inhabitants(const Home& home, const std::vector<Pid>& tree, Pid root);
 
 // The root's session and process group must be led from within the tree, or a restored tree could
 // not be put into them. `pids` is the tree. With a shell job (the restoring shell's session takes

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "dump/preflight.h"
 #include "os/userfault.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
@@ -51,14 +50,14 @@ void set_ids(const proc::Stat& stat, model::Process& process) {
 SourceProcess::SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory)
     : pid_(pid), directory_(std::move(directory)), layout_(pid, *directory_) {}
 
-Result<SourceProcess> SourceProcess::open(Pid pid, const model::NamespaceIds& ours) {
+Result<SourceProcess> SourceProcess::open(Pid pid, const Home& home) {
     auto directory =
         std::make_unique<proc::ProcessDirectory>(TRY(proc::ProcessDirectory::open(pid)));
     SourceProcess process(pid, std::move(directory));
     const proc::Stat stat = TRY(process.directory_->stat());
     process.start_time_ = stat.start_time;
     process.start_stack_ = stat.start_stack;
-    TRY(check_process(pid, *process.directory_, ours));
+    TRY(check_process(pid, *process.directory_, home));
     TRY(process.layout_.refresh());
     process.gadgets_ = TRY(trace::find_gadgets(pid));
     return process;

@@ -7,6 +7,7 @@
 #include "arch/signal_frame.h"
 #include "base/error.h"
 #include "base/types.h"
+#include "dump/preflight.h"
 #include "model/process.h"
 #include "os/fd.h"
 #include "os/process.h"
@@ -20,7 +21,7 @@ namespace ferry::dump {
 class SourceProcess {
   public:
     // Looks at the process for the first time: preflight, mappings, gadgets. Refuses by name.
-    static Result<SourceProcess> open(Pid pid, const model::NamespaceIds& ours);
+    static Result<SourceProcess> open(Pid pid, const Home& home);
 
     [[nodiscard]] Pid pid() const { return pid_; }
     [[nodiscard]] const proc::ProcessDirectory& directory() const { return *directory_; }

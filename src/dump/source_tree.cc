@@ -17,6 +17,7 @@
 #include "dump/preflight.h"
 #include "dump/source_process.h"
 #include "os/fd.h"
+#include "os/pid_namespace.h"
 #include "os/schedule.h"
 #include "os/task.h"
 #include "proc/process_directory.h"
@@ -117,7 +118,8 @@ struct SourceTree::Impl {
     Pid root;
     SourceOptions options;
     os::PidFd root_fd;
-    model::NamespaceIds ours;
+    Home home;
+    os::PidNamespace pids;
     model::Checkpoint host;  // only its host part is filled in
     std::shared_ptr<Guardian> guardian;
     // Shared with Frozen, whose end takes sockets out of repair. Declared after the guardian, which
@@ -141,7 +143,7 @@ struct SourceTree::Impl {
             at = processes.end();
         }
         if (at == processes.end()) {
-            at = processes.emplace(pid, TRY(SourceProcess::open(pid, ours))).first;
+            at = processes.emplace(pid, TRY(SourceProcess::open(pid, home))).first;
         }
         return &at->second;
     }
@@ -288,17 +290,22 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
     auto impl = std::make_unique<Impl>(Impl{.root = root,
                                             .options = options,
                                             .root_fd = TRY(os::PidFd::open(root)),
-                                            .ours = {},
+                                            .home = TRY(find_home(root, options.is_container)),
+                                            .pids = {},
                                             .host = TRY(host_of_checkpoint()),
                                             .guardian = nullptr,
                                             .files = nullptr,
                                             .processes = {}});
-    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
-    impl->ours = TRY(resources::namespaces_of(self));
     const std::vector<Found> found = TRY(walk(root));
     TRY(check_session(found.front().stat, pids_of(found), options.files.shell_job));
+    TRY(check_inhabitants(impl->home, pids_of(found), root));
     impl->guardian = TRY(Guardian::start());
-    impl->files = std::make_shared<resources::FileCollector>(options.files, impl->guardian.get());
+    resources::FileOptions files = options.files;
+    if (impl->home.is_container) {
+        impl->pids = TRY(os::PidNamespace::of(root));
+        files.container = root;
+    }
+    impl->files = std::make_shared<resources::FileCollector>(files, impl->guardian.get());
     SourceTree tree(std::move(impl));
     TRY(tree.skeleton());
     return tree;
@@ -335,6 +342,31 @@ Result<os::UniqueFd> SourceTree::make_userfaultfd(Pid pid) {
         return fail(Error::gone(fmt::format("process {} is not in the tree", pid)));
     }
     return at->second.make_userfaultfd();
+}
+
+Result<> SourceTree::number_from_inside(model::Checkpoint& checkpoint) const {
+    if (!impl_->home.is_container) return {};
+    model::Renumbering ids;
+    for (const model::Process& process : checkpoint.processes) {
+        ids[process.pid.value] = TRY(number_from_inside(process.pid)).value;
+        for (const model::Thread& thread : process.threads) {
+            ids[thread.tid.value] = TRY(impl_->pids.theirs(thread.tid)).value;
+        }
+    }
+    // A group or session may have lost its leader; its members still know the id.
+    for (const model::Process& process : checkpoint.processes) {
+        if (ids.contains(process.group.value) && ids.contains(process.session.value)) continue;
+        const auto directory = TRY(proc::ProcessDirectory::open(process.pid));
+        const proc::Status status = TRY(directory.status());
+        if (!status.ns_groups.empty()) ids[process.group.value] = status.ns_groups.back();
+        if (!status.ns_sessions.empty()) ids[process.session.value] = status.ns_sessions.back();
+    }
+    model::renumber(checkpoint, ids);
+    return {};
+}
+
+Result<Pid> SourceTree::number_from_inside(Pid pid) const {
+    return Pid{TRY(impl_->pids.theirs(leader_of(pid))).value};
 }
 
 Result<Frozen> SourceTree::freeze() {

@@ -29,6 +29,9 @@ struct SourceOptions {
     // The caller writes the content of shared anonymous memory; else a tree that has some is
     // refused.
     bool carry_shared_memory = false;
+    // The tree is all of a container: it lives in the namespaces of its root. Otherwise it must
+    // live in ours.
+    bool is_container = false;
 };
 
 // What of the freeze took how long, from the first thread's stop.
@@ -98,6 +101,10 @@ class SourceTree {
     // Flags O_CLOEXEC | O_NONBLOCK; nothing of it stays in the process.
     Result<os::UniqueFd> make_userfaultfd(Pid pid);
     Result<Frozen> freeze();
+    // Outside and inside of the freeze: gives every task, group and session of the checkpoint the
+    // id that it has for the tree itself. Differs for a container only.
+    Result<> number_from_inside(model::Checkpoint& checkpoint) const;
+    [[nodiscard]] Result<Pid> number_from_inside(Pid pid) const;
     // In the freeze. Its processes may differ from the last skeleton's: the caller compares. The
     // ids of files that mappings refer to are those of the last skeleton.
     Result<Collected> collect(Frozen& frozen);

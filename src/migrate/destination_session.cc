@@ -130,12 +130,12 @@ Result<> DestinationSession::fill() {
 Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
     const model::Checkpoint skeleton = TRY(with_context(decode_checkpoint(payload), "layout"));
     TRY(check_shared_memory(skeleton));
-    TRY(files_.prepare(skeleton));
-    if (!tree_) {
-        tree_ = TRY(restore::StagedTree::create(skeleton, restore::StageOptions{}));
-        return {};
+    if (tree_) {
+        TRY(files_.prepare(skeleton));
+        return tree_->update(skeleton);
     }
-    return tree_->update(skeleton);
+    tree_ = TRY(restore::StagedTree::create(skeleton, restore::StageOptions{}));
+    return files_.prepare(skeleton);
 }
 
 Result<> DestinationSession::apply_pages(std::span<const std::byte> payload) {
@@ -173,12 +173,11 @@ Result<> DestinationSession::restore(std::span<const std::byte> payload) {
         TRY(with_context(decode_checkpoint(payload), "final state"));
     TRY(check_shared_memory(checkpoint));
     const double decode_ms = elapsed_ms(begun);
-    pids_.clear();
-    for (const model::Process& process : checkpoint.processes) pids_.push_back(process.pid);
     TRY(files_.finish(checkpoint));
     const double files_ms = elapsed_ms(begun) - decode_ms;
     const restore::ActivationReport activation =
         TRY(tree_->activate(checkpoint, [this](model::FileId id) { return files_.fd(id); }));
+    pids_ = tree_->pids_here();
     const double restore_ms = elapsed_ms(begun);
     log_info(
         "restored: decode {:.1f} ms, files {:.1f} ms, activate {} us (update {}, descriptors {}, "

@@ -82,12 +82,14 @@ MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, Watcher wa
       watcher_(std::move(watcher)),
       buffer_(pages::Reader::kBatchBytes) {}
 
-Result<> MemorySender::add(const model::Process& process, std::optional<Pid> forked_from) {
+Result<> MemorySender::add(const model::Process& process, Pid called,
+                           std::optional<Pid> forked_from) {
     if (process.is_zombie) return {};
     os::UniqueFd userfault = TRY(make_userfault_(process.pid));
     pages::Tracker tracker = TRY(pages::Tracker::start(process.pid, std::move(userfault)));
     pages::Reader reader = TRY(pages::Reader::open(process.pid));
     Task task{.pid = process.pid,
+              .called = called,
               .tracker = std::move(tracker),
               .reader = std::move(reader),
               .ranges = {},
@@ -249,7 +251,7 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
         zeroed.add(pages::subtract(batch_.zeros, kept_zeros));
         batch_.zeros = kept_zeros;
         if (batch_.data.empty() && batch_.zeros.empty()) continue;
-        frame_.encode(task.pid, batch_);
+        frame_.encode(task.called, batch_);
         TRY(link_.send_parts(FrameType::Pages, frame_.parts()));
         for (const pages::PagePiece& piece : batch_.data) sent_now.add(piece.run);
         sent_now.add(kept_zeros);
@@ -266,7 +268,7 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
 Result<> MemorySender::send_drops(Task& task, const pages::PageSet& gone) {
     std::span<const pages::PageRun> rest = gone.runs();
     while (!rest.empty()) {
-        const std::size_t encoded = frame_.encode_drops(task.pid, rest);
+        const std::size_t encoded = frame_.encode_drops(task.called, rest);
         CHECK(encoded > 0);
         TRY(link_.send_parts(FrameType::Pages, frame_.parts()));
         rest = rest.subspan(encoded);

@@ -54,9 +54,10 @@ class MemorySender {
 
     MemorySender(Link& link, UserfaultMaker make_userfault, Watcher watcher);
 
-    // A process that the destination has just staged. `forked_from`: its stub was forked from that
-    // process's stub, whose memory had been sent; nullopt: its stub is empty. Tracking starts here.
-    Result<> add(const model::Process& process, std::optional<Pid> forked_from);
+    // A process that the destination has just staged, and what it is called there. `forked_from`:
+    // its stub was forked from that process's stub, whose memory had been sent; nullopt: its stub
+    // is empty. Tracking starts here.
+    Result<> add(const model::Process& process, Pid called, std::optional<Pid> forked_from);
     void remove(Pid pid);
     // The mappings as the destination has them now. Pages outside of them are gone there.
     Result<> follow(const model::Process& process);
@@ -77,6 +78,7 @@ class MemorySender {
   private:
     struct Task {
         Pid pid;
+        Pid called;  // at the destination
         pages::Tracker tracker;
         pages::Reader reader;
         std::vector<AddrRange> ranges;               // of private mappings, ascending

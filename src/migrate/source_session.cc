@@ -208,8 +208,10 @@ Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
                 continue;
             }
             const bool forked = before.find_process(process.parent) != nullptr;
-            const Result<> started =
-                memory_->add(process, forked ? std::optional(process.parent) : std::nullopt);
+            const Result<> started = [&]() -> Result<> {
+                return memory_->add(process, TRY(tree_->number_from_inside(process.pid)),
+                                    forked ? std::optional(process.parent) : std::nullopt);
+            }();
             // It has ended since the skeleton was taken; the next one will not have it.
             if (!started && started.error().kind() != Error::Kind::Gone) return started;
         }
@@ -217,10 +219,15 @@ Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
     }
 }
 
-Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
+Result<> SourceSession::send_checkpoint(FrameType type, model::Checkpoint checkpoint) {
+    TRY(tree_->number_from_inside(checkpoint));
     image::MemoryStore store;
-    TRY(image::encode(layout, store));
-    TRY(link_->send(FrameType::Layout, pack(store)));
+    TRY(image::encode(checkpoint, store));
+    return link_->send(type, pack(store));
+}
+
+Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
+    TRY(send_checkpoint(FrameType::Layout, layout));
     return with_context(
         [&]() -> Result<> {
             TRY(link_->expect(FrameType::Staged));
@@ -289,7 +296,7 @@ Result<bool> SourceSession::try_cut_over() {
                               .zero_pages = moved.zero_pages,
                               .milliseconds = elapsed_ms(pages_begun),
                               .in_freeze = true});
-    TRY(send_final(collected));
+    TRY(send_checkpoint(FrameType::Final, collected.checkpoint));
     report_.checkpoint_ms = elapsed_ms(begun);
     log_info(
         "frozen: stop {} us, tasks {} us, mappings {} us, files {} us, pages {:.1f} ms, all {:.1f} "
@@ -303,12 +310,6 @@ Result<bool> SourceSession::try_cut_over() {
     TRY(commit());
     report_.frozen_ms = elapsed_ms(begun);
     return true;
-}
-
-Result<> SourceSession::send_final(const dump::Collected& collected) {
-    image::MemoryStore store;
-    TRY(image::encode(collected.checkpoint, store));
-    return link_->send(FrameType::Final, pack(store));
 }
 
 // The point of no return. Recorded first: from then on this side asks, and never guesses.

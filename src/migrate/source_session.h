@@ -34,12 +34,13 @@ class SourceSession {
     Result<> precopy();
     Result<> follow(const model::Checkpoint& skeleton);
     Result<> send_layout(const model::Checkpoint& layout);
+    // With the ids that the tree itself sees.
+    Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);
     Result<pages::Decision> end_round(const Moved& moved, Clock::time_point begun, int number);
 
     // False: the tree runs again and another round is due (a process appeared, a connection was
     // about to be accepted).
     Result<bool> try_cut_over();
-    Result<> send_final(const dump::Collected& collected);
     Result<> commit();
     Result<> await_running();
     // After Commit was sent and the link broke. Nullopt: nobody can say within the time.

@@ -25,4 +25,19 @@ std::vector<SharedMemory> Checkpoint::shared_memory() const {
     return all;
 }
 
+void renumber(Checkpoint& checkpoint, const Renumbering& ids) {
+    const auto change = [&ids](pid_t& id) {
+        const auto found = ids.find(id);
+        id = found == ids.end() ? 0 : found->second;
+    };
+    for (Process& process : checkpoint.processes) {
+        for (Pid* id : {&process.pid, &process.parent, &process.group, &process.session}) {
+            change(id->value);
+        }
+        for (Thread& thread : process.threads) change(thread.tid.value);
+        for (PosixTimer& timer : process.posix_timers) change(timer.notify_tid);
+    }
+    for (OpenFile& file : checkpoint.files) change(file.owner.pid);
+}
+
 }  // namespace ferry::model

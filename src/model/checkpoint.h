@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -62,5 +63,10 @@ struct Checkpoint {
     // Ascending by id.
     [[nodiscard]] std::vector<SharedMemory> shared_memory() const;
 };
+
+// By a task's, group's or session's id: what it is in another pid namespace.
+using Renumbering = std::map<pid_t, pid_t>;
+// Every id in the checkpoint; one that is not in the map becomes 0, nobody.
+void renumber(Checkpoint& checkpoint, const Renumbering& ids);
 
 }  // namespace ferry::model

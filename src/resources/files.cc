@@ -14,6 +14,7 @@
 
 #include "os/description.h"
 #include "os/process.h"
+#include "os/scope.h"
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
 #include "resources/inet_socket.h"
@@ -120,6 +121,8 @@ struct FileCollector::Impl {
 
     FileOptions options;
     RepairRegistry* registry = nullptr;
+    std::string root;      // before paths of the tree: "" or "/proc/PID/root"
+    os::UniqueFd network;  // the tree's network namespace; empty: ours
     TableScanner scanner;
     std::optional<UnixReader> unix_reader;
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
@@ -130,6 +133,7 @@ struct FileCollector::Impl {
     HandshakeSearch handshakes;
     model::FileId next_id = 1;
 
+    Result<os::NetworkScope> enter_network();
     Result<> prepare_all(std::span<const Pid> pids);
     Result<> prepare_slot(const Slot& slot, Preparation& seen);
     Result<> prepare_socket(const Slot& slot, Preparation& seen);
@@ -155,6 +159,7 @@ FileCollector::FileCollector(FileOptions options, RepairRegistry* registry)
     : impl_(std::make_unique<Impl>()) {
     impl_->options = options;
     impl_->registry = registry;
+    if (options.container.value != 0) impl_->root = fmt::format("/proc/{}/root", options.container);
 }
 FileCollector::FileCollector(FileCollector&&) noexcept = default;
 FileCollector& FileCollector::operator=(FileCollector&&) noexcept = default;
@@ -172,7 +177,7 @@ Result<SocketKind> FileCollector::Impl::kind_of(int copy, const Slot& slot) {
 
 Result<UnixReading> FileCollector::Impl::read_unix(int copy, const Slot& slot,
                                                    const SocketKind& kind, bool with_queue) {
-    if (!unix_reader) unix_reader = TRY(UnixReader::open());
+    if (!unix_reader) unix_reader = TRY(UnixReader::open(root));
     return unix_reader->read(copy, slot.holder, kind, static_cast<std::uint32_t>(slot.info.inode),
                              with_queue);
 }
@@ -205,7 +210,7 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
     }
     switch (slot.kind) {
         case FileKind::Path:
-            TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job));
+            TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job, root));
             return {};
         case FileKind::Pipe:
             seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot);
@@ -224,7 +229,15 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
     return refuse(slot.holder, fmt::format("{}, which is not carried: close it", slot.link));
 }
 
+Result<os::NetworkScope> FileCollector::Impl::enter_network() {
+    if (options.container.value != 0 && !network) {
+        network = TRY(os::open(fmt::format("/proc/{}/ns/net", options.container), O_RDONLY));
+    }
+    return os::NetworkScope::enter(network.get());
+}
+
 Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids) {
+    const os::NetworkScope there = TRY(enter_network());
     Preparation seen;
     for (const Pid pid : pids) {
         for (const Slot& slot : TRY(scanner.scan(pid))) {
@@ -261,7 +274,7 @@ void FileCollector::begin_paths() {
 }
 
 Result<model::FileId> FileCollector::add_path(const std::string& link, std::uint32_t flags) {
-    const PathFile found = TRY(inspect_path(link, link, false));
+    const PathFile found = TRY(inspect_path(link, link, false, impl_->root));
     const PathKey key = {found.path, flags, found.status.st_dev, found.status.st_ino};
     PathEntry& entry = impl_->paths[key];
     if (entry.file.id == 0) entry.file.id = impl_->next_id++;
@@ -284,7 +297,7 @@ Result<> FileCollector::Impl::add_paths(CollectedFiles& result) {
     for (auto& [key, entry] : paths) {
         if (!entry.used) continue;
         auto& body = std::get<model::RegularFile>(entry.file.body);
-        const struct stat status = TRY(os::fstatat(os::kCwd, key.path));
+        const struct stat status = TRY(os::fstatat(os::kCwd, root + key.path));
         if (status.st_dev != key.device || status.st_ino != key.inode) {
             return fail(Error::unsupported(
                 fmt::format("{} was replaced while the tree was looked at", key.path)));
@@ -310,7 +323,7 @@ Result<> FileCollector::Impl::scan(std::span<const Pid> pids, Pass& pass) {
 Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::size_t group,
                                                        Pass& pass) {
     const PathFile file =
-        TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job));
+        TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job, root));
     if (!S_ISFIFO(file.status.st_mode)) {
         return to_regular_file(file, slot.info.position, slot.info.mount_id);
     }
@@ -506,6 +519,7 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
     impl_->roll_back();
     Impl::Pass pass;
     const auto work = [&]() -> Result<> {
+        const os::NetworkScope there = TRY(impl_->enter_network());
         TRY(raise_descriptor_limit());
         TRY(impl_->scan(pids, pass));
         for (std::size_t group = 0; group < pass.groups.size(); ++group) {
@@ -531,7 +545,9 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
 }
 
 void FileCollector::begin_collect() {
-    impl_->handshakes.start(impl_->listening_families);
+    // The thread is born where we are at that moment. Without it collect() looks by itself.
+    const auto there = impl_->enter_network();
+    if (there) impl_->handshakes.start(impl_->listening_families);
 }
 
 void FileCollector::rollback() {

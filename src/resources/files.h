@@ -33,6 +33,9 @@ struct FileOptions {
     bool shell_job = false;
     // A unix datagram or stream socket may be connected to a bound path outside the tree.
     bool external_unix = false;
+    // The first process of the container that the tree is; 0: the tree lives where we do. Paths are
+    // those of its root directory, sockets those of its network namespace.
+    Pid container = {};
 };
 
 // Told of each socket before it enters TCP_REPAIR and after it left it, so that a guardian that

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "os/description.h"
+#include "os/scope.h"
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
 #include "resources/inet_socket.h"
@@ -30,9 +31,10 @@ Result<> apply_status_flags(int fd, std::uint32_t flags) {
     return {};
 }
 
-Result<> apply_owner(int fd, const model::FileOwner& owner) {
+Result<> apply_owner(int fd, const model::FileOwner& owner, const os::PidNamespace& pids) {
     if (owner.pid == 0) return {};
-    TRY(os::set_owner(fd, {.type = owner.pid_type, .pid = owner.pid}));
+    const Tid ours = TRY(pids.ours(Tid{owner.pid}));
+    TRY(os::set_owner(fd, {.type = owner.pid_type, .pid = ours.value}));
     if (owner.signal != 0) TRY(os::fcntl(fd, F_SETSIG, static_cast<std::uint64_t>(owner.signal)));
     return {};
 }
@@ -48,6 +50,7 @@ struct OpenedFile {
 
 struct OpenedFiles::Impl {
     OpenOptions options;
+    Surroundings surroundings;
     std::map<model::FileId, OpenedFile> files;
     InetOpener inet;
     UnixOpener unix_opener;
@@ -70,6 +73,17 @@ OpenedFiles::OpenedFiles(OpenedFiles&&) noexcept = default;
 OpenedFiles& OpenedFiles::operator=(OpenedFiles&&) noexcept = default;
 OpenedFiles::~OpenedFiles() = default;
 
+Result<Surroundings> Surroundings::of(Pid process) {
+    return Surroundings{
+        .root = TRY(os::open(fmt::format("/proc/{}/root", process), O_PATH | O_DIRECTORY)),
+        .network = TRY(os::open(fmt::format("/proc/{}/ns/net", process), O_RDONLY)),
+        .pids = TRY(os::PidNamespace::of(process))};
+}
+
+void OpenedFiles::settle_in(Surroundings surroundings) {
+    impl_->surroundings = std::move(surroundings);
+}
+
 int OpenedFiles::fd(model::FileId id) const {
     const auto found = impl_->files.find(id);
     return found == impl_->files.end() ? -1 : found->second.fd.get();
@@ -81,6 +95,7 @@ Result<> OpenedFiles::Impl::open_path(const model::OpenFile& file, const model::
         known->second.flags == file.flags) {
         return {};
     }
+    const os::RootScope there = TRY(os::RootScope::enter(surroundings.root.get()));
     files[file.id] = {.fd = TRY(open_regular_file(body, file.flags, options.shell_job)),
                       .path = body.path,
                       .flags = file.flags};
@@ -98,6 +113,7 @@ Result<> OpenedFiles::prepare(const model::Checkpoint& skeleton) {
 }
 
 Result<os::UniqueFd> OpenedFiles::Impl::open_inet(const model::InetSocket& socket) {
+    const os::NetworkScope there = TRY(os::NetworkScope::enter(surroundings.network.get()));
     if (!socket.tcp) return inet.open_plain(socket);
     OpenedConnection opened = TRY(inet.open_connection(socket));
     dormant.push_back(std::move(opened.dormant));
@@ -110,7 +126,8 @@ Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
         if (const auto* socket = std::get_if<model::UnixSocket>(&file.body))
             sockets.push_back(socket);
     }
-    auto opened = TRY(unix_opener.open(sockets));
+    const os::NetworkScope network = TRY(os::NetworkScope::enter(surroundings.network.get()));
+    auto opened = TRY(unix_opener.open(sockets, surroundings.root.get()));
     for (const model::OpenFile& file : checkpoint.files) {
         const auto* socket = std::get_if<model::UnixSocket>(&file.body);
         if (socket != nullptr) keep(file, std::move(opened[socket->inode]));
@@ -122,6 +139,9 @@ Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pi
     if (const auto* path = std::get_if<model::RegularFile>(&file.body))
         return open_path(file, *path);
     if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
+        const bool has_path = !end->path.empty();
+        const os::RootScope there =
+            TRY(os::RootScope::enter(has_path ? surroundings.root.get() : -1));
         keep(file, TRY(pipes.open(*end, file.flags)));
     } else if (const auto* event = std::get_if<model::EventFd>(&file.body)) {
         keep(file, TRY(open_eventfd(*event)));
@@ -142,7 +162,7 @@ Result<> OpenedFiles::Impl::settle(const model::OpenFile& file) {
     if (const auto* path = std::get_if<model::RegularFile>(&file.body)) {
         TRY(settle_regular_file(fd, *path, file.flags));
     }
-    TRY(apply_owner(fd, file.owner));
+    TRY(apply_owner(fd, file.owner, surroundings.pids));
     return apply_status_flags(fd, file.flags);
 }
 
@@ -163,6 +183,7 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
 }
 
 Result<> OpenedFiles::leave_repair() {
+    const os::NetworkScope there = TRY(os::NetworkScope::enter(impl_->surroundings.network.get()));
     // Past commit there is no way back: every connection that can live shall live.
     Result<> first;
     for (const DormantConnection& connection : impl_->dormant) {

@@ -28,12 +28,23 @@
 
 #include "base/error.h"
 #include "model/checkpoint.h"
+#include "os/fd.h"
+#include "os/pid_namespace.h"
 
 namespace ferry::resources {
 
 // SO_MARK of segments injected into our own stack: what CRIU uses, so that a lock which CRIU's dump
 // or ours has left on a connection lets them pass.
 inline constexpr std::uint32_t kInjectMark = 0xC114;
+
+// Where a tree is restored that does not live where we do, by its first process. Default: where we
+// do.
+struct Surroundings {
+    os::UniqueFd root;      // its root directory (O_PATH)
+    os::UniqueFd network;   // its network namespace
+    os::PidNamespace pids;  // its own
+    static Result<Surroundings> of(Pid process);
+};
 
 struct OpenOptions {
     // Terminals become our own terminal (standard input).
@@ -52,6 +63,8 @@ class OpenedFiles {
     ~OpenedFiles();
 
     Result<> prepare(const model::Checkpoint& skeleton);
+    // Before prepare(): the tree lives elsewhere.
+    void settle_in(Surroundings surroundings);
     // The tree's pids must exist (stubs) when a file has an owner (F_SETOWN_EX).
     Result<> finish(const model::Checkpoint& checkpoint);
     Result<> leave_repair();

@@ -54,7 +54,8 @@ constexpr std::string_view kDeleted = " (deleted)";
 
 }  // namespace
 
-Result<PathFile> inspect_path(const std::string& link, const std::string& name, bool shell_job) {
+Result<PathFile> inspect_path(const std::string& link, const std::string& name, bool shell_job,
+                              const std::string& root) {
     PathFile file;
     auto target = os::readlinkat(os::kCwd, link);
     auto status = os::fstatat(os::kCwd, link);
@@ -68,7 +69,7 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name, 
     }
     file.path = std::move(*target);
     file.status = *status;
-    const auto by_path = os::fstatat(os::kCwd, file.path);
+    const auto by_path = os::fstatat(os::kCwd, root + file.path);
     if (by_path && same_file(*by_path, file.status)) {
         TRY(check_type(file, name, shell_job));
         return file;

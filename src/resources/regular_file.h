@@ -22,8 +22,10 @@ struct PathFile {
 // `link` is a procfs link; `name` says for messages who holds it ("pid 12 fd 3"). Refused by name:
 // deleted files, paths that lead elsewhere by now, what is neither regular file, directory nor
 // FIFO, and devices other than /dev/null, zero, full, random and urandom (terminals where shell_job
-// says so). Gone: the descriptor or the task vanished.
-Result<PathFile> inspect_path(const std::string& link, const std::string& name, bool shell_job);
+// says so). Gone: the descriptor or the task vanished. `root` is put before paths to look at them:
+// "" or, for another mount namespace, "/proc/PID/root" of a process there.
+Result<PathFile> inspect_path(const std::string& link, const std::string& name, bool shell_job,
+                              const std::string& root);
 
 [[nodiscard]] model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
                                                  std::int32_t mount_id);

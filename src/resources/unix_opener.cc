@@ -13,6 +13,7 @@
 
 #include "os/endpoint.h"
 #include "os/paths.h"
+#include "os/scope.h"
 #include "os/socket.h"
 #include "resources/unix_socket.h"
 
@@ -287,14 +288,19 @@ Result<> UnixOpener::Work::run() {
 }
 
 Result<std::map<std::uint32_t, os::UniqueFd>> UnixOpener::open(
-    const std::vector<const UnixSocket*>& sockets) {
+    const std::vector<const UnixSocket*>& sockets, int root) {
     if (sockets.empty()) return std::map<std::uint32_t, os::UniqueFd>{};
+    root_ = root;
+    const os::RootScope there = TRY(os::RootScope::enter(root_));
     Work work(sockets, displaced_);
     TRY(work.run());
     return work.take();
 }
 
 void UnixOpener::settle() {
+    if (displaced_.empty()) return;
+    const auto there = os::RootScope::enter(root_);
+    if (!there) return;
     for (const Displaced& displaced : displaced_) {
         if (!displaced.aside.empty()) std::ignore = os::unlinkat(os::kCwd, displaced.aside);
     }
@@ -302,7 +308,9 @@ void UnixOpener::settle() {
 }
 
 UnixOpener::~UnixOpener() {
-    put_back(displaced_);
+    if (displaced_.empty()) return;
+    const auto there = os::RootScope::enter(root_);
+    if (there) put_back(displaced_);
 }
 
 }  // namespace ferry::resources

@@ -102,7 +102,8 @@ std::string shown(const std::string& name) {
 }
 
 // The socket's file must be the one that stands at its path, or nobody could reach it again.
-Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, UnixSocket& socket) {
+Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, const std::string& root,
+                           UnixSocket& socket) {
     if (socket.name.empty() || is_abstract(socket.name)) return {};
     const bool shared = socket.state == TCP_ESTABLISHED && socket.type != SOCK_DGRAM;
     if (socket.name.front() != '/') {
@@ -110,7 +111,7 @@ Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, UnixS
         return refuse(holder,
                       fmt::format("a unix socket bound to the relative path {}", socket.name));
     }
-    const auto status = os::fstatat(os::kCwd, socket.name);
+    const auto status = os::fstatat(os::kCwd, root + socket.name);
     const bool same =
         status && answer.has_file &&
         static_cast<std::uint32_t>(status->st_ino) == static_cast<std::uint32_t>(answer.file_inode);
@@ -169,8 +170,8 @@ bool may_have_data(const DiagAnswer& answer, const UnixSocket& socket) {
 
 }  // namespace
 
-Result<UnixReader> UnixReader::open() {
-    return UnixReader(TRY(SockDiag::open()));
+Result<UnixReader> UnixReader::open(const std::string& root) {
+    return UnixReader(TRY(SockDiag::open()), root);
 }
 
 Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketKind& kind,
@@ -185,7 +186,7 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
     socket.peer_inode = answer.peer_inode;
     socket.shutdown = answer.shutdown;
     socket.options = TRY(read_socket_options(fd, kind));
-    TRY(read_file_of_name(holder, answer, socket));
+    TRY(read_file_of_name(holder, answer, root_, socket));
     if (socket.state == TCP_LISTEN) {
         socket.backlog = answer.send_queue;
         if (answer.receive_queue > 0) {

@@ -24,15 +24,17 @@ struct UnixReading {
 // Reads sockets through sock_diag (NETLINK_SOCK_DIAG) and duplicates.
 class UnixReader {
   public:
-    static Result<UnixReader> open();
+    // Of the caller's network namespace. `root` is put before bound paths (regular_file.h).
+    static Result<UnixReader> open(const std::string& root);
     // Refused by name: names relative to a directory, a bound path that is gone, descriptors in
     // flight. Queued data is read without being consumed.
     Result<UnixReading> read(int fd, const Holder& holder, const SocketKind& kind,
                              std::uint32_t inode, bool with_queue);
 
   private:
-    explicit UnixReader(SockDiag diag) : diag_(std::move(diag)) {}
+    UnixReader(SockDiag diag, std::string root) : diag_(std::move(diag)), root_(std::move(root)) {}
     SockDiag diag_;
+    std::string root_;
 };
 
 // Every peer must be in the tree; refused by name otherwise, but for named peers where `external`
@@ -49,15 +51,16 @@ Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool exter
 class UnixOpener {
   public:
     UnixOpener() = default;
-    UnixOpener(UnixOpener&& other) noexcept : displaced_(std::exchange(other.displaced_, {})) {}
+    UnixOpener(UnixOpener&& other) noexcept
+        : displaced_(std::exchange(other.displaced_, {})), root_(other.root_) {}
     UnixOpener& operator=(UnixOpener&&) = delete;
     UnixOpener(const UnixOpener&) = delete;
     UnixOpener& operator=(const UnixOpener&) = delete;
     ~UnixOpener();
 
-    // By inode.
+    // By inode. Paths are those of `root`, a directory descriptor that outlives this; -1: ours.
     Result<std::map<std::uint32_t, os::UniqueFd>> open(
-        const std::vector<const model::UnixSocket*>& sockets);
+        const std::vector<const model::UnixSocket*>& sockets, int root);
     void settle();
 
   private:
@@ -67,6 +70,7 @@ class UnixOpener {
     class Work;
     static void put_back(std::vector<Displaced>& displaced);
     std::vector<Displaced> displaced_;
+    int root_ = -1;
 };
 
 }  // namespace ferry::resources

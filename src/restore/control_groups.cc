@@ -21,7 +21,7 @@ std::string mount_point(const std::string& controllers) {
 
 }  // namespace
 
-Result<> join_control_groups(const model::Process& process) {
+Result<> join_control_groups(Pid here, const model::Process& process) {
     for (const model::ControlGroup& group : process.cgroups) {
         std::string directory = mount_point(group.controllers) + group.path;
         // Version 2 alone is mounted at the top.
@@ -29,7 +29,7 @@ Result<> join_control_groups(const model::Process& process) {
             directory = "/sys/fs/cgroup" + group.path;
         }
         const auto joined =
-            os::write_file(os::kCwd, directory + "/cgroup.procs", fmt::format("{}", process.pid));
+            os::write_file(os::kCwd, directory + "/cgroup.procs", fmt::format("{}", here));
         if (joined || joined.error().code() == ENOENT) continue;
         return fail(Error(joined.error())
                         .context(fmt::format("process {} cannot join {}", process.pid, directory)));

@@ -56,8 +56,9 @@ Result<> receive_all(StubThread& leader, std::span<const int> fds, std::span<con
         TRY(leader.run(program, group));
         for (std::size_t i = 0; i < group.size(); ++i) {
             if (program.value<std::int32_t>(received.fd(i).from) == numbers[done + i]) continue;
-            return fail(Error::corrupt(fmt::format(
-                "process {}: a descriptor arrived under an unexpected number", leader.process())));
+            return fail(Error::corrupt(
+                fmt::format("process {}: a descriptor arrived under an unexpected number",
+                            leader.process_here())));
         }
         done += group.size();
     }
@@ -132,7 +133,7 @@ int free_number(const std::vector<Descriptor>& descriptors, std::uint64_t limit)
 Result<> place_descriptors(StubProcess& process, const model::Process& wanted,
                            const FileLookup& files) {
     StubThread& leader = process.leader();
-    const rlimit64 limit = TRY(os::prlimit(process.pid, RLIMIT_NOFILE));
+    const rlimit64 limit = TRY(os::prlimit(process.here, RLIMIT_NOFILE));
     const int socket_number = free_number(wanted.descriptors, limit.rlim_cur);
     TRY(move_socket(leader, socket_number));
     std::vector<int> fds;

@@ -75,7 +75,7 @@ class Writer {
     Result<> flush() {
         std::span<iovec> local = local_, remote = remote_;
         while (bytes_ > 0) {
-            const std::size_t n = TRY(os::process_vm_writev(process_.pid, local, remote));
+            const std::size_t n = TRY(os::process_vm_writev(process_.here, local, remote));
             if (n == 0) {
                 return fail(
                     Error::corrupt(fmt::format("process {}: pages cannot be written at {:#x}",

@@ -13,6 +13,7 @@
 #include <variant>
 
 #include "base/check.h"
+#include "os/scope.h"
 #include "os/socket.h"
 
 #ifndef PR_SET_VMA
@@ -32,13 +33,14 @@ constexpr std::size_t kReceiveBytes = 512;
 // The kernel allows 80 with the closing NUL (ANON_VMA_NAME_MAX_LEN).
 constexpr std::size_t kNameBytesMax = 80;
 
-Result<os::UniqueFd> open_mapped_file(const model::Checkpoint& checkpoint,
-                                      const MappedVma& mapped) {
+Result<os::UniqueFd> open_mapped_file(const model::Checkpoint& checkpoint, const MappedVma& mapped,
+                                      int root) {
     const model::OpenFile* file = checkpoint.find_file(mapped.vma.file);
     CHECK(file != nullptr);  // wanted_mappings() looked
     const auto& regular = std::get<model::RegularFile>(file->body);
     const bool is_shared = mapped.vma.kind == VmaKind::FileShared;
     const int access = is_shared ? static_cast<int>(file->flags & O_ACCMODE) : O_RDONLY;
+    const os::RootScope there = TRY(os::RootScope::enter(root));
     auto opened = os::open(regular.path, access == O_WRONLY ? O_RDWR : access);
     if (!opened) {
         return fail(Error::invalid(
@@ -66,8 +68,10 @@ int map_flags(const MappedVma& mapped) {
 // Adds the steps of a plan to programs and runs them, with the files they need.
 class Mapper {
   public:
-    Mapper(StubProcess& process, const SharedMemories& shared, const model::Checkpoint& checkpoint)
-        : process_(process), shared_(shared), checkpoint_(checkpoint) {}
+    // Paths lead from `root` (os::RootScope).
+    Mapper(StubProcess& process, const SharedMemories& shared, const model::Checkpoint& checkpoint,
+           int root)
+        : process_(process), shared_(shared), checkpoint_(checkpoint), root_(root) {}
 
     Result<> take(std::span<const LayoutStep> steps) {
         for (const LayoutStep& step : steps) {
@@ -116,7 +120,7 @@ class Mapper {
         if (file_index_.contains(id)) return {};
         files_.push_back(step.target.vma.kind == VmaKind::AnonShared
                              ? TRY(os::dup(shared_.fd(step.target.vma.shared_id)))
-                             : TRY(open_mapped_file(checkpoint_, step.target)));
+                             : TRY(open_mapped_file(checkpoint_, step.target, root_)));
         file_index_[id] = files_.size() - 1;
         return {};
     }
@@ -182,6 +186,7 @@ class Mapper {
     StubProcess& process_;
     const SharedMemories& shared_;
     const model::Checkpoint& checkpoint_;
+    const int root_;
     std::vector<const LayoutStep*> pending_;
     std::size_t bytes_ = kReceiveBytes;  // of the program that they make
     std::vector<os::UniqueFd> files_;
@@ -242,8 +247,8 @@ Result<> apply_layout(Tree& tree, StubProcess& process, const model::Checkpoint&
             fmt::format("process {} mapped {} where the stub's code lies", wanted.pid, vma.range)));
     }
     const std::vector<LayoutStep> steps = plan_layout(process.mapped, target);
-    TRY(with_context(Mapper(process, tree.shared_memory(), checkpoint).take(steps),
-                     fmt::format("mappings of process {}", wanted.pid)));
+    Mapper mapper(process, tree.shared_memory(), checkpoint, tree.root_directory());
+    TRY(with_context(mapper.take(steps), fmt::format("mappings of process {}", wanted.pid)));
     process.mapped = std::move(target);
     return {};
 }

@@ -57,7 +57,7 @@ Result<> set_scheduling(Tid tid, const model::Scheduling& wanted) {
 Result<> set_thread(trace::Tracee& tracee, const model::Thread& thread) {
     arch::Registers registers = thread.registers;
     registers.raw.orig_rax = ~0ULL;
-    TRY(set_scheduling(thread.tid, thread.scheduling));
+    TRY(set_scheduling(tracee.tid(), thread.scheduling));
     TRY(tracee.set_registers(registers));
     if (!thread.xstate.area.empty()) TRY(tracee.set_xstate(thread.xstate));
     return tracee.set_signal_mask(thread.signal_mask);

@@ -88,7 +88,7 @@ struct StagedTree::Impl {
             StubProcess& stub = *TRY(process(wanted.pid));
             TRY(check_vdso(*tree, wanted));
             TRY(apply_layout(*tree, stub, skeleton, wanted));
-            if (options.join_control_groups) TRY(join_control_groups(wanted));
+            if (options.join_control_groups) TRY(join_control_groups(stub.here, wanted));
         }
         return {};
     }
@@ -123,7 +123,7 @@ struct StagedTree::Impl {
         // would wait for its turn.
         const os::Urgency urgency;
         for (StubProcess* stub : tree->processes()) {
-            for (auto& thread : stub->threads) os::make_urgent(thread->tid());
+            for (auto& thread : stub->threads) os::make_urgent(thread->here());
         }
         TRY(update(final));
         report.update = since(mark);
@@ -220,8 +220,14 @@ Result<> StagedTree::run(RunMode mode) && {
     return release(*impl_->tree, mode);
 }
 
-Pid StagedTree::root() const {
-    return impl_->tree->root();
+Pid StagedTree::root_here() const {
+    return impl_->tree->root_here();
+}
+
+std::vector<Pid> StagedTree::pids_here() const {
+    std::vector<Pid> pids;
+    for (const StubProcess* process : impl_->tree->processes()) pids.push_back(process->here);
+    return pids;
 }
 
 }  // namespace ferry::restore

@@ -136,7 +136,9 @@ class StagedTree {
     // Commit: every thread is released. The tree is no longer ours, even if an error is returned.
     Result<> run(RunMode mode = RunMode::Running) &&;
 
-    [[nodiscard]] Pid root() const;
+    // The root and all processes but zombies, as we see them.
+    [[nodiscard]] Pid root_here() const;
+    [[nodiscard]] std::vector<Pid> pids_here() const;
 
   private:
     struct Impl;

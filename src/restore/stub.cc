@@ -24,15 +24,21 @@ constexpr std::chrono::milliseconds kEndTimeout{30'000};
 
 }  // namespace
 
-StubThread::StubThread(Arena& arena, Pid process, Tid tid, SlotRun slots, os::UniqueFd socket)
-    : arena_(arena), process_(process), tid_(tid), slots_(slots), socket_(std::move(socket)) {}
+StubThread::StubThread(Arena& arena, Pid process_here, Tid here, Tid tid, SlotRun slots,
+                       os::UniqueFd socket)
+    : arena_(arena),
+      process_here_(process_here),
+      here_(here),
+      tid_(tid),
+      slots_(slots),
+      socket_(std::move(socket)) {}
 
 StubThread::~StubThread() {
     arena_.release(slots_);
 }
 
 Result<> StubThread::seize() {
-    tracee_ = TRY(trace::Tracee::seize(process_, tid_, trace::OnTracerExit::Kill));
+    tracee_ = TRY(trace::Tracee::seize(process_here_, here_, trace::OnTracerExit::Kill));
     return {};
 }
 
@@ -67,7 +73,7 @@ Result<> StubThread::await(Program& program) {
     const std::int64_t result = slot.failed_result;
     return fail(Error::system(
         result < 0 ? static_cast<int>(-result) : 0,
-        fmt::format("task {} of process {}: {}{}", tid_, process_, program.describe(failed),
+        fmt::format("task {} of process {}: {}{}", here_, process_here_, program.describe(failed),
                     result < 0 ? std::string() : fmt::format(" gave {}", result))));
 }
 
@@ -82,7 +88,8 @@ Result<> StubThread::await_message(std::uint32_t sequence) {
         }
         if (!received) return fail(std::move(received.error()));
         if (received->bytes == 0) {
-            return fail(Error::gone(fmt::format("the stub of process {} has ended", process_)));
+            return fail(
+                Error::gone(fmt::format("the stub of process {} has ended", process_here_)));
         }
         if (answer == sequence) return {};
     }

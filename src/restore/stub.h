@@ -24,13 +24,17 @@ namespace ferry::restore {
 // must be dead by then or not be in the arena any more.
 class StubThread {
   public:
-    StubThread(Arena& arena, Pid process, Tid tid, SlotRun slots, os::UniqueFd socket);
+    // `here` is its id, `process_here` its process's, as we see them; `tid` is what it has in the
+    // tree.
+    StubThread(Arena& arena, Pid process_here, Tid here, Tid tid, SlotRun slots,
+               os::UniqueFd socket);
     StubThread(const StubThread&) = delete;
     StubThread& operator=(const StubThread&) = delete;
     ~StubThread();
 
     [[nodiscard]] Tid tid() const { return tid_; }
-    [[nodiscard]] Pid process() const { return process_; }
+    [[nodiscard]] Tid here() const { return here_; }
+    [[nodiscard]] Pid process_here() const { return process_here_; }
     // Bytes that one program may have.
     [[nodiscard]] std::size_t capacity() const { return arena_.program_area(slots_).size(); }
 
@@ -65,8 +69,8 @@ class StubThread {
     Result<> await_futex(std::uint32_t sequence);
 
     Arena& arena_;
-    Pid process_;
-    Tid tid_;
+    Pid process_here_;
+    Tid here_, tid_;
     SlotRun slots_;
     os::UniqueFd socket_;  // our end
     bool answers_by_futex_ = false;
@@ -85,8 +89,9 @@ class Receiver {
 };
 
 struct StubProcess {
-    Pid pid, parent;
-    Pid session;  // as it is now
+    Pid pid, parent;  // in the tree
+    Pid here;         // as we see it: differs where the tree has a pid namespace of its own
+    Pid session;      // as it is now
     std::optional<os::PidFd> pidfd;
     std::vector<std::unique_ptr<StubThread>> threads;  // the leader first
     os::UniqueFd memory;                               // /proc/PID/mem

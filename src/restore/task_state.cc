@@ -170,7 +170,7 @@ Result<Credentials> own_credentials() {
 }
 
 Result<> set_process_state(StubProcess& process, const model::Process& wanted) {
-    const auto directory = TRY(proc::ProcessDirectory::open(process.pid));
+    const auto directory = TRY(proc::ProcessDirectory::open(process.here));
     if (TRY(directory.oom_score_adj()) != wanted.oom_score_adj) {
         TRY(os::write_file(directory.get(), "oom_score_adj",
                            fmt::format("{}", wanted.oom_score_adj)));

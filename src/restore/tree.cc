@@ -33,20 +33,23 @@ constexpr std::chrono::milliseconds kEndTimeout{30'000};
 // So that a dead stub that hangs in a ptrace stop is noticed (StubThread::check_alive).
 constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 100'000};
 
-Error pid_in_use(Pid pid) {
+// The number that a started root finds its socket under: out of the way of whatever else it got.
+constexpr int kStartedSocket = 9;
+
+Result<proc::ProcessDirectory> look_up(const os::PidNamespace& pids, Pid pid) {
+    return proc::ProcessDirectory::open(TRY(pids.ours(pid)));
+}
+
+Error pid_in_use(const os::PidNamespace& pids, Pid pid) {
     std::string owner;
-    if (const auto directory = proc::ProcessDirectory::open(pid)) {
+    if (const auto directory = look_up(pids, pid)) {
         if (const auto comm = directory->comm()) owner = fmt::format(" by \"{}\"", *comm);
     }
     return Error::invalid(fmt::format("pid {} is in use{}", pid, owner));
 }
 
-Error explain_clone(const Error& error, Pid pid) {
-    return error.code() == EEXIST ? pid_in_use(pid) : error;
-}
-
-bool is_free_soon(Pid pid) {
-    const auto directory = proc::ProcessDirectory::open(pid);
+bool is_free_soon(const os::PidNamespace& pids, Pid pid) {
+    const auto directory = look_up(pids, pid);
     if (!directory) return true;
     const auto stat = directory->stat();
     return !stat || stat->is_zombie();
@@ -54,14 +57,14 @@ bool is_free_soon(Pid pid) {
 
 // The tree may have been killed here a moment ago, and its orphans wait to be reaped by init.
 template <class Fork>
-Result<> fork_when_free(Pid pid, Fork fork) {
+Result<> fork_when_free(const os::PidNamespace& pids, Pid pid, Fork fork) {
     constexpr std::chrono::milliseconds kTimeout{2000};
     const auto deadline = std::chrono::steady_clock::now() + kTimeout;
     for (;;) {
         Result<> forked = fork();
         if (forked || forked.error().code() != EEXIST) return forked;
-        if (!is_free_soon(pid) || std::chrono::steady_clock::now() > deadline) {
-            return fail(pid_in_use(pid));
+        if (!is_free_soon(pids, pid) || std::chrono::steady_clock::now() > deadline) {
+            return fail(pid_in_use(pids, pid));
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
@@ -149,31 +152,54 @@ std::vector<StubProcess*> Tree::processes() {
 }
 
 Result<> Tree::make_root(const model::Process& root) {
-    root_ = root.pid;
     const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
     auto [ours, theirs] = TRY(stub_sockets());
-    arena_.slot(slots).socket = theirs.get();
-    arena_.slot(slots).next_socket = theirs.get();
-    os::FlatImage image = arena_.image(slots);
-    image.sibling = options_.sibling;
-    auto forked = fork_when_free(root.pid, [&] { return os::fork_into_image(root.pid, image); });
-    if (!forked) {
+    const auto made = options_.start_root ? start_root(root, slots, theirs.get())
+                                          : fork_root(root, slots, theirs.get());
+    if (!made) {
         arena_.release(slots);
-        return forked;
+        return fail(made.error());
     }
+    // The last copy of ours: when the stub ends, so does the socket.
+    theirs.reset();
     StubProcess process;
     process.pid = root.pid;
-    process.session = Pid{::getsid(0)};
+    process.here = *made;
+    const pid_t session = ::getsid(made->value);
+    process.session = session == made->value ? root.pid : Pid{session};
     TRY(adopt(std::move(process), slots, std::move(ours)));
     return empty_address_space(*processes_.front());
+}
+
+Result<Pid> Tree::fork_root(const model::Process& root, SlotRun slots, int socket) {
+    arena_.slot(slots).socket = socket;
+    arena_.slot(slots).next_socket = socket;
+    os::FlatImage image = arena_.image(slots);
+    image.sibling = options_.sibling;
+    TRY(fork_when_free(pids_, root.pid, [&] { return os::fork_into_image(root.pid, image); }));
+    return root.pid;
+}
+
+Result<Pid> Tree::start_root(const model::Process& root, SlotRun slots, int socket) {
+    arena_.slot(slots).socket = kStartedSocket;
+    arena_.slot(slots).next_socket = kStartedSocket;
+    const Pid here = TRY(options_.start_root(
+        {.flat = arena_.image(slots), .socket = socket, .socket_number = kStartedSocket}));
+    pids_ = TRY(os::PidNamespace::of(here));
+    root_directory_ = TRY(os::open(fmt::format("/proc/{}/root", here), O_PATH | O_DIRECTORY));
+    const Tid inside = TRY(pids_.theirs(leader_of(here)));
+    if (inside == leader_of(root.pid)) return here;
+    return fail(Error::invalid(
+        fmt::format("the process that was started for process {} is {} in its pid namespace",
+                    root.pid, inside)));
 }
 
 // Takes the new stub into the tree first, so that it is killed whatever fails next.
 Result<> Tree::adopt(StubProcess made, SlotRun slots, os::UniqueFd socket) {
     auto process = std::make_unique<StubProcess>(std::move(made));
-    const Pid pid = process->pid;
-    process->threads.push_back(
-        std::make_unique<StubThread>(arena_, pid, leader_of(pid), slots, std::move(socket)));
+    const Pid pid = process->here;
+    process->threads.push_back(std::make_unique<StubThread>(
+        arena_, pid, leader_of(pid), leader_of(process->pid), slots, std::move(socket)));
     StubProcess& adopted = *processes_.emplace_back(std::move(process));
     TRY(adopted.leader().seize());
     adopted.pidfd.emplace(TRY(os::PidFd::open(pid)));
@@ -185,9 +211,13 @@ Result<> Tree::adopt(StubProcess made, SlotRun slots, os::UniqueFd socket) {
 // Parks the vdso, unmaps everything but the hole. The limit on descriptors must allow those of the
 // tree.
 Result<> Tree::empty_address_space(StubProcess& process) {
-    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
-    const proc::VdsoMappings own = proc::find_vdso(TRY(self.maps()));
     Program program;
+    // Once it answers it has entered the image, and what is mapped stays.
+    program.call("getpid", SYS_getpid, {}, exactly(process.pid.value));
+    TRY(process.leader().run(program));
+    program.clear();
+    const auto directory = TRY(proc::ProcessDirectory::open(process.here));
+    const proc::VdsoMappings own = proc::find_vdso(TRY(directory.maps()));
     RemoteAddr park = arena_.park();
     const auto move = [&](AddrRange range) {
         program.call("mremap", SYS_mremap,
@@ -213,16 +243,16 @@ Result<> Tree::empty_address_space(StubProcess& process) {
         program.call("rt_sigaction", SYS_rt_sigaction, {signal, action, 0, sizeof(std::uint64_t)},
                      kAnything);  // SIGKILL and SIGSTOP refuse
     }
-    rlimit64 files = TRY(os::prlimit(process.pid, RLIMIT_NOFILE));
+    rlimit64 files = TRY(os::prlimit(process.here, RLIMIT_NOFILE));
     files.rlim_cur = files.rlim_max;
     program.call("prlimit64", SYS_prlimit64, {0, RLIMIT_NOFILE, program.add_value(files), 0});
     return process.leader().run(program);
 }
 
 Result<> Tree::follow(const model::Checkpoint& skeleton) {
-    if (skeleton.root().pid != root_) {
+    if (const Pid root = processes_.front()->pid; skeleton.root().pid != root) {
         return fail(Error::corrupt(
-            fmt::format("the tree's root changed from {} to {}", root_, skeleton.root().pid)));
+            fmt::format("the tree's root changed from {} to {}", root, skeleton.root().pid)));
     }
     for (auto it = processes_.rbegin(); it != processes_.rend(); ++it) {
         const model::Process* wanted = skeleton.find_process((*it)->pid);
@@ -290,14 +320,16 @@ Result<> Tree::fork_process(const model::Process& wanted) {
     const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
     auto [ours, theirs] = TRY(stub_sockets());
     const bool sibling = origin.pid != wanted.parent;
-    auto forked = fork_when_free(
-        wanted.pid, [&] { return fork_from(origin, wanted.pid, sibling, slots, theirs.get()); });
+    auto forked = fork_when_free(pids_, wanted.pid, [&] {
+        return fork_from(origin, wanted.pid, sibling, slots, theirs.get());
+    });
     if (!forked) {
         arena_.release(slots);
         return forked;
     }
     StubProcess process;
     process.pid = wanted.pid;
+    process.here = TRY(pids_.ours(wanted.pid));
     process.parent = wanted.parent;
     process.session = origin.session;
     process.mapped = origin.mapped;
@@ -334,16 +366,18 @@ Result<> Tree::make_zombie(const model::Process& zombie) {
     }
     const SlotRun slots = TRY(arena_.allocate(kLeaderSlots));
     auto [ours, theirs] = TRY(stub_sockets());
-    auto forked = fork_when_free(
-        zombie.pid, [&] { return fork_from(*parent, zombie.pid, false, slots, theirs.get()); });
+    auto forked = fork_when_free(pids_, zombie.pid, [&] {
+        return fork_from(*parent, zombie.pid, false, slots, theirs.get());
+    });
     if (!forked) {
         arena_.release(slots);
         return forked;
     }
-    zombies_.push_back(zombie.pid);
+    const Pid here = TRY(pids_.ours(zombie.pid));
+    zombies_.push_back(here);
     theirs.reset();
-    const os::PidFd pidfd = TRY(os::PidFd::open(zombie.pid));
-    StubThread stub(arena_, zombie.pid, leader_of(zombie.pid), slots, std::move(ours));
+    const os::PidFd pidfd = TRY(os::PidFd::open(here));
+    StubThread stub(arena_, here, leader_of(here), leader_of(zombie.pid), slots, std::move(ours));
     Program program;
     if (zombie.session == zombie.pid) program.call("setsid", SYS_setsid, {});
     if (zombie.group == zombie.pid && zombie.session != zombie.pid) {
@@ -372,11 +406,13 @@ Result<> Tree::join_groups(const model::Checkpoint& skeleton) {
         for (const model::Process& wanted : skeleton.processes) {
             if (wanted.is_zombie || (wanted.group == wanted.pid) != leaders) continue;
             if (wanted.session == wanted.pid) continue;  // setsid() did it
-            if (skeleton.find_process(wanted.group) == nullptr) continue;
-            if (Pid{::getpgid(wanted.pid.value)} == wanted.group) continue;
+            const StubProcess* leader = find(wanted.group);
+            if (leader == nullptr) continue;
+            StubProcess& process = *find(wanted.pid);
+            if (Pid{::getpgid(process.here.value)} == leader->here) continue;
             Program program;
             program.call("setpgid", SYS_setpgid, {0, wanted.group.value});
-            TRY(find(wanted.pid)->leader().run(program));
+            TRY(process.leader().run(program));
         }
     }
     return {};
@@ -400,8 +436,7 @@ Result<> Tree::match_threads(StubProcess& process, const model::Process& wanted)
     std::vector<std::pair<Tid, SlotRun>> made;
     for (const Tid tid : tids) {
         const SlotRun slots = TRY(arena_.allocate(1));
-        process.threads.push_back(
-            std::make_unique<StubThread>(arena_, process.pid, tid, slots, os::UniqueFd()));
+        made.emplace_back(tid, slots);
         clone_args arguments = {};
         arguments.flags =
             CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
@@ -413,11 +448,16 @@ Result<> Tree::match_threads(StubProcess& process, const model::Process& wanted)
         program.point(arguments_data, offsetof(clone_args, set_tid), set_tid);
         program.spawn(arguments_data, sizeof(arguments), arena_.address(slots), -1);
         if (auto spawned = process.leader().run_if_full(program); !spawned) {
-            return fail(explain_clone(spawned.error(), Pid{tid.value}));
+            if (spawned.error().code() == EEXIST) return fail(pid_in_use(pids_, Pid{tid.value}));
+            return spawned;
         }
     }
     if (auto spawned = process.leader().run_rest(program); !spawned) {
         return fail(std::move(spawned.error()).context("a thread id is in use"));
+    }
+    for (const auto& [tid, slots] : made) {
+        process.threads.push_back(std::make_unique<StubThread>(
+            arena_, process.here, TRY(pids_.ours(tid)), tid, slots, os::UniqueFd()));
     }
     for (auto& thread : process.threads) {
         if (!thread->is_seized()) TRY(thread->seize());
@@ -461,14 +501,14 @@ void Tree::kill_all() noexcept {
     std::ignore = os::set_child_subreaper(true);
     std::vector<Pid> pids = zombies_;
     for (auto& process : processes_) {
-        pids.push_back(process->pid);
-        std::ignore = os::kill(process->pid, SIGKILL);
+        pids.push_back(process->here);
+        std::ignore = os::kill(process->here, SIGKILL);
     }
     for (auto& process : processes_) {
         for (auto it = process->threads.rbegin(); it != process->threads.rend(); ++it) {
             StubThread& thread = **it;
             if (!thread.is_seized()) continue;
-            await_end(thread.tid());
+            await_end(thread.here());
             thread.tracee().forget();
         }
         process->threads.clear();

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "model/checkpoint.h"
+#include "os/pid_namespace.h"
 #include "restore/arena.h"
 #include "restore/shared_memory.h"
 #include "restore/staged_tree.h"
@@ -45,7 +46,10 @@ class Tree {
     [[nodiscard]] Arena& arena() { return arena_; }
     [[nodiscard]] SharedMemories& shared_memory() { return shared_memory_; }
     [[nodiscard]] const ParkedVdso& vdso() const { return vdso_; }
-    [[nodiscard]] Pid root() const { return root_; }
+    // Where the paths of the tree lead from (os::RootScope); -1: from our root.
+    [[nodiscard]] int root_directory() const { return root_directory_.get(); }
+    // As we see it.
+    [[nodiscard]] Pid root_here() const { return processes_.front()->here; }
 
     // The tasks run on by themselves: nothing is left to kill.
     void disown();
@@ -54,6 +58,9 @@ class Tree {
     Tree(Arena arena, StageOptions options) : arena_(std::move(arena)), options_(options) {}
 
     Result<> make_root(const model::Process& root);
+    // Both give the root's pid as we see it.
+    Result<Pid> fork_root(const model::Process& root, SlotRun slots, int socket);
+    Result<Pid> start_root(const model::Process& root, SlotRun slots, int socket);
     Result<> empty_address_space(StubProcess& process);
     Result<> start_session(const model::Checkpoint& skeleton, const model::Process& wanted);
     Result<> fork_process(const model::Process& wanted);
@@ -69,9 +76,10 @@ class Tree {
     StageOptions options_;
     ParkedVdso vdso_;
     SharedMemories shared_memory_;
-    Pid root_;
+    os::PidNamespace pids_;  // the tree's
+    os::UniqueFd root_directory_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
-    std::vector<Pid> zombies_;
+    std::vector<Pid> zombies_;                             // as we see them
     bool staged_ = false;  // follow() has been through: pages may be in
 };
 
