@@ -26,9 +26,6 @@ namespace ferry::dump {
 
 struct SourceOptions {
     resources::FileOptions files;
-    // The caller writes the content of shared anonymous memory; else a tree that has some is
-    // refused.
-    bool carry_shared_memory = false;
 };
 
 // What of the freeze took how long, from the first thread's stop.
