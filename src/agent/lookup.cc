@@ -43,7 +43,7 @@ std::optional<Process> parse_stat(std::string_view stat) {
 
 Result<std::map<pid_t, Process>> all_processes() {
     std::map<pid_t, Process> processes;
-    for (const Pid pid : TRY(os::process_ids())) {
+    for (const auto& [pid, inode] : TRY(os::process_entries())) {
         // One that has ended meanwhile is simply not there.
         const auto stat = os::read_file(fmt::format("/proc/{}/stat", pid));
         if (!stat) continue;

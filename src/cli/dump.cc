@@ -36,7 +36,6 @@ Result<int> run_dump(const DumpOptions& options) {
     // A full or read-only directory is found before anything is stopped.
     TRY(store.probe_writable());
     dump::SourceOptions source;
-    source.carry_shared_memory = true;
     source.files = {.tcp_established = engine.tcp_established,
                     .shell_job = engine.shell_job,
                     .external_unix = engine.external_unix};

@@ -13,8 +13,6 @@
 #include <vector>
 
 #include "os/fd.h"
-#include "os/process.h"
-#include "resources/memory_layout.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
 #include "trace/tracee.h"
@@ -76,18 +74,6 @@ Result<> check_filters(Pid pid, const proc::ProcessDirectory& directory) {
         }
     }
     return {};
-}
-
-// Forked while we looked, for example; the freeze finds it.
-bool descends_from(Pid pid, Pid root) {
-    while (pid.value > 1 && pid != root) {
-        const auto directory = proc::ProcessDirectory::open(pid);
-        if (!directory) return false;
-        const auto stat = directory->stat();
-        if (!stat) return false;
-        pid = stat->parent;
-    }
-    return pid == root;
 }
 
 }  // namespace
@@ -199,30 +185,6 @@ Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, boo
             fmt::format("process {} belongs to process group {}, whose leader is outside of the "
                         "tree: start it with setsid, or use --shell-job",
                         root.pid, root.group)));
-    }
-    return {};
-}
-
-Result<> check_sharers(const model::Checkpoint& checkpoint,
-                       std::span<const model::SharedMemory> shared) {
-    if (shared.empty()) return {};
-    for (const Pid pid : TRY(os::process_ids())) {
-        if (checkpoint.find_process(pid) != nullptr) continue;
-        // One that has ended since, or that we may not look at.
-        const auto directory = proc::ProcessDirectory::open(pid);
-        if (!directory) continue;
-        const auto maps = directory->maps();
-        if (!maps) continue;
-        for (const proc::MapsEntry& entry : *maps) {
-            const auto kind = resources::kind_of(entry);
-            if (!kind || *kind != model::VmaKind::AnonShared) continue;
-            const auto at = std::ranges::find(shared, entry.inode, &model::SharedMemory::id);
-            if (at == shared.end() || descends_from(pid, checkpoint.root().pid)) continue;
-            return fail(Error::unsupported(
-                fmt::format("process {}: the shared anonymous memory at {} is also mapped by "
-                            "process {}, which is outside of the tree",
-                            at->pid, at->range, pid)));
-        }
     }
     return {};
 }

@@ -1,12 +1,10 @@
 // What is refused before anything is stopped, by name. Everything here reads /proc only.
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include "base/error.h"
 #include "base/types.h"
-#include "model/checkpoint.h"
 #include "model/process.h"
 #include "proc/process_directory.h"
 
@@ -38,10 +36,5 @@ Result<> check_inhabitants(const Home& home, const std::vector<Pid>& tree, Pid r
 // not be put into them. `pids` is the tree. With a shell job (the restoring shell's session takes
 // their place) anything goes.
 Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job);
-
-// Shared anonymous memory would no longer be shared with a process that stays behind. `shared` is
-// the checkpoint's.
-Result<> check_sharers(const model::Checkpoint& checkpoint,
-                       std::span<const model::SharedMemory> shared);
 
 }  // namespace ferry::dump

@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <span>
 #include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "dump/guardian.h"
+#include "dump/outsiders.h"
 #include "dump/preflight.h"
 #include "dump/source_process.h"
 #include "os/fd.h"
@@ -126,13 +126,7 @@ struct SourceTree::Impl {
     // it reports to.
     std::shared_ptr<resources::FileCollector> files;
     std::map<Pid, SourceProcess> processes;
-
-    [[nodiscard]] Result<> check_shared_memory(std::span<const model::SharedMemory> shared) const {
-        if (shared.empty() || options.carry_shared_memory) return {};
-        return fail(Error::unsupported(
-            fmt::format("process {}: shared anonymous memory is mapped at {}: not carried",
-                        shared.front().pid, shared.front().range)));
-    }
+    Outsiders outsiders;
 
     // The remembered process, or a new one where there is none yet, or where it is not the same any
     // more.
@@ -295,7 +289,8 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
                                             .host = TRY(host_of_checkpoint()),
                                             .guardian = nullptr,
                                             .files = nullptr,
-                                            .processes = {}});
+                                            .processes = {},
+                                            .outsiders = {}});
     const std::vector<Found> found = TRY(walk(root));
     TRY(check_session(found.front().stat, pids_of(found), options.files.shell_job));
     TRY(check_inhabitants(impl->home, pids_of(found), root));
@@ -325,9 +320,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
         if (!outlined->is_zombie) living.push_back(process.pid);
         checkpoint.processes.push_back(std::move(*outlined));
     }
-    const std::vector<model::SharedMemory> shared = checkpoint.shared_memory();
-    TRY(impl_->check_shared_memory(shared));
-    TRY(check_sharers(checkpoint, shared));
+    TRY(impl_->outsiders.check(checkpoint));
     TRY(impl_->files->prepare(living));
     checkpoint.files = impl_->files->path_files();
     std::erase_if(impl_->processes, [&](const auto& known) {
@@ -397,7 +390,6 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         checkpoint.processes.push_back(TRY(impl_->collect(process, collected.times.mappings)));
         if (!process.is_zombie) living.push_back(process.pid);
     }
-    TRY(impl_->check_shared_memory(checkpoint.shared_memory()));
     const Clock::time_point tasks_done = Clock::now();
     collected.times.tasks = between(begun, tasks_done) - collected.times.mappings;
 

@@ -26,9 +26,6 @@ namespace ferry::dump {
 
 struct SourceOptions {
     resources::FileOptions files;
-    // The caller writes the content of shared anonymous memory; else a tree that has some is
-    // refused.
-    bool carry_shared_memory = false;
     // The tree is all of a container: it lives in the namespaces of its root. Otherwise it must
     // live in ours.
     bool is_container = false;

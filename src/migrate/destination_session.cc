@@ -34,12 +34,6 @@ Result<model::Checkpoint> decode_checkpoint(std::span<const std::byte> payload) 
     return image::decode(store);
 }
 
-// No frame carries its content.
-Result<> check_shared_memory(const model::Checkpoint& checkpoint) {
-    if (checkpoint.shared_memory().empty()) return {};
-    return fail(Error::unsupported("the source sent a tree with shared anonymous memory"));
-}
-
 }  // namespace
 
 Result<> DestinationSession::run(PortSink& port) {
@@ -129,7 +123,6 @@ Result<> DestinationSession::fill() {
 
 Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
     const model::Checkpoint skeleton = TRY(with_context(decode_checkpoint(payload), "layout"));
-    TRY(check_shared_memory(skeleton));
     if (tree_) {
         TRY(files_.prepare(skeleton));
         return tree_->update(skeleton);
@@ -141,6 +134,7 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
 Result<> DestinationSession::apply_pages(std::span<const std::byte> payload) {
     if (!tree_) return fail(Error::corrupt("pages arrived before any layout"));
     TRY(pages::decode_pages(payload, decoded_));
+    if (decoded_.owner.space == pages::PageSpace::Shared) return apply_shared_pages();
     static constexpr std::array<std::byte, kZeroBytes> kZeros{};
     drops_.clear();
     writes_.clear();
@@ -161,8 +155,20 @@ Result<> DestinationSession::apply_pages(std::span<const std::byte> payload) {
                 break;
         }
     }
-    if (!writes_.empty()) TRY(tree_->write_pages(decoded_.pid, writes_));
-    if (!drops_.empty()) TRY(tree_->drop_pages(decoded_.pid, drops_));
+    const Pid pid{static_cast<std::int32_t>(decoded_.owner.id)};  // in range: decode_pages()
+    if (!writes_.empty()) TRY(tree_->write_pages(pid, writes_));
+    if (!drops_.empty()) TRY(tree_->drop_pages(pid, drops_));
+    return {};
+}
+
+// A page of zeros and none are the same in an object that has no file behind it.
+Result<> DestinationSession::apply_shared_pages() {
+    const std::uint64_t id = decoded_.owner.id;
+    for (const pages::DecodedPages::Run& run : decoded_.runs) {
+        TRY(run.kind == pages::RunKind::Data
+                ? tree_->write_shared(id, run.run.start.value, run.bytes)
+                : tree_->drop_shared(id, run.run.start.value, run.run.size()));
+    }
     return {};
 }
 
@@ -171,7 +177,6 @@ Result<> DestinationSession::restore(std::span<const std::byte> payload) {
     if (!tree_) return fail(Error::corrupt("the final state arrived before any layout"));
     const model::Checkpoint checkpoint =
         TRY(with_context(decode_checkpoint(payload), "final state"));
-    TRY(check_shared_memory(checkpoint));
     const double decode_ms = elapsed_ms(begun);
     TRY(files_.finish(checkpoint));
     const double files_ms = elapsed_ms(begun) - decode_ms;

@@ -35,6 +35,7 @@ class DestinationSession {
     Result<> fill();
     Result<> apply_layout(std::span<const std::byte> payload);
     Result<> apply_pages(std::span<const std::byte> payload);
+    Result<> apply_shared_pages();  // of decoded_
     Result<> restore(std::span<const std::byte> payload);
     Result<> await_commit();
     // After Ready the link broke: the source's agent knows what was decided.

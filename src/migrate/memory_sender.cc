@@ -80,7 +80,8 @@ MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, Watcher wa
     : link_(link),
       make_userfault_(std::move(make_userfault)),
       watcher_(std::move(watcher)),
-      buffer_(pages::Reader::kBatchBytes) {}
+      buffer_(pages::Reader::kBatchBytes),
+      shared_(link, [this](std::uint64_t bytes) { return watcher_(round_bytes_ += bytes); }) {}
 
 Result<> MemorySender::add(const model::Process& process, Pid called,
                            std::optional<Pid> forked_from) {
@@ -160,10 +161,12 @@ Result<Moved> MemorySender::send_all_written() {
         task.last_scan = {};
         moved += TRY(send_task(task, pages::Protect::Yes));
     }
+    moved += TRY(shared_.send_changed());
     return moved;
 }
 
 void MemorySender::start_last_scan() {
+    shared_.start_last_look();
     for (auto& [pid, task] : tasks_) {
         if (task.lost) continue;
         task.last_scan = std::async(std::launch::async, look_for_written, std::ref(task.tracker),
@@ -182,11 +185,12 @@ Result<Moved> MemorySender::send_last() {
         const pages::Scan scan = TRY(task.last_scan.get());
         moved += TRY(send_found(task, task.ranges, scan));
     }
+    moved += TRY(shared_.send_last());
     return moved;
 }
 
 Result<std::uint64_t> MemorySender::written_bytes() {
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = TRY(shared_.changed_bytes());
     for (auto& [pid, task] : tasks_) {
         const Result<pages::Scan> scan = look_for_written(task.tracker, task.ranges);
         if (scan) {
@@ -251,7 +255,7 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
         zeroed.add(pages::subtract(batch_.zeros, kept_zeros));
         batch_.zeros = kept_zeros;
         if (batch_.data.empty() && batch_.zeros.empty()) continue;
-        frame_.encode(task.called, batch_);
+        frame_.encode(pages::pages_of(task.called), batch_);
         TRY(link_.send_parts(FrameType::Pages, frame_.parts()));
         for (const pages::PagePiece& piece : batch_.data) sent_now.add(piece.run);
         sent_now.add(kept_zeros);
@@ -268,7 +272,7 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
 Result<> MemorySender::send_drops(Task& task, const pages::PageSet& gone) {
     std::span<const pages::PageRun> rest = gone.runs();
     while (!rest.empty()) {
-        const std::size_t encoded = frame_.encode_drops(task.called, rest);
+        const std::size_t encoded = frame_.encode_drops(pages::pages_of(task.called), rest);
         CHECK(encoded > 0);
         TRY(link_.send_parts(FrameType::Pages, frame_.parts()));
         rest = rest.subspan(encoded);

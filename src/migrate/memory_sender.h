@@ -11,6 +11,7 @@
 //   * A child that appears is forked at the destination from its parent's stub. Before that, its
 //     parent is sent once more; afterwards only pages that the child does not share go across
 //     (pages/shared_with_parent.h).
+//   * What processes share without a file goes by itself (migrate/shared_sender.h).
 //
 // Used by one thread. Destroying it ends all tracking (I1).
 #pragma once
@@ -25,6 +26,8 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "migrate/link.h"
+#include "migrate/moved.h"
+#include "migrate/shared_sender.h"
 #include "model/checkpoint.h"
 #include "os/fd.h"
 #include "pages/page_wire.h"
@@ -33,17 +36,6 @@
 #include "pages/tracker.h"
 
 namespace ferry::migrate {
-
-// What a round moved.
-struct Moved {
-    std::uint64_t pages = 0, bytes = 0, zero_pages = 0;
-    Moved& operator+=(const Moved& o) {
-        pages += o.pages;
-        bytes += o.bytes;
-        zero_pages += o.zero_pages;
-        return *this;
-    }
-};
 
 class MemorySender {
   public:
@@ -61,13 +53,16 @@ class MemorySender {
     void remove(Pid pid);
     // The mappings as the destination has them now. Pages outside of them are gone there.
     Result<> follow(const model::Process& process);
+    // The same for shared memory, of all processes of the layout.
+    Result<> follow_shared(const model::Checkpoint& layout) { return shared_.follow(layout); }
 
     // Sends what was written since the last round. A process that ends meanwhile is no error: the
     // next skeleton does not have it.
     Result<Moved> send_written(Pid pid);
     Result<Moved> send_all_written();
     // In the freeze, every thread stopped: begins to look for what was written last, in threads of
-    // its own, while the caller collects the rest. follow() and a new round discard it.
+    // its own, while the caller collects the rest. follow() and a new round discard it, for shared
+    // memory only a new round.
     void start_last_scan();
     // In the freeze: as send_all_written(), without protecting anew. Uses what start_last_scan()
     // finds.
@@ -105,6 +100,7 @@ class MemorySender {
     pages::PageBatch batch_;
     pages::PageFrame frame_;
     std::uint64_t round_bytes_ = 0;
+    SharedSender shared_;
 };
 
 }  // namespace ferry::migrate

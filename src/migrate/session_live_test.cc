@@ -237,8 +237,9 @@ INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
                                          "floating_point", "fork_storm", "growing_memory",
                                          "many_descriptors", "many_mappings", "many_threads",
                                          "pipe_content", "process_state", "rseq", "seccomp",
-                                         "shared_pages", "signalfd", "timerfd", "spinning_vectors",
-                                         "thread_storm", "timers", "unix_pair"),
+                                         "shared_anonymous", "shared_pages", "shared_writers",
+                                         "signalfd", "timerfd", "spinning_vectors", "thread_storm",
+                                         "timers", "unix_pair"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(Sessions, AnAbortDuringPrecopyLeavesTheServiceUnharmed) {

@@ -116,8 +116,7 @@ Result<> SourceSession::prepare() {
     TRY(host_.record(SessionState::Precopy));
     tree_ = TRY(dump::SourceTree::open(request_.root, {.files = {.tcp_established = true,
                                                                  .shell_job = request_.shell_job,
-                                                                 .external_unix = false},
-                                                       .carry_shared_memory = false}));
+                                                                 .external_unix = false}}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);
@@ -215,6 +214,7 @@ Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
             // It has ended since the skeleton was taken; the next one will not have it.
             if (!started && started.error().kind() != Error::Kind::Gone) return started;
         }
+        TRY(memory_->follow_shared(next));
         if (next.processes.size() == skeleton.processes.size()) return {};
     }
 }
@@ -288,6 +288,7 @@ Result<bool> SourceSession::try_cut_over() {
         TRY(send_layout(layout_));
         for (const model::Process& process : layout_.processes) TRY(memory_->follow(process));
     }
+    TRY(memory_->follow_shared(layout_));
     const Clock::time_point pages_begun = Clock::now();
     const Moved moved = TRY(memory_->send_last());
     report_.rounds.push_back({.number = ++round_,

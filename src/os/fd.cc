@@ -88,6 +88,17 @@ Result<> ftruncate(int fd, std::uint64_t size) {
     return {};
 }
 
+Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t size) {
+    constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    if (retry_eintr([&] {
+            return ::fallocate(fd, kMode, static_cast<off_t>(offset), static_cast<off_t>(size));
+        }) != 0) {
+        const int code = errno;
+        return fail(Error::system(code, fmt::format("fallocate({}, hole, {})", fd, offset)));
+    }
+    return {};
+}
+
 Result<std::size_t> read(int fd, std::span<std::byte> into) {
     const ssize_t n = retry_eintr([&] { return ::read(fd, into.data(), into.size()); });
     if (n < 0) {
@@ -229,7 +240,7 @@ Result<> unlinkat(int directory, const std::string& path, int flags) {
     return {};
 }
 
-Result<std::vector<std::string>> list_directory(int directory, const std::string& path) {
+Result<std::vector<DirectoryEntry>> directory_entries(int directory, const std::string& path) {
     UniqueFd opened = TRY(openat(directory, path, O_RDONLY | O_DIRECTORY));
     const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(opened.get()), ::closedir);
     if (stream == nullptr) {
@@ -237,16 +248,25 @@ Result<std::vector<std::string>> list_directory(int directory, const std::string
         return fail(Error::system(code, fmt::format("opendir({})", path)));
     }
     std::ignore = opened.release();  // closedir() owns it now
-    std::vector<std::string> names;
+    std::vector<DirectoryEntry> entries;
     for (;;) {
         errno = 0;
         const dirent* entry = ::readdir(stream.get());
         if (entry == nullptr) break;
         const std::string_view name = entry->d_name;
-        if (name != "." && name != "..") names.emplace_back(name);
+        if (name == "." || name == "..") continue;
+        entries.push_back({.name = std::string(name), .inode = entry->d_ino});
     }
     if (const int code = errno; code != 0) {
         return fail(Error::system(code, fmt::format("readdir({})", path)));
+    }
+    return entries;
+}
+
+Result<std::vector<std::string>> list_directory(int directory, const std::string& path) {
+    std::vector<std::string> names;
+    for (DirectoryEntry& entry : TRY(directory_entries(directory, path))) {
+        names.push_back(std::move(entry.name));
     }
     return names;
 }

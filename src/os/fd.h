@@ -54,6 +54,8 @@ Result<UniqueFd> dup(int fd);
 Result<std::pair<UniqueFd, UniqueFd>> pipe2(int flags);
 Result<UniqueFd> memfd_create(const std::string& name, unsigned flags);
 Result<> ftruncate(int fd, std::uint64_t size);
+// fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
+Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t size);
 
 // Short counts are possible, as in read(2) and write(2).
 Result<std::size_t> read(int fd, std::span<std::byte> into);
@@ -74,7 +76,13 @@ Result<struct stat> fstat(int fd);
 Result<struct stat> fstatat(int directory, const std::string& path, int flags = 0);
 Result<> mkdirat(int directory, const std::string& path, mode_t mode);
 Result<> unlinkat(int directory, const std::string& path, int flags = 0);
-// Names in a directory, without "." and "..".
+// What readdir(3) shows, without "." and "..".
+struct DirectoryEntry {
+    std::string name;
+    std::uint64_t inode = 0;
+};
+Result<std::vector<DirectoryEntry>> directory_entries(int directory, const std::string& path);
+// Only the names.
 Result<std::vector<std::string>> list_directory(int directory, const std::string& path);
 
 Result<int> fcntl(int fd, int command, std::uint64_t argument = 0);

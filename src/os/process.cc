@@ -53,15 +53,17 @@ Result<bool> PidFd::wait_exit(std::chrono::milliseconds timeout) const {
     }
 }
 
-Result<std::vector<Pid>> process_ids() {
-    std::vector<Pid> pids;
-    for (const std::string& name : TRY(list_directory(kCwd, "/proc"))) {
+Result<std::vector<ProcessEntry>> process_entries() {
+    std::vector<ProcessEntry> processes;
+    for (const DirectoryEntry& entry : TRY(directory_entries(kCwd, "/proc"))) {
         Pid pid;
-        const char* end = name.data() + name.size();
-        const auto [stop, error] = std::from_chars(name.data(), end, pid.value);
-        if (error == std::errc() && stop == end) pids.push_back(pid);
+        const char* end = entry.name.data() + entry.name.size();
+        const auto [stop, error] = std::from_chars(entry.name.data(), end, pid.value);
+        if (error == std::errc() && stop == end) {
+            processes.push_back({.pid = pid, .inode = entry.inode});
+        }
     }
-    return pids;
+    return processes;
 }
 
 Result<> kill(Pid pid, int signal) {

@@ -35,8 +35,14 @@ class PidFd {
     UniqueFd fd_;
 };
 
-// The processes that /proc shows now, in no order.
-Result<std::vector<Pid>> process_ids();
+// The processes that /proc shows now, in no order. `inode` is that of its directory there: another
+// process that is given the same pid has another one.
+struct ProcessEntry {
+    Pid pid;
+    std::uint64_t inode = 0;
+    auto operator<=>(const ProcessEntry&) const = default;
+};
+Result<std::vector<ProcessEntry>> process_entries();
 
 Result<> kill(Pid pid, int signal);
 // prlimit64(2) of another process.

@@ -31,6 +31,12 @@ iovec part_of(std::span<const std::byte> bytes) {
     return {.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
 }
 
+bool is_owner(const PageFrameHeader& header) {
+    if (header.space == static_cast<std::uint8_t>(PageSpace::Shared)) return true;
+    return header.space == static_cast<std::uint8_t>(PageSpace::Process) && header.owner > 0 &&
+           header.owner <= std::uint64_t{std::numeric_limits<std::int32_t>::max()};
+}
+
 Result<> check_run(const WireRun& run) {
     if (run.kind != RunKind::Data && run.kind != RunKind::Zero && run.kind != RunKind::Drop) {
         return fail(Error::corrupt(
@@ -57,7 +63,7 @@ void PageFrame::append(const PageRun& run, RunKind kind) {
     }
 }
 
-void PageFrame::encode(Pid pid, const PageBatch& batch) {
+void PageFrame::encode(PageOwner owner, const PageBatch& batch) {
     runs_.clear();
     parts_.clear();
     parts_.emplace_back();  // the head, when it is known
@@ -66,10 +72,10 @@ void PageFrame::encode(Pid pid, const PageBatch& batch) {
         append(piece.run, RunKind::Data);
         parts_.push_back(part_of(piece.bytes));
     }
-    finish(pid);
+    finish(owner);
 }
 
-std::size_t PageFrame::encode_drops(Pid pid, std::span<const PageRun> runs) {
+std::size_t PageFrame::encode_drops(PageOwner owner, std::span<const PageRun> runs) {
     runs_.clear();
     parts_.clear();
     parts_.emplace_back();
@@ -78,7 +84,7 @@ std::size_t PageFrame::encode_drops(Pid pid, std::span<const PageRun> runs) {
     while (count < runs.size() && runs_.size() < kRunsPerFrameMax / 2) {
         append(runs[count++], RunKind::Drop);
     }
-    finish(pid);
+    finish(owner);
     return count;
 }
 
@@ -102,14 +108,15 @@ bool PageFrame::pack(std::uint64_t data_bytes) {
     return true;
 }
 
-void PageFrame::finish(Pid pid) {
+void PageFrame::finish(PageOwner owner) {
     std::uint64_t data_bytes = 0;
     for (const iovec& part : parts_) data_bytes += part.iov_len;
     CHECK(runs_.size() <= kRunsPerFrameMax);
     CHECK(data_bytes <= limits::kWireFrameBytesMax / 2);
 
-    PageFrameHeader header = {.pid = pid.value,
+    PageFrameHeader header = {.space = static_cast<std::uint8_t>(owner.space),
                               .run_count = static_cast<std::uint32_t>(runs_.size()),
+                              .owner = owner.id,
                               .data_bytes = data_bytes,
                               .stored_bytes = data_bytes};
     if (pack(data_bytes)) {
@@ -139,7 +146,7 @@ Result<PageFrameHeader> decode_page_header(std::span<const std::byte> bytes) {
         return fail(Error::unsupported(
             fmt::format("page frame: unknown compression {}", header.compression)));
     }
-    if (header.reserved != 0 || header.pid <= 0) {
+    if (header.reserved != 0 || !is_owner(header)) {
         return fail(Error::corrupt("page frame: header makes no sense"));
     }
     if (header.run_count > kRunsPerFrameMax || header.data_bytes > limits::kWireFrameBytesMax / 2) {
@@ -174,7 +181,7 @@ Result<> decode_pages(std::span<const std::byte> frame, DecodedPages& into) {
         data = into.unpacked;
     }
 
-    into.pid = Pid{header.pid};
+    into.owner = {.space = static_cast<PageSpace>(header.space), .id = header.owner};
     into.data_bytes = header.data_bytes;
     into.runs.clear();
     for (std::uint32_t i = 0; i < header.run_count; ++i) {

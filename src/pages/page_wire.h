@@ -1,6 +1,6 @@
-// The page part of the migration wire: one frame carries pages of one process, or says that
-// pages are zeros or gone. docs/format/wire.md has the bytes. The session's framing (length, kind
-// of frame, TLS) is around it and not known here.
+// The page part of the migration wire: one frame carries pages of one process or of one object of
+// shared memory, or says that pages are zeros or gone. docs/format/wire.md has the bytes. The
+// session's framing (length, kind of frame, TLS) is around it and not known here.
 //
 //   PageFrameHeader | WireRun[run_count] | content of the Data runs, in their order
 //
@@ -24,7 +24,25 @@
 namespace ferry::pages {
 
 inline constexpr std::uint32_t kPageFrameMagic = 0x47505246;  // "FRPG" as bytes
-inline constexpr std::uint16_t kPageFrameVersion = 1;
+inline constexpr std::uint16_t kPageFrameVersion = 2;
+
+// Whose pages: addresses are a process's, or offsets in an object of shared memory, which all who
+// map it see.
+enum class PageSpace : std::uint8_t {
+    Process = 1,  // PageOwner::id is its pid
+    Shared = 2,   // ... Vma::shared_id
+};
+struct PageOwner {
+    PageSpace space = PageSpace::Process;
+    std::uint64_t id = 0;
+    bool operator==(const PageOwner&) const = default;
+};
+[[nodiscard]] inline PageOwner pages_of(Pid pid) {
+    return {.space = PageSpace::Process, .id = static_cast<std::uint64_t>(pid.value)};
+}
+[[nodiscard]] inline PageOwner pages_of_shared(std::uint64_t id) {
+    return {.space = PageSpace::Shared, .id = id};
+}
 
 enum class RunKind : std::uint32_t {
     Data = 1,  // content follows
@@ -40,13 +58,14 @@ struct PageFrameHeader {
     std::uint32_t magic = kPageFrameMagic;
     std::uint16_t version = kPageFrameVersion;
     std::uint8_t compression = 0;
-    std::uint8_t reserved = 0;
-    std::int32_t pid = 0;
+    std::uint8_t space = 0;
     std::uint32_t run_count = 0;
+    std::uint32_t reserved = 0;
+    std::uint64_t owner = 0;
     std::uint64_t data_bytes = 0;    // of the Data runs, uncompressed
     std::uint64_t stored_bytes = 0;  // as they follow; data_bytes without compression
 };
-static_assert(sizeof(PageFrameHeader) == 32);
+static_assert(sizeof(PageFrameHeader) == 40);
 
 struct WireRun {
     std::uint64_t address = 0;
@@ -64,10 +83,10 @@ class PageFrame {
     // Pages of one read: its zeros, then its data. At most half of limits::kWireFrameBytesMax of
     // data and 2^20 runs (CHECK), which Reader's batches are far below. Compression is dropped for
     // a frame that it does not make smaller.
-    void encode(Pid pid, const PageBatch& batch);
+    void encode(PageOwner owner, const PageBatch& batch);
     // "These are gone": frames without content. Encodes as many runs as fit one frame, starting
     // with runs[0], and returns how many.
-    std::size_t encode_drops(Pid pid, std::span<const PageRun> runs);
+    std::size_t encode_drops(PageOwner owner, std::span<const PageRun> runs);
 
     // May be more than IOV_MAX: scattered pages are one part each.
     [[nodiscard]] std::span<const iovec> parts() const { return parts_; }
@@ -75,7 +94,7 @@ class PageFrame {
 
   private:
     void append(const PageRun& run, RunKind kind);
-    void finish(Pid pid);
+    void finish(PageOwner owner);
     bool pack(std::uint64_t data_bytes);
 
     Compression compression_;
@@ -93,7 +112,7 @@ struct DecodedPages {
         RunKind kind = RunKind::Data;
         std::span<const std::byte> bytes;  // Data only: run.size()
     };
-    Pid pid;
+    PageOwner owner;
     std::vector<Run> runs;
     std::vector<std::byte> unpacked;
     std::uint64_t data_bytes = 0;

@@ -41,7 +41,7 @@ struct Sample {
     }
     std::vector<std::byte> encode(Compression compression) const {
         PageFrame frame(compression);
-        frame.encode(Pid{42}, batch);
+        frame.encode(pages_of(Pid{42}), batch);
         return wire_bytes(frame);
     }
 };
@@ -50,7 +50,7 @@ void expect_sample(const Sample& sample, const std::vector<std::byte>& wire) {
     DecodedPages decoded;
     const Result<> result = decode_pages(wire, decoded);
     ASSERT_TRUE(result) << result.error().describe();
-    EXPECT_EQ(decoded.pid, Pid{42});
+    EXPECT_EQ(decoded.owner, pages_of(Pid{42}));
     ASSERT_EQ(decoded.runs.size(), 3u);
     EXPECT_EQ(decoded.runs[0].kind, RunKind::Zero);
     EXPECT_EQ(decoded.runs[0].run, run(30, 33));
@@ -71,10 +71,20 @@ TEST(PageWire, AFrameComesBackAsItWas) {
     expect_sample(sample, sample.encode(Compression::None));
 }
 
+TEST(PageWire, AnObjectOfSharedMemoryHasANumberThatNoProcessCouldHave) {
+    const Sample sample(false);
+    const PageOwner owner = pages_of_shared(~std::uint64_t{0});
+    PageFrame frame;
+    frame.encode(owner, sample.batch);
+    DecodedPages decoded;
+    ASSERT_TRUE(decode_pages(wire_bytes(frame), decoded));
+    EXPECT_EQ(decoded.owner, owner);
+}
+
 TEST(PageWire, PagesAreNotCopiedWhenEncoding) {
     const Sample sample(false);
     PageFrame frame;
-    frame.encode(Pid{42}, sample.batch);
+    frame.encode(pages_of(Pid{42}), sample.batch);
     ASSERT_EQ(frame.parts().size(), 3u);
     EXPECT_EQ(frame.parts()[1].iov_base, sample.memory.data());
 }
@@ -92,7 +102,7 @@ TEST(PageWire, AFrameOfZerosOnlyHasNoData) {
     PageBatch batch;
     batch.zeros.add(run(1, 1000000));
     PageFrame frame(Compression::Lz4);
-    frame.encode(Pid{1}, batch);
+    frame.encode(pages_of(Pid{1}), batch);
     EXPECT_EQ(frame.bytes(), sizeof(PageFrameHeader) + sizeof(WireRun));
     DecodedPages decoded;
     ASSERT_TRUE(decode_pages(wire_bytes(frame), decoded));
@@ -108,7 +118,7 @@ TEST(PageWire, DropsTakeAsManyFramesAsTheyNeed) {
     DecodedPages decoded;
     int frames = 0;
     while (!rest.empty()) {
-        rest = rest.subspan(frame.encode_drops(Pid{3}, rest));
+        rest = rest.subspan(frame.encode_drops(pages_of(Pid{3}), rest));
         const auto wire = wire_bytes(frame);
         ASSERT_LE(wire.size(), limits::kWireFrameBytesMax);
         ASSERT_TRUE(decode_pages(wire, decoded));
@@ -125,7 +135,7 @@ TEST(PageWire, DropsTakeAsManyFramesAsTheyNeed) {
 TEST(PageWire, ARunOfTerabytesIsCutIntoRunsThatFitTheirCount) {
     const PageSet gone = {run(0, (std::uint64_t{1} << 34))};
     PageFrame frame;
-    EXPECT_EQ(frame.encode_drops(Pid{3}, gone.runs()), 1u);
+    EXPECT_EQ(frame.encode_drops(pages_of(Pid{3}), gone.runs()), 1u);
     DecodedPages decoded;
     ASSERT_TRUE(decode_pages(wire_bytes(frame), decoded));
     PageSet decoded_set;
@@ -152,14 +162,16 @@ TEST(PageWire, HostileHeadersAreRefused) {
     using Kind = Error::Kind;
     using Header = PageFrameHeader;
     EXPECT_EQ(kind_of(spoiled(wire, offsetof(Header, magic), 1u)), Kind::Corrupt);
-    EXPECT_EQ(kind_of(spoiled<std::uint16_t>(wire, offsetof(Header, version), 2)),
+    EXPECT_EQ(kind_of(spoiled<std::uint16_t>(wire, offsetof(Header, version), 1)),
               Kind::Unsupported);
     EXPECT_EQ(kind_of(spoiled<std::uint8_t>(wire, offsetof(Header, compression), 9)),
               Kind::Unsupported);
     EXPECT_EQ(kind_of(spoiled<std::uint8_t>(wire, offsetof(Header, compression), 1)),
               Kind::Corrupt);
-    EXPECT_EQ(kind_of(spoiled(wire, offsetof(Header, pid), 0)), Kind::Corrupt);
-    EXPECT_EQ(kind_of(spoiled(wire, offsetof(Header, pid), -4)), Kind::Corrupt);
+    EXPECT_EQ(kind_of(spoiled<std::uint8_t>(wire, offsetof(Header, space), 0)), Kind::Corrupt);
+    EXPECT_EQ(kind_of(spoiled<std::uint8_t>(wire, offsetof(Header, space), 3)), Kind::Corrupt);
+    EXPECT_EQ(kind_of(spoiled<std::uint64_t>(wire, offsetof(Header, owner), 0)), Kind::Corrupt);
+    EXPECT_EQ(kind_of(spoiled<std::int64_t>(wire, offsetof(Header, owner), -4)), Kind::Corrupt);
     EXPECT_EQ(kind_of(spoiled(wire, offsetof(Header, run_count), 0xffffffffu)), Kind::Limit);
     EXPECT_EQ(kind_of(spoiled(wire, offsetof(Header, run_count), 2u)), Kind::Corrupt);
     EXPECT_EQ(kind_of(spoiled(wire, offsetof(Header, data_bytes), ~std::uint64_t{0})), Kind::Limit);

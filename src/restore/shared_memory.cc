@@ -5,6 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "base/check.h"
 #include "os/memory.h"
 #include "proc/process_directory.h"
@@ -24,7 +27,11 @@ Result<os::UniqueFd> make(const model::SharedMemory& memory) {
 }  // namespace
 
 Result<> SharedMemories::follow(const model::Checkpoint& checkpoint) {
-    for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
+    const std::vector<model::SharedMemory> wanted = checkpoint.shared_memory();
+    std::erase_if(objects_, [&](const auto& known) {
+        return !std::ranges::binary_search(wanted, known.first, {}, &model::SharedMemory::id);
+    });
+    for (const model::SharedMemory& memory : wanted) {
         Object& object = objects_[memory.id];
         if (!object.fd) {
             object.fd = TRY(with_context(make(memory),
@@ -45,15 +52,24 @@ int SharedMemories::fd(std::uint64_t id) const {
     return at->second.fd.get();
 }
 
-Result<> SharedMemories::write(std::uint64_t id, std::uint64_t offset,
-                               std::span<const std::byte> bytes) {
+// The descriptor of the object in which this lies.
+Result<int> SharedMemories::place(std::uint64_t id, std::uint64_t offset,
+                                  std::uint64_t bytes) const {
     const auto at = objects_.find(id);
-    if (at == objects_.end() || offset > at->second.bytes ||
-        bytes.size() > at->second.bytes - offset) {
+    if (at == objects_.end() || offset > at->second.bytes || bytes > at->second.bytes - offset) {
         return fail(Error::corrupt(
             fmt::format("pages at {:#x} of shared anonymous memory {:#x}", offset, id)));
     }
-    return os::pwrite_all(at->second.fd.get(), bytes, offset);
+    return at->second.fd.get();
+}
+
+Result<> SharedMemories::write(std::uint64_t id, std::uint64_t offset,
+                               std::span<const std::byte> bytes) {
+    return os::pwrite_all(TRY(place(id, offset, bytes.size())), bytes, offset);
+}
+
+Result<> SharedMemories::drop(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes) {
+    return os::punch_hole(TRY(place(id, offset, bytes)), offset, bytes);
 }
 
 }  // namespace ferry::restore

@@ -14,19 +14,24 @@ namespace ferry::restore {
 
 class SharedMemories {
   public:
-    // Makes the objects that the checkpoint's mappings need and that are not here yet, and lets the
-    // others grow. Needs CAP_CHECKPOINT_RESTORE (/proc/self/map_files).
+    // Makes the objects that the checkpoint's mappings need and that are not here yet, lets the
+    // others grow, and forgets those that it does not need. Needs CAP_CHECKPOINT_RESTORE
+    // (/proc/self/map_files).
     Result<> follow(const model::Checkpoint& checkpoint);
     // Of an object that follow() has made; stays ours.
     [[nodiscard]] int fd(std::uint64_t id) const;
     // Corrupt: outside of the object.
     Result<> write(std::uint64_t id, std::uint64_t offset, std::span<const std::byte> bytes);
+    // Makes zeros of them and frees their memory. Corrupt: outside of the object.
+    Result<> drop(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes);
 
   private:
     struct Object {
         os::UniqueFd fd;
         std::uint64_t bytes = 0;
     };
+    Result<int> place(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes) const;
+
     std::map<std::uint64_t, Object> objects_;
 };
 

@@ -209,6 +209,10 @@ Result<> StagedTree::write_shared(std::uint64_t id, std::uint64_t offset,
     return impl_->tree->shared_memory().write(id, offset, bytes);
 }
 
+Result<> StagedTree::drop_shared(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes) {
+    return impl_->tree->shared_memory().drop(id, offset, bytes);
+}
+
 Result<ActivationReport> StagedTree::activate(const model::Checkpoint& final,
                                               const FileLookup& files) {
     CHECK(!impl_->active);

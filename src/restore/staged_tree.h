@@ -127,6 +127,8 @@ class StagedTree {
     Result<> read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs);
     // Into shared anonymous memory (Vma::shared_id), once for all that map it.
     Result<> write_shared(std::uint64_t id, std::uint64_t offset, std::span<const std::byte> bytes);
+    // These pages of it are zeros.
+    Result<> drop_shared(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes);
 
     // Everything else. Calls update(final) first, so that what the last update() brought may be
     // skipped by the caller. Every file that a descriptor, cwd, root, exe or epoll target needs

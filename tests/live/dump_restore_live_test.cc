@@ -33,7 +33,7 @@ class ImageDirectory {
 
 Result<> dump(Pid root, const std::string& path) {
     auto store = TRY(image::DirectoryStore::open(path));
-    auto tree = TRY(dump::SourceTree::open(root, {.files = {}, .carry_shared_memory = true}));
+    auto tree = TRY(dump::SourceTree::open(root, {}));
     TRY(dump::dump_to_images(tree, store, {}));
     return {};
 }
@@ -64,8 +64,9 @@ INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                                          "growing_memory", "many_descriptors", "many_mappings",
                                          "many_threads", "pipe_content", "plain", "process_state",
                                          "rseq", "seccomp", "shared_anonymous", "shared_pages",
-                                         "signalfd", "timerfd", "spinning_vectors", "tcp_listen",
-                                         "thread_storm", "timers", "unix_pair", "writer"),
+                                         "shared_writers", "signalfd", "timerfd",
+                                         "spinning_vectors", "tcp_listen", "thread_storm", "timers",
+                                         "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace

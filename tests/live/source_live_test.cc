@@ -280,17 +280,9 @@ void expect_refused(const Result<SourceTree>& tree, Error::Kind kind, const std:
     EXPECT_NE(tree.error().message().find(word), std::string::npos) << tree.error().describe();
 }
 
-TEST(Open, RefusesSharedAnonymousMemoryByName) {
-    expect_refused(open_child([] {
-                       (void)::mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-                   }),
-                   Error::Kind::Unsupported, "shared anonymous memory");
-}
-
 TEST(Open, RefusesSharedAnonymousMemoryThatIsSharedWithTheOutside) {
     void* ours = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    expect_refused(open_child([] {}, {.files = {}, .carry_shared_memory = true}),
-                   Error::Kind::Unsupported, "outside of the tree");
+    expect_refused(open_child([] {}), Error::Kind::Unsupported, "outside of the tree");
     (void)::munmap(ours, 4096);
 }
 

@@ -1,0 +1,68 @@
+#include "dump/outsiders.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "proc/process_directory.h"
+#include "resources/memory_layout.h"
+
+namespace ferry::dump {
+namespace {
+
+// Forked while we looked, for example; the next look or the freeze finds it in the tree.
+bool descends_from(Pid pid, Pid root) {
+    while (pid.value > 1 && pid != root) {
+        const auto directory = proc::ProcessDirectory::open(pid);
+        if (!directory) return false;
+        const auto stat = directory->stat();
+        if (!stat) return false;
+        pid = stat->parent;
+    }
+    return pid == root;
+}
+
+// The first of the objects that the process maps, or nullptr.
+const model::SharedMemory* find_shared(Pid pid, std::span<const model::SharedMemory> shared) {
+    const auto directory = proc::ProcessDirectory::open(pid);
+    if (!directory) return nullptr;
+    const auto maps = directory->maps();
+    if (!maps) return nullptr;
+    for (const proc::MapsEntry& entry : *maps) {
+        const auto kind = resources::kind_of(entry);
+        if (!kind || *kind != model::VmaKind::AnonShared) continue;
+        const auto at = std::ranges::lower_bound(shared, entry.inode, {}, &model::SharedMemory::id);
+        if (at != shared.end() && at->id == entry.inode) return &*at;
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+Result<> Outsiders::check(const model::Checkpoint& checkpoint) {
+    const std::vector<model::SharedMemory> shared = checkpoint.shared_memory();
+    if (shared.empty()) return {};
+    for (const model::SharedMemory& memory : shared) {
+        if (objects_.insert(memory.id).second) seen_.clear();
+    }
+    std::set<os::ProcessEntry> seen;
+    for (const os::ProcessEntry& entry : TRY(os::process_entries())) {
+        if (checkpoint.find_process(entry.pid) != nullptr) continue;
+        if (!seen_.contains(entry)) {
+            const model::SharedMemory* found = find_shared(entry.pid, shared);
+            if (found != nullptr && descends_from(entry.pid, checkpoint.root().pid)) continue;
+            if (found != nullptr) {
+                return fail(Error::unsupported(
+                    fmt::format("process {}: the shared memory at {} is also mapped by process {}, "
+                                "which is outside of the tree",
+                                found->pid, found->range, entry.pid)));
+            }
+        }
+        seen.insert(entry);
+    }
+    seen_ = std::move(seen);
+    return {};
+}
+
+}  // namespace ferry::dump

@@ -1,0 +1,133 @@
+#include "pages/shared_object.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <vector>
+
+#include "os/fd.h"
+
+namespace ferry::pages {
+namespace {
+
+constexpr std::uint64_t kPages = 1000;
+constexpr std::uint64_t kBytes = kPages * kPageSize;
+
+PageRun run(std::uint64_t first, std::uint64_t end) {
+    return {RemoteAddr{first * kPageSize}, RemoteAddr{end * kPageSize}};
+}
+
+// An object, and a far end that is filled with what a look hands out.
+class SharedObjects : public testing::Test {
+  protected:
+    void SetUp() override {
+        auto made = os::memfd_create("object", MFD_CLOEXEC);
+        ASSERT_TRUE(made.has_value());
+        file_ = made->get();
+        ASSERT_TRUE(os::ftruncate(file_, kBytes).has_value());
+        object_.emplace(std::move(*made));
+    }
+    void write(std::uint64_t page, char byte) const {
+        const std::vector<std::byte> content(kPageSize, static_cast<std::byte>(byte));
+        ASSERT_TRUE(os::pwrite_all(file_, content, page * kPageSize).has_value());
+    }
+    void punch(std::uint64_t page) const {
+        ASSERT_TRUE(os::punch_hole(file_, page * kPageSize, kPageSize).has_value());
+    }
+    // The pages that crossed.
+    PageSet cross() {
+        PageSet crossed;
+        const auto suspects = object_->suspects(kBytes);
+        EXPECT_TRUE(suspects.has_value());
+        const auto taken =
+            object_->take_changed(*suspects, buffer_, [&](const PageBatch& batch) -> Result<> {
+                for (const PagePiece& piece : batch.data) {
+                    std::memcpy(far_.data() + piece.run.start.value, piece.bytes.data(),
+                                piece.bytes.size());
+                    crossed.add(piece.run);
+                }
+                for (const PageRun& zeros : batch.zeros.runs()) {
+                    std::memset(far_.data() + zeros.start.value, 0, zeros.size());
+                    crossed.add(zeros);
+                }
+                return {};
+            });
+        EXPECT_TRUE(taken.has_value());
+        return crossed;
+    }
+    void expect_same() const {
+        std::vector<std::byte> near(kBytes);
+        ASSERT_TRUE(os::pread_all(file_, near, 0).has_value());
+        EXPECT_TRUE(near == far_);
+    }
+
+    int file_ = -1;
+    std::optional<SharedObject> object_;
+    std::vector<std::byte> far_ = std::vector<std::byte>(kBytes);
+    std::vector<std::byte> buffer_ = std::vector<std::byte>(7 * kPageSize);
+};
+
+TEST_F(SharedObjects, HandOutWhatTheyHoldOnce) {
+    write(3, 'a');
+    write(4, 'b');
+    write(999, 'c');
+    EXPECT_EQ(cross(), (PageSet{run(3, 5), run(999, 1000)}));
+    expect_same();
+    EXPECT_EQ(cross(), PageSet{});
+}
+
+TEST_F(SharedObjects, HandOutOnlyWhatHasChanged) {
+    for (std::uint64_t page = 100; page < 700; ++page) write(page, static_cast<char>(page % 100));
+    cross();
+    write(150, 'x');
+    write(650, static_cast<char>(650 % 100));  // the same again
+    EXPECT_EQ(object_->find_changed(kBytes), PageSet{run(150, 151)});
+    EXPECT_EQ(cross(), PageSet{run(150, 151)});
+    expect_same();
+}
+
+TEST_F(SharedObjects, PagesOfZerosDoNotCrossUnlessTheyReplaceSomething) {
+    write(5, 0);
+    EXPECT_EQ(cross(), PageSet{});
+    write(5, 'a');
+    write(6, 'b');
+    cross();
+    write(5, 0);
+    punch(6);
+    EXPECT_EQ(object_->find_changed(kBytes), PageSet{run(5, 7)});
+    EXPECT_EQ(cross(), PageSet{run(5, 7)});
+    expect_same();
+    EXPECT_EQ(cross(), PageSet{});
+}
+
+// What no page table shows: thrown away and filled anew with something else.
+TEST_F(SharedObjects, APageThatWasPunchedAndFilledAgainCrosses) {
+    write(8, 'a');
+    cross();
+    punch(8);
+    write(8, 'b');
+    EXPECT_EQ(cross(), PageSet{run(8, 9)});
+    expect_same();
+}
+
+TEST_F(SharedObjects, ReadingMakesNoPages) {
+    write(500, 'a');
+    cross();
+    const auto data = find_data(file_, kBytes);
+    ASSERT_TRUE(data.has_value());
+    EXPECT_EQ(*data, PageSet{run(500, 501)});
+}
+
+TEST_F(SharedObjects, AnObjectThatWasCutShortIsZerosBehindItsEnd) {
+    write(2, 'a');
+    write(900, 'b');
+    cross();
+    ASSERT_TRUE(os::ftruncate(file_, 10 * kPageSize).has_value());
+    EXPECT_EQ(cross(), PageSet{run(900, 901)});
+    ASSERT_TRUE(os::ftruncate(file_, kBytes).has_value());
+    expect_same();
+}
+
+}  // namespace
+}  // namespace ferry::pages
