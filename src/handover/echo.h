@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <mutex>
@@ -138,6 +139,91 @@ inline char ask(int fd) {
     if (::send(fd, &c, 1, MSG_NOSIGNAL) != 1 || ::recv(fd, &c, 1, 0) != 1) return '-';
     return c;
 }
+
+// TCP segments of a connection that nobody knows, numbered from 0, sent to a service's IPv4 address
+// as fast as they go: with no stack behind them that would send one again.
+class SegmentStream {
+  public:
+    SegmentStream(const Host& host, const IpAddress& to) {
+        const auto inside = host.enter();
+        fd_ = ::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_TCP);
+        EXPECT_GE(fd_, 0);
+        sockaddr_in address = {};
+        address.sin_family = AF_INET;
+        std::memcpy(&address.sin_addr, to.octets.data(), sizeof address.sin_addr);
+        EXPECT_EQ(::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+        thread_ = std::thread([this] { send(); });
+    }
+    ~SegmentStream() { finish(); }
+    SegmentStream(const SegmentStream&) = delete;
+    SegmentStream& operator=(const SegmentStream&) = delete;
+
+    // Returns how many were sent.
+    std::uint32_t finish() {
+        stop_ = true;
+        if (thread_.joinable()) thread_.join();
+        if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+        return sent_;
+    }
+
+  private:
+    void send() {
+        while (!stop_) {
+            tcphdr header = {};
+            header.th_dport = htons(kPort + 1);
+            header.th_off = sizeof header / 4;
+            header.th_flags = TH_ACK;
+            header.th_seq = sent_;
+            if (::send(fd_, &header, sizeof header, 0) == sizeof header) ++sent_;
+            // The rate of a busy service, not that of a flood.
+            for (const double until = now_ms() + 0.01; now_ms() < until;) {
+            }
+        }
+    }
+    int fd_ = -1;
+    std::uint32_t sent_ = 0;
+    std::atomic<bool> stop_ = false;
+    std::thread thread_;
+};
+
+// Counts the numbered segments that the stack of a host takes for an address, by whatever way.
+class SegmentSink {
+  public:
+    SegmentSink(const Host& host, const IpAddress& at) {
+        const auto inside = host.enter();
+        fd_ = ::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+        EXPECT_GE(fd_, 0);
+        const int size = 64 << 20;
+        EXPECT_EQ(::setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size), 0);
+        sockaddr_in address = {};
+        address.sin_family = AF_INET;
+        std::memcpy(&address.sin_addr, at.octets.data(), sizeof address.sin_addr);
+        EXPECT_EQ(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    }
+    ~SegmentSink() { ::close(fd_); }
+    SegmentSink(const SegmentSink&) = delete;
+    SegmentSink& operator=(const SegmentSink&) = delete;
+
+    // Takes what has come; how many segments that was.
+    std::size_t drain() {
+        std::size_t count = 0;
+        for (std::array<char, 256> packet;; ++count) {
+            const ssize_t size = ::recv(fd_, packet.data(), packet.size(), 0);
+            if (size < 0) return count;
+            EXPECT_EQ(size, 40);
+            tcphdr header;
+            std::memcpy(&header, packet.data() + 20, sizeof header);
+            if (header.th_seq >= times_.size()) times_.resize(header.th_seq + 1);
+            ++times_[header.th_seq];
+        }
+    }
+    // How often the segment of each number came.
+    [[nodiscard]] const std::vector<std::uint8_t>& times() const { return times_; }
+
+  private:
+    int fd_ = -1;
+    std::vector<std::uint8_t> times_;
+};
 
 // Asks over one connection until it is stopped, and remembers the longest wait.
 class ClosedLoopClient {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "handover/echo.h"
+#include "handover/ip_packet.h"
 #include "handover/network_hold.h"
 #include "handover/network_identity.h"
 #include "handover/network_lab.h"
@@ -116,11 +117,11 @@ TEST_P(HeldService, AHoldReleasedOnTheSourceCostsAClientNoMoreThanItsOwnTime) {
             return must(NetworkHold::install(service_targets(), HoldScope::NewConnections));
         });
         std::this_thread::sleep_for(milliseconds(20));
+        timed("capture connections", [&] { must(hold.capture_connections()); });
         service.pause();
         const long before = client.answers();
         timed("hold everything", [&] { must(hold.hold_everything()); });
         std::this_thread::sleep_for(milliseconds(30));
-        timed("hold outgoing", [&] { must(hold.hold_outgoing()); });
         const auto taken = timed("take packets", [&] { return must(hold.take_packets()); });
         // None where the last request had just arrived: then the service answers it when it goes
         // on.
@@ -162,6 +163,40 @@ TEST_P(HeldService, AConnectionThatBeginsWhileNewOnesAreHeldIsMadeAfterTheReleas
     EXPECT_EQ(net_.client.counter("TcpExt", "TCPTimeouts"), 0);
 }
 
+TEST_P(HeldService, KnownConnectionsAreReplayedApartFromNewOnes) {
+    const lab::EchoService service(net_.a, 'A');
+    const int known = lab::connect_to(net_.client, address(GetParam()), SOCK_STREAM);
+    std::atomic<int> fresh = -1;
+    std::thread connecting;
+    {
+        const auto inside = net_.a.enter();
+        auto hold = must(NetworkHold::install(service_targets(), HoldScope::Everything));
+        char c = '?';
+        EXPECT_EQ(::send(known, &c, 1, 0), 1);
+        connecting = std::thread(
+            [&] { fresh = lab::connect_to(net_.client, address(GetParam()), SOCK_STREAM); });
+        std::vector<HeldPacket> taken;
+        EXPECT_TRUE(eventually([&] {
+            for (auto& packet : must(hold.take_packets())) taken.push_back(std::move(packet));
+            const auto known_ones = std::ranges::count_if(taken, is_of_known_connection);
+            return known_ones > 0 && known_ones < std::ssize(taken);
+        }));
+        must(hold.release());
+        auto replay = must(PacketReplay::create());
+        const auto first = must(replay.replay(taken, ReplayPart::KnownConnections));
+        EXPECT_EQ(::recv(known, &c, 1, 0), 1);
+        EXPECT_EQ(fresh, -1);
+        const auto second = must(replay.replay(taken, ReplayPart::Rest));
+        EXPECT_GE(first, 1U);
+        EXPECT_EQ(first + second, taken.size());
+    }
+    connecting.join();
+    EXPECT_EQ(lab::ask(fresh), 'A');
+    ::close(fresh);
+    ::close(known);
+    EXPECT_EQ(net_.client.counter("TcpExt", "TCPTimeouts"), 0);
+}
+
 TEST_P(HeldService, LargeSegmentsThatNeverHadAChecksumAreReplayedWhole) {
     lab::EchoService service(net_.a, 'A');
     const int fd = lab::connect_to(net_.client, address(GetParam()), SOCK_STREAM);
@@ -199,6 +234,39 @@ TEST_P(HeldService, LargeSegmentsThatNeverHadAChecksumAreReplayedWhole) {
 
 INSTANTIATE_TEST_SUITE_P(Families, HeldService, testing::Values(lab::kService4, lab::kService6),
                          [](const auto& one) { return one.index == 0 ? "v4" : "v6"; });
+
+// Cut after cut through a stream of segments, as a crossing cuts that rolls back. Each segment is
+// either with the stack when its sockets would be read, or held; after the release each was there.
+TEST(NetworkHold, NoSegmentFallsBetweenTheStackAndTheCapture) {
+    constexpr int kCuts = 40;
+    const lab::Network net;
+    net.add_service();
+    lab::SegmentSink sink(net.a, address(lab::kService4));
+    lab::SegmentStream stream(net.client, address(lab::kService4));
+    const auto inside = net.a.enter();
+    std::size_t held = 0;
+    for (int cut = 0; cut < kCuts; ++cut) {
+        auto hold = must(NetworkHold::install(service_targets(), HoldScope::NewConnections));
+        must(hold.capture_connections());
+        std::this_thread::sleep_for(std::chrono::microseconds(300));  // the tree is stopped
+        must(hold.hold_everything());
+        sink.drain();
+        std::this_thread::sleep_for(milliseconds(2));
+        EXPECT_EQ(sink.drain(), 0U) << "the stack took segments when its sockets had been read";
+        const auto taken = must(hold.take_packets());
+        held += taken.size();
+        must(hold.release_and_replay(taken));
+        EXPECT_EQ(hold.lost_packets(), 0U);
+    }
+    const std::uint32_t sent = stream.finish();
+    EXPECT_TRUE(eventually([&] { return sink.drain() == 0; }));
+    ASSERT_EQ(sink.times().size(), sent) << "the last ones";
+    const auto missing = std::ranges::count(sink.times(), 0);
+    const auto twice = std::ranges::count_if(sink.times(), [](int times) { return times > 1; });
+    fmt::print("    sent {}, held {}, came more than once {}\n", sent, held, twice);
+    EXPECT_EQ(missing, 0);
+    EXPECT_GT(held, 0U);
+}
 
 TEST(NetworkHold, OnlyTheGivenPortOfASharedAddressIsHeld) {
     const lab::Network net;
@@ -426,6 +494,41 @@ TEST(NetworkMove, SigkillOfTheDestinationLeavesNoDevice) {
     EXPECT_TRUE(has_device(net.b));
     victim.kill();
     EXPECT_TRUE(eventually([&] { return !has_device(net.b) && tables(net.b).empty(); }));
+}
+
+TEST(NetworkMove, WhatIsSaidWhileMutedDoesNotDelayWhatIsSaidAfter) {
+    const lab::Network net;
+    net.add_service();
+    auto identities = service_identity(net.a);
+    identities[0].neighbours.clear();  // the client's MAC must be asked for
+    const auto bound = [](const lab::Host& host, const char* text) {
+        const auto inside = host.enter();
+        const int fd = ::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        const auto at = lab::socket_address(address(text), lab::kPort);
+        EXPECT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);
+        return fd;
+    };
+    for (const auto& [ours, theirs] :
+         {std::pair(lab::kService4, "10.77.0.9"), std::pair(lab::kService6, "fd77::9")}) {
+        const int client = bound(net.client, theirs);
+        const auto inside = net.b.enter();
+        auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+        const int service = bound(net.b, ours);
+        const auto to = lab::socket_address(address(theirs), lab::kPort);
+        const auto say = [&](char what) {
+            ::sendto(service, &what, 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+        };
+        say('1');
+        must(arriving.activate());
+        say('2');
+        pollfd waiting = {.fd = client, .events = POLLIN, .revents = 0};
+        EXPECT_EQ(::poll(&waiting, 1, 500), 1) << ours;
+        char c = '?';
+        EXPECT_EQ(::recv(client, &c, 1, MSG_DONTWAIT), 1);
+        EXPECT_EQ(c, '2');
+        ::close(service);
+        ::close(client);
+    }
 }
 
 TEST(NetworkMove, ADeviceLeftBehindByAKilledGuardianIsReplaced) {

@@ -259,8 +259,8 @@ TEST(CaptureFilter, AcceptsWhatIsForTheTargets) {
     const HoldTarget whole = {.address = address("10.0.0.2")};
     const HoldTarget port = {.address = address("10.0.0.2"), .port = 80};
     const HoldTarget other_port = {.address = address("10.0.0.2"), .port = 81};
-    using enum HoldScope;
-    const auto with = [&](std::vector<HoldTarget> targets, HoldScope scope,
+    using enum CaptureScope;
+    const auto with = [&](std::vector<HoldTarget> targets, CaptureScope scope,
                           std::uint32_t type = 0) {
         return accepts(capture_filter(targets, scope), packet, kIpv4, type);
     };
@@ -276,10 +276,15 @@ TEST(CaptureFilter, AcceptsWhatIsForTheTargets) {
         << "replayed";
     packet[33] = std::byte{0x10};  // ACK
     EXPECT_TRUE(with({whole}, Everything));
+    EXPECT_TRUE(with({whole}, Tcp));
     EXPECT_FALSE(with({whole}, NewConnections));
     packet[33] = std::byte{0x02};
     packet[7] = std::byte{1};  // a later fragment
     EXPECT_FALSE(with({whole}, NewConnections));
+    EXPECT_TRUE(with({whole}, Tcp));
+    EXPECT_TRUE(with({whole}, Everything));
+    packet[9] = std::byte{17};  // UDP
+    EXPECT_FALSE(with({whole}, Tcp));
     EXPECT_TRUE(with({whole}, Everything));
 }
 
@@ -289,7 +294,7 @@ TEST(CaptureFilter, StaysWithinTheKernelsLimit) {
     for (std::size_t i = 0; i < kMost; ++i) {
         targets.push_back({.address = address("fd77::1"), .port = 80});
     }
-    EXPECT_LE(capture_filter(targets, HoldScope::NewConnections).size(), BPF_MAXINSNS);
+    EXPECT_LE(capture_filter(targets, CaptureScope::NewConnections).size(), BPF_MAXINSNS);
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ struct HoldTarget {
 };
 
 enum class HoldScope {
-    NewConnections,  // TCP SYNs only
-    Everything,      // all packets to the targets
+    NewConnections,  // TCP SYNs to the targets
+    Everything,      // all packets to the targets and from them
 };
 
 // The mark (SO_MARK) of replayed packets: the hold's rules let them in, its capture leaves them

@@ -104,6 +104,14 @@ IpAddress ip_destination(std::span<const std::byte> packet) {
     return address;
 }
 
+bool is_of_known_connection(std::span<const std::byte> packet) {
+    constexpr std::size_t kFlags = 13;  // of the TCP header
+    const auto transport = transport_of(packet);
+    return transport && transport->protocol == IPPROTO_TCP &&
+           transport->offset + kFlags < packet.size() &&
+           (byte_at(packet, transport->offset + kFlags) & TH_SYN) == 0;
+}
+
 void complete_checksum(std::span<std::byte> packet) {
     CHECK(ip_packet_length(packet).has_value());
     const auto transport = transport_of(packet);

@@ -18,6 +18,9 @@ inline constexpr std::size_t kIpPacketBytesMax = 65535 + 40;
 [[nodiscard]] std::optional<std::size_t> ip_packet_length(std::span<const std::byte> bytes);
 // `packet` must have passed ip_packet_length.
 [[nodiscard]] IpAddress ip_destination(std::span<const std::byte> packet);
+// A segment of a TCP connection that both ends know: no SYN. False for fragments. `packet` must
+// have passed ip_packet_length.
+[[nodiscard]] bool is_of_known_connection(std::span<const std::byte> packet);
 // Fills in the transport checksum of TCP, UDP and ICMPv6. A packet that has only been handed over
 // inside one kernel (veth, macvlan, segmentation offload) never had one. Fragments and other
 // protocols are left as they are. `packet` must have passed ip_packet_length.

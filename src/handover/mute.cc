@@ -20,15 +20,15 @@ constexpr std::int32_t kPriority = -500;
 
 DeviceMute::DeviceMute(const NetworkIdentity& identity)
     : device_(identity.name),
+      addresses_(identity.ip_addresses()),
       frames_{.family = NFPROTO_NETDEV, .name = "ferry_mute_" + device_},
-      arp_{.family = NFPROTO_ARP, .name = "ferry_mute_" + device_} {
-    for (const IpAddress& address : identity.ip_addresses()) {
-        if (address.family == AF_INET) addresses_.push_back(address);
-    }
-}
+      arp_{.family = NFPROTO_ARP, .name = "ferry_mute_" + device_},
+      packets_{.family = NFPROTO_INET, .name = "ferry_mute_" + device_} {}
 
-void DeviceMute::add_arp_rules(NftBatch& batch) const {
+void DeviceMute::add_rules(NftBatch& batch) const {
     for (const IpAddress& address : addresses_) {
+        batch.add_rule(packets_, kOutput, NftRule().match_source(address), NftRule::Verdict::Drop);
+        if (address.family != AF_INET) continue;
         batch.add_rule(arp_, kInput, NftRule().match_arp_target(address), NftRule::Verdict::Drop)
             .add_rule(arp_, kOutput, NftRule().match_arp_sender(address), NftRule::Verdict::Drop);
     }
@@ -50,8 +50,10 @@ Result<> DeviceMute::install(NetlinkSocket& netlink, NftOwner owner, bool muted)
                              .device = device_})
         .replace_table(arp_, owner)
         .add_chain(arp_, {.name = kInput, .hook = NF_ARP_IN, .priority = kPriority})
-        .add_chain(arp_, {.name = kOutput, .hook = NF_ARP_OUT, .priority = kPriority});
-    if (muted) add_arp_rules(batch);
+        .add_chain(arp_, {.name = kOutput, .hook = NF_ARP_OUT, .priority = kPriority})
+        .replace_table(packets_, owner)
+        .add_chain(packets_, {.name = kOutput, .hook = NF_INET_LOCAL_OUT, .priority = kPriority});
+    if (muted) add_rules(batch);
     auto done = netlink.request(batch.finish(), fmt::format("mute {} (nftables)", device_));
     if (!done && done.error().code() == EOPNOTSUPP) {
         return fail(Error::unsupported(
@@ -65,15 +67,15 @@ Result<> DeviceMute::set(NetlinkSocket& netlink, bool muted) {
     NftBatch batch;
     batch.set_policy(frames_, kIngress, muted).set_policy(frames_, kEgress, muted);
     // Emptied first, so that muting twice does not double the rules.
-    batch.flush_chain(arp_, kInput).flush_chain(arp_, kOutput);
-    if (muted) add_arp_rules(batch);
+    batch.flush_chain(arp_, kInput).flush_chain(arp_, kOutput).flush_chain(packets_, kOutput);
+    if (muted) add_rules(batch);
     return netlink.request(batch.finish(),
                            fmt::format("{} {} (nftables)", muted ? "mute" : "unmute", device_));
 }
 
 NetlinkMessages DeviceMute::removal() const {
     NftBatch batch;
-    batch.delete_table(frames_).delete_table(arp_);
+    batch.delete_table(frames_).delete_table(arp_).delete_table(packets_);
     return batch.finish();
 }
 

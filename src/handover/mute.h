@@ -7,6 +7,10 @@
 // family arp, keeps the whole host silent about them. IPv6 has no such habit: a neighbour
 // solicitation is answered only by the device that has the address (net/ipv6/ndisc.c).
 //
+// A third, of family inet, drops what the host says from the addresses before it looks for a
+// neighbour's MAC: a question that the mute swallows would be repeated only a second later, and
+// what is said after the unmuting would wait for it.
+//
 // Source relied upon: linux/netfilter/nf_tables.h, nft(8) "netdev family", ip-sysctl.rst
 // "arp_ignore".
 #pragma once
@@ -30,10 +34,10 @@ class DeviceMute {
     [[nodiscard]] NetlinkMessages removal() const;
 
   private:
-    void add_arp_rules(NftBatch& batch) const;
+    void add_rules(NftBatch& batch) const;
     std::string device_;
-    std::vector<IpAddress> addresses_;  // IPv4 only
-    NftTable frames_, arp_;
+    std::vector<IpAddress> addresses_;
+    NftTable frames_, arp_, packets_;
 };
 
 }  // namespace ferry::handover

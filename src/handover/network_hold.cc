@@ -67,7 +67,7 @@ Result<PacketReplay> PacketReplay::create() {
 // goes through the loopback device with that route attached. The receiving half of the stack finds
 // a route there and makes no check of its own, neither reverse path nor martian, though the source
 // address is a foreign one. IPv6 takes the device of the address for the receiving one.
-Result<std::size_t> PacketReplay::replay(std::span<const HeldPacket> packets) {
+Result<std::size_t> PacketReplay::replay(std::span<const HeldPacket> packets, ReplayPart part) {
     for (const HeldPacket& packet : packets) {
         if (ip_packet_length(packet) != packet.size()) {
             return fail(Error::corrupt(fmt::format("a held packet of {} bytes", packet.size())));
@@ -75,6 +75,8 @@ Result<std::size_t> PacketReplay::replay(std::span<const HeldPacket> packets) {
     }
     std::size_t injected = 0;
     for (const HeldPacket& packet : packets) {
+        const bool known = is_of_known_connection(packet);
+        if (part != ReplayPart::All && known != (part == ReplayPart::KnownConnections)) continue;
         const IpAddress to = ip_destination(packet);
         sockaddr_in v4 = {};
         sockaddr_in6 v6 = {};
@@ -122,7 +124,8 @@ void NetworkHold::State::add_rules(NftBatch& batch) const {
             batch.add_rule(table, kInput, in.match_tcp_syn(), NftRule::Verdict::Drop);
             continue;
         }
-        batch.add_rule(table, kInput, in, NftRule::Verdict::Drop);
+        batch.add_rule(table, kInput, in, NftRule::Verdict::Drop)
+            .add_rule(table, kOutput, from(target), NftRule::Verdict::Drop);
     }
 }
 
@@ -145,7 +148,9 @@ Result<NetworkHold> NetworkHold::install(std::span<const HoldTarget> targets, Ho
     }
     auto replay = TRY(PacketReplay::create());
     auto netlink = TRY(NetlinkSocket::open(NETLINK_NETFILTER));
-    auto capture = TRY(PacketCapture::start(real, scope));
+    auto capture = TRY(PacketCapture::start(real, scope == HoldScope::Everything
+                                                      ? CaptureScope::Everything
+                                                      : CaptureScope::NewConnections));
     auto state = std::make_unique<State>(State{
         .targets = std::move(real),
         .scope = scope,
@@ -169,22 +174,20 @@ Result<NetworkHold> NetworkHold::install(std::span<const HoldTarget> targets, Ho
     return NetworkHold(std::move(state));
 }
 
+Result<> NetworkHold::capture_connections() {
+    if (!state_ || state_->scope == HoldScope::Everything) return {};
+    return state_->capture.widen(state_->targets, CaptureScope::Tcp);
+}
+
+// Datagrams are captured from here on only. One that is on its way between the capture and the rule
+// in these microseconds may be lost, as datagrams may; captured earlier, it would come twice.
 Result<> NetworkHold::hold_everything() {
     if (!state_ || state_->scope == HoldScope::Everything) return {};
-    TRY(state_->capture.widen(state_->targets, HoldScope::Everything));
+    TRY(state_->capture.widen(state_->targets, CaptureScope::Everything));
     state_->scope = HoldScope::Everything;
     NftBatch batch;
     state_->add_rules(batch);
     return state_->netlink.request(batch.finish(), "hold all packets (nftables)");
-}
-
-Result<> NetworkHold::hold_outgoing() {
-    if (!state_) return {};
-    NftBatch batch;
-    for (const HoldTarget& target : state_->targets) {
-        batch.add_rule(state_->table, kOutput, from(target), NftRule::Verdict::Drop);
-    }
-    return state_->netlink.request(batch.finish(), "hold outgoing packets (nftables)");
 }
 
 Result<> NetworkHold::allow_outgoing() {

@@ -57,7 +57,7 @@ std::uint32_t word_of(const IpAddress& address, std::size_t index) {
     return ntohl(word);
 }
 
-void add_target(std::vector<sock_filter>& program, const HoldTarget& target, HoldScope scope) {
+void add_target(std::vector<sock_filter>& program, const HoldTarget& target, CaptureScope scope) {
     FilterBlock block;
     const auto ancillary = [](int field) { return static_cast<std::uint32_t>(SKF_AD_OFF + field); };
     block.load(BPF_H, ancillary(SKF_AD_PROTOCOL));
@@ -68,9 +68,11 @@ void add_target(std::vector<sock_filter>& program, const HoldTarget& target, Hol
         block.load(BPF_W, destination + 4 * i);
         block.require_equal(word_of(target.address, i));
     }
-    if (target.port != 0 || scope == HoldScope::NewConnections) {
+    if (target.port != 0 || scope != CaptureScope::Everything) {
         block.load(BPF_B, v4 ? 9 : 6);
         block.require_equal(IPPROTO_TCP);
+    }
+    if (target.port != 0 || scope == CaptureScope::NewConnections) {
         if (v4) {
             // Later fragments have no TCP header.
             block.load(BPF_H, 6);
@@ -84,7 +86,7 @@ void add_target(std::vector<sock_filter>& program, const HoldTarget& target, Hol
             block.load(BPF_H, 2, BPF_IND);
             block.require_equal(target.port);
         }
-        if (scope == HoldScope::NewConnections) {
+        if (scope == CaptureScope::NewConnections) {
             block.load(BPF_B, 13, BPF_IND);
             block.mask(TH_SYN | TH_ACK);
             block.require_equal(TH_SYN);
@@ -113,7 +115,7 @@ std::optional<tpacket_auxdata> auxiliary_of(const msghdr& message) {
 
 }  // namespace
 
-std::vector<sock_filter> capture_filter(std::span<const HoldTarget> targets, HoldScope scope) {
+std::vector<sock_filter> capture_filter(std::span<const HoldTarget> targets, CaptureScope scope) {
     const auto load = [](std::uint16_t size, int field) -> sock_filter {
         return {.code = static_cast<std::uint16_t>(BPF_LD | size | BPF_ABS),
                 .jt = 0,
@@ -136,7 +138,8 @@ std::vector<sock_filter> capture_filter(std::span<const HoldTarget> targets, Hol
     return program;
 }
 
-Result<PacketCapture> PacketCapture::start(std::span<const HoldTarget> targets, HoldScope scope) {
+Result<PacketCapture> PacketCapture::start(std::span<const HoldTarget> targets,
+                                           CaptureScope scope) {
     // Protocol 0 receives nothing until bind(2), so the filter is in place before the first packet.
     auto fd = TRY(os::socket(AF_PACKET, SOCK_DGRAM, 0));
     TRY(attach(fd.get(), capture_filter(targets, scope)));
@@ -152,7 +155,7 @@ Result<PacketCapture> PacketCapture::start(std::span<const HoldTarget> targets, 
     return PacketCapture(std::move(fd));
 }
 
-Result<> PacketCapture::widen(std::span<const HoldTarget> targets, HoldScope scope) {
+Result<> PacketCapture::widen(std::span<const HoldTarget> targets, CaptureScope scope) {
     return attach(fd_.get(), capture_filter(targets, scope));
 }
 

@@ -224,15 +224,17 @@ Result<> DestinationSession::ask_for_decision(const Error& error) {
 Result<> DestinationSession::commit() {
     const Clock::time_point begun = Clock::now();
     TRY(host_.record(SessionState::Running));
+    // What was held comes before anything that its senders may say next (network_hold.h, 9 to 12).
+    if (const auto settled = files_.settle_connections(); !settled) {
+        log_error("settling connections: {}, the others go on", settled.error().message());
+    }
+    replay(handover::ReplayPart::KnownConnections);
     TRY(network_->activate());
     TRY(network_->announce());
     if (const auto woken = files_.leave_repair(); !woken) {
         log_error("waking connections: {}, the others go on", woken.error().message());
     }
-    if (const auto replayed = replay_->replay(packets_); !replayed) {
-        log_warn("held packets: {}, ignoring: their senders repeat them",
-                 replayed.error().message());
-    }
+    replay(handover::ReplayPart::Rest);
     const Result<> released = std::move(*tree_).run();
     tree_.reset();
     urgency_.reset();
@@ -248,6 +250,13 @@ Result<> DestinationSession::commit() {
         log_warn("telling the source: {}, ignoring: it asks the agent", sent.error().message());
     }
     return {};
+}
+
+void DestinationSession::replay(handover::ReplayPart part) {
+    if (const auto replayed = replay_->replay(packets_, part); !replayed) {
+        log_warn("held packets: {}, ignoring: their senders repeat them",
+                 replayed.error().message());
+    }
 }
 
 void DestinationSession::finish() {

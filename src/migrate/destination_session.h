@@ -41,6 +41,7 @@ class DestinationSession {
     // After Ready the link broke: the source's agent knows what was decided.
     Result<> ask_for_decision(const Error& error);
     Result<> commit();
+    void replay(handover::ReplayPart part);
     // The service runs here; nothing that fails from here on ends it.
     void finish();
     Result<> serve_after_commit();

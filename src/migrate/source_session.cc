@@ -28,6 +28,9 @@ constexpr std::chrono::seconds kAnswerTimeout{10};
 // How long late frames are forwarded after the destination runs; bridges learn within the first.
 constexpr milliseconds kLatePacketsTime{250};
 constexpr milliseconds kLatePacketsStep{10};
+// Most come before the destination has announced itself, and their senders wait.
+constexpr milliseconds kLatePacketsHurry{20};
+constexpr milliseconds kLatePacketsHurryStep{1};
 // An unknown outcome is asked for this long before the tree is left stopped for the operator.
 constexpr std::chrono::seconds kOutcomeTimeout{60};
 
@@ -270,6 +273,7 @@ Result<bool> SourceSession::try_cut_over() {
     hold_ = TRY(handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections));
     std::this_thread::sleep_for(kAcceptDrain);
     const os::Urgency urgency;  // what stands still must not wait for its turn
+    TRY(hold_->capture_connections());
     const Clock::time_point begun = Clock::now();
     frozen_ = TRY(tree_->freeze());
     TRY(link_->send(FrameType::Frozen, std::span<const std::byte>{}));
@@ -318,7 +322,6 @@ Result<> SourceSession::commit() {
     const Clock::time_point begun = Clock::now();
     TRY(check_going_on());
     TRY(network_->silence());
-    TRY(hold_->hold_outgoing());
     // Whatever happens to us until the destination has said that it runs, the tree must not go on
     // here by itself.
     TRY(frozen_->hold());
@@ -368,6 +371,19 @@ std::optional<SessionState> SourceSession::ask_for_outcome() {
     return std::nullopt;
 }
 
+Result<> SourceSession::forward_late_packets() {
+    const Clock::time_point begun = Clock::now();
+    for (;;) {
+        const auto late = TRY(hold_->take_packets());
+        report_.held_packets += late.size();
+        if (!late.empty()) TRY(link_->send(FrameType::Packets, pack_packets(late)));
+        const Clock::duration since = Clock::now() - begun;
+        if (since > kLatePacketsTime) return {};
+        std::this_thread::sleep_for(since < kLatePacketsHurry ? kLatePacketsHurryStep
+                                                              : kLatePacketsStep);
+    }
+}
+
 // The service runs at the destination. What goes wrong from here on is logged and finished forward.
 void SourceSession::finish() {
     progress("finish");
@@ -376,18 +392,7 @@ void SourceSession::finish() {
     };
     tolerate(frozen_->condemn(), "condemning the tree at the source");
     tolerate(network_->commit(), "committing the network");
-    const Clock::time_point until = Clock::now() + kLatePacketsTime;
-    Result<> forwarding;
-    while (forwarding && Clock::now() < until) {
-        std::this_thread::sleep_for(kLatePacketsStep);
-        forwarding = [&]() -> Result<> {
-            const auto late = TRY(hold_->take_packets());
-            if (late.empty()) return {};
-            report_.held_packets += late.size();
-            return link_->send(FrameType::Packets, pack_packets(late));
-        }();
-    }
-    tolerate(forwarding, "forwarding late packets");
+    tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(std::move(*frozen_).kill(), "ending the tree at the source");
     frozen_.reset();
     memory_.reset();

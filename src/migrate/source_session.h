@@ -45,6 +45,8 @@ class SourceSession {
     Result<> await_running();
     // After Commit was sent and the link broke. Nullopt: nobody can say within the time.
     std::optional<SessionState> ask_for_outcome();
+    // What the network still brings to this host after the decision.
+    Result<> forward_late_packets();
     void finish();
     void thaw();
     void roll_back(const Error& error);

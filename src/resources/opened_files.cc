@@ -55,6 +55,7 @@ struct OpenedFiles::Impl {
     InetOpener inet;
     UnixOpener unix_opener;
     std::vector<DormantConnection> dormant;
+    bool settled = false;  // all of them
 
     Result<> open_path(const model::OpenFile& file, const model::RegularFile& body);
     Result<os::UniqueFd> open_inet(const model::InetSocket& socket);
@@ -182,12 +183,25 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
     return {};
 }
 
+// Past commit there is no way back: every connection that can live shall live.
+Result<> OpenedFiles::settle_connections() {
+    const os::NetworkScope there = TRY(os::NetworkScope::enter(impl_->surroundings.network.get()));
+    Result<> first;
+    std::erase_if(impl_->dormant, [&](const DormantConnection& connection) {
+        auto settled = settle_tcp_connection(connection, impl_->options.inject_mark);
+        if (!settled && first) first = settled;
+        return !settled;
+    });
+    impl_->settled = true;
+    return first;
+}
+
 Result<> OpenedFiles::leave_repair() {
     const os::NetworkScope there = TRY(os::NetworkScope::enter(impl_->surroundings.network.get()));
-    // Past commit there is no way back: every connection that can live shall live.
     Result<> first;
+    if (!impl_->settled) first = settle_connections();
     for (const DormantConnection& connection : impl_->dormant) {
-        auto woken = wake_tcp_connection(connection, impl_->options.inject_mark);
+        auto woken = wake_tcp_connection(connection);
         if (!woken && first) first = std::move(woken);
     }
     impl_->dormant.clear();

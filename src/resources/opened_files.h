@@ -9,14 +9,15 @@
 //                       in repair mode: silent. Needs a route to each peer (any device will do);
 //                       the source address need not be up, unless a connection is half-closed
 //                       (below).
-//   leave_repair()      after commit, when the address is up and before the tasks run: connections
-//   go
-//                       live; what was never sent is sent now.
+//   settle_connections()  after commit: every connection is in its state, still in repair. It takes
+//                       what its peer sends as it would outside of repair.
+//   leave_repair()      when the address is up and before the tasks run: connections go live; what
+//                       was never sent is sent now.
 //
 // Half-closed connections (CLOSE_WAIT, FIN_WAIT2, CLOSING, LAST_ACK) need one TCP segment from
-// their peer to get into their state. leave_repair() makes it and gives it to our own stack through
-// loopback, marked with OpenOptions::inject_mark; a packet filter that holds traffic must let it
-// pass.
+// their peer to get into their state. settle_connections() makes it and gives it to our own stack
+// through loopback, marked with OpenOptions::inject_mark; a packet filter that holds traffic must
+// let it pass.
 //
 // An epoll descriptor is opened empty: its targets are descriptors of the task and are added there.
 #pragma once
@@ -67,6 +68,9 @@ class OpenedFiles {
     void settle_in(Surroundings surroundings);
     // The tree's pids must exist (stubs) when a file has an owner (F_SETOWN_EX).
     Result<> finish(const model::Checkpoint& checkpoint);
+    // Of both: the first error, after every connection has been tried. leave_repair() settles what
+    // has not been.
+    Result<> settle_connections();
     Result<> leave_repair();
 
     // The descriptor in our process, still owned here; -1 if there is none with this id.

@@ -442,8 +442,12 @@ Result<OpenedConnection> open_tcp_connection(const model::InetSocket& socket,
     return opened;
 }
 
-Result<> wake_tcp_connection(const DormantConnection& connection, std::uint32_t inject_mark) {
-    if (connection.state != TCP_SYN_SENT) TRY(restore_fins(connection, inject_mark));
+Result<> settle_tcp_connection(const DormantConnection& connection, std::uint32_t inject_mark) {
+    if (connection.state == TCP_SYN_SENT) return {};
+    return restore_fins(connection, inject_mark);
+}
+
+Result<> wake_tcp_connection(const DormantConnection& connection) {
     if (!connection.transparent) {
         TRY(set_transparent(connection.fd, connection.source.family, false));
     }

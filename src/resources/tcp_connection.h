@@ -54,7 +54,9 @@ struct OpenedConnection {
 Result<OpenedConnection> open_tcp_connection(const model::InetSocket& socket,
                                              const model::SocketOptions& fresh);
 
-// Brings a half-closed connection into its state, leaves repair and sends what was never sent.
-Result<> wake_tcp_connection(const DormantConnection& connection, std::uint32_t inject_mark);
+// Brings a half-closed connection into its state; nothing that leaves this host is needed for it.
+Result<> settle_tcp_connection(const DormantConnection& connection, std::uint32_t inject_mark);
+// After settle_tcp_connection(): leaves repair and sends what was never sent.
+Result<> wake_tcp_connection(const DormantConnection& connection);
 
 }  // namespace ferry::resources
