@@ -38,4 +38,7 @@ inline constexpr std::size_t kSessionsMax = 64;
 // The name by which a peer calls a service.
 inline constexpr std::size_t kServiceNameBytesMax = 256;
 
+// state.json or config.json of a container: Docker's are below 100 KiB, a seccomp profile included.
+inline constexpr std::size_t kContainerDocumentBytesMax = 4u << 20;
+
 }  // namespace ferry::limits
