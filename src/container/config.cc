@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "container/json_access.h"
 
@@ -45,6 +46,9 @@ Result<std::vector<std::string>> hooks_in(const Json& config) {
 
 Result<Config> read_config(const Json& json) {
     const Json& linux_part = *TRY(object_in(json, "linux"));
+    std::vector<std::string> protected_paths = TRY(texts_in(linux_part, "maskedPaths"));
+    std::ranges::move(TRY(texts_in(linux_part, "readonlyPaths")),
+                      std::back_inserter(protected_paths));
     const Json& seccomp = *TRY(object_in(linux_part, "seccomp"));
     return Config{
         .rootfs = TRY(text_in(*TRY(object_in(json, "root")), "path")),
@@ -52,6 +56,7 @@ Result<Config> read_config(const Json& json) {
         .mounts = TRY(mounts_in(json)),
         .namespaces = TRY(namespaces_in(linux_part)),
         .hooks = TRY(hooks_in(json)),
+        .protected_paths = std::move(protected_paths),
         .seccomp_listener = !TRY(text_in(seccomp, "listenerPath")).empty(),
         .intel_rdt = member(linux_part, "intelRdt") != nullptr,
     };

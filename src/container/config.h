@@ -29,8 +29,9 @@ struct Config {
     bool terminal = false;
     std::vector<ConfiguredMount> mounts;
     std::vector<ConfiguredNamespace> namespaces;
-    std::vector<std::string> hooks;  // kinds of which there are any: "prestart", ...
-    bool seccomp_listener = false;   // filters that ask a supervisor
+    std::vector<std::string> hooks;            // kinds of which there are any: "prestart", ...
+    std::vector<std::string> protected_paths;  // masked or made read-only
+    bool seccomp_listener = false;             // filters that ask a supervisor
     bool intel_rdt = false;
 
     // nullptr: the container has its host's.

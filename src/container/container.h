@@ -47,13 +47,16 @@ Result<std::vector<Pid>> strangers(const Container& container);
 // Error::Kind::Gone.
 Result<> remove(const Container& container);
 
-// What another host has to know to make the same container.
+// What another host has to know to make the same container. What changes while it runs is as of
+// now: describe it again when it stands still and compare.
 struct Description {
     std::string id;
     std::string runtime_version;  // of runc
     std::string runtime_root;
     std::string bundle;
     std::string state, config;  // the documents
+    std::string mounts;         // /proc/PID/mountinfo of its first process
+    bool operator==(const Description&) const = default;
 };
 Result<Description> describe(const Container& container);
 

@@ -326,6 +326,25 @@ TEST(CreationTest, UndoesWhatTheRuntimeCouldNotFinish) {
     EXPECT_THAT(bundles_aside(), ElementsAre());
 }
 
+TEST(CreationTest, RefusesMountsThatWereMadeInside) {
+    const ContainerLab lab;
+    lab.start();
+    const auto container = find(lab.id, lab.runtime);
+    ASSERT_TRUE(container);
+    shell(fmt::format("nsenter --target {} --mount mount -t tmpfs -o size=4k x /data",
+                      container->state.init));
+    const Description description = *describe(*container);
+    ASSERT_TRUE(remove(*container));
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation);
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_FALSE(pid);
+    EXPECT_EQ(pid.error().kind(), Error::Kind::Unsupported);
+    EXPECT_THAT(pid.error().message(), HasSubstr("mount /data (tmpfs) was made inside"));
+    EXPECT_FALSE(std::filesystem::exists(lab.runtime.directory_of(lab.id)));
+}
+
 TEST(CreationTest, ChecksBeforeItMakesAnything) {
     ContainerLab lab;
     lab.start();

@@ -211,11 +211,13 @@ TEST(Descriptions, ComeBackAsTheyWere) {
                                   .runtime_root = "/run/runc",
                                   .bundle = "/b",
                                   .state = kState,
-                                  .config = kConfig};
+                                  .config = kConfig,
+                                  .mounts = "65 43 0:4 / / rw - tmpfs t rw\n"};
     const std::string text = to_json(description);
     const auto read = description_from_json(text);
     ASSERT_TRUE(read) << read.error().message();
-    EXPECT_EQ(to_json(*read), text);
+    EXPECT_EQ(*read, description);
+    EXPECT_FALSE(description_from_json(with(text.c_str(), "/mounts", "\"x\"")));
     for (const char* nonsense : {R"("../x")", R"(7)", R"("")"}) {
         EXPECT_FALSE(description_from_json(with(text.c_str(), "/id", nonsense)));
         EXPECT_FALSE(description_from_json(with(text.c_str(), "/state", nonsense)));

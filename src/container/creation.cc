@@ -14,9 +14,11 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "container/capabilities.h"
+#include "container/mounts.h"
 #include "os/paths.h"
 #include "os/spawn.h"
 #include "os/sweeper.h"
+#include "proc/mounts.h"
 #include "proc/process_directory.h"
 
 extern "C" const std::byte entry_blob_begin[], entry_blob_end[];
@@ -185,6 +187,9 @@ Result<Pid> Creation::create_and_start(const os::FlatImage& image, int socket) {
     init_.emplace(TRY(os::PidFd::open(pid_)));
     TRY(runtime_.start(description_.id));
     TRY(await_entry(pid_, image));
+    const auto directory = TRY(proc::ProcessDirectory::open(pid_));
+    TRY(compare_mounts(TRY(proc::parse_mounts(description_.mounts)),
+                       TRY(proc::parse_mounts(TRY(directory.text("mountinfo")))), created.config));
     return pid_;
 }
 

@@ -47,7 +47,8 @@ class Creation {
     // Makes and starts the container; returns its first process, which has entered the image, has
     // `socket` under the number `socket_number` (above 2) and nothing else of ours. `image.sibling`
     // has no meaning here: the process is a child of whoever reaps orphans. Its capabilities are
-    // all that we may give. After an error nothing is left. Call it once.
+    // all that we may give. Unsupported: its mounts are not the original's (container/mounts.h).
+    // After an error nothing is left. Call it once.
     Result<Pid> start(const os::FlatImage& image, int socket, int socket_number);
     // After start().
     [[nodiscard]] const os::PidFd& init() const { return *init_; }

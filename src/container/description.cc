@@ -2,6 +2,8 @@
 
 #include "container/container.h"
 #include "container/json_access.h"
+#include "proc/mounts.h"
+#include "proc/process_directory.h"
 
 namespace ferry::container {
 namespace {
@@ -14,6 +16,7 @@ Result<Description> read_description(const Json& json) {
         .bundle = TRY(text_in(json, "bundle")),
         .state = TRY(text_in(json, "state")),
         .config = TRY(text_in(json, "config")),
+        .mounts = TRY(text_in(json, "mounts")),
     };
     TRY(Runtime::check_id(description.id));
     for (const std::string* path : {&description.runtime_root, &description.bundle}) {
@@ -23,12 +26,14 @@ Result<Description> read_description(const Json& json) {
     }
     TRY(parse_state(description.state));
     TRY(parse_config(description.config));
+    TRY(proc::parse_mounts(description.mounts));
     return description;
 }
 
 }  // namespace
 
 Result<Description> describe(const Container& container) {
+    const auto init = TRY(proc::ProcessDirectory::open(container.state.init));
     return Description{
         .id = container.state.id,
         .runtime_version = TRY(container.runtime.version()),
@@ -36,6 +41,7 @@ Result<Description> describe(const Container& container) {
         .bundle = container.state.bundle,
         .state = container.state_text,
         .config = container.config_text,
+        .mounts = TRY(init.text("mountinfo")),
     };
 }
 
@@ -47,6 +53,7 @@ std::string to_json(const Description& description) {
         {"bundle", description.bundle},
         {"state", description.state},
         {"config", description.config},
+        {"mounts", description.mounts},
     });
 }
 
