@@ -38,4 +38,9 @@ inline constexpr std::size_t kSessionsMax = 64;
 // The name by which a peer calls a service.
 inline constexpr std::size_t kServiceNameBytesMax = 256;
 
+// fs.mount-max defaults to 100,000; containers have some dozens.
+inline constexpr std::size_t kMountsMax = 1u << 16;
+// state.json or config.json of a container: Docker's are below 100 KiB, a seccomp profile included.
+inline constexpr std::size_t kContainerDocumentBytesMax = 4u << 20;
+
 }  // namespace ferry::limits

@@ -35,9 +35,26 @@ constexpr std::array<const char*, 4> kSteps = {"join the cgroup of", "enter the 
     ::_exit(127);
 }
 
+// What becomes 0, 1, 2, ...; -1: /dev/null.
+std::vector<int> wanted_descriptors(const Launch& launch) {
+    std::vector<int> wanted = {launch.stdin_fd, launch.stdout_fd, launch.stderr_fd};
+    wanted.insert(wanted.end(), launch.passed.begin(), launch.passed.end());
+    return wanted;
+}
+
+// First away from their new numbers, so that none is overwritten before it is used. `copies` are
+// overwritten. Not all descriptors of a program are its own: some come from whoever started it.
+void place_descriptors(std::span<int> copies) noexcept {
+    const int count = static_cast<int>(copies.size());
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int& copy : copies) copy = ::fcntl(copy < 0 ? null : copy, F_DUPFD_CLOEXEC, count);
+    for (int i = 0; i < count; ++i) ::dup2(copies[static_cast<std::size_t>(i)], i);
+    ::syscall(SYS_close_range, static_cast<unsigned>(count), ~0u, CLOSE_RANGE_CLOEXEC);
+}
+
 // Runs in the child of a possibly threaded process: nothing here allocates or locks (I7).
 [[noreturn]] void run_program(const Launch& launch, std::span<char* const> arguments,
-                              int pipe) noexcept {
+                              std::span<int> descriptors, int pipe) noexcept {
     for (const int procs : launch.cgroup_procs) {
         if (::write(procs, "0", 1) != 1) report_and_exit(pipe, 0);
     }
@@ -46,16 +63,9 @@ constexpr std::array<const char*, 4> kSteps = {"join the cgroup of", "enter the 
     if (enter != 0 && ::setns(launch.namespaces_of, enter) != 0) report_and_exit(pipe, 1);
     if (::chdir(launch.directory.c_str()) != 0) report_and_exit(pipe, 2);
     ::setsid();
-    const std::array<int, 3> wanted = {launch.stdin_fd, launch.stdout_fd, launch.stderr_fd};
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    std::array<int, 3> copies = {};
-    // First away from 0-2, so that one that is already there is not overwritten before it is used.
-    for (std::size_t i = 0; i < 3; ++i) {
-        copies[i] = ::fcntl(wanted[i] < 0 ? null : wanted[i], F_DUPFD_CLOEXEC, 3);
-    }
-    for (std::size_t i = 0; i < 3; ++i) ::dup2(copies[i], static_cast<int>(i));
-    // Not all descriptors of a program are its own: some come from whoever started it.
-    ::syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
+    // The pipe is closed by exec and must not be in the way.
+    pipe = ::fcntl(pipe, F_DUPFD_CLOEXEC, static_cast<int>(descriptors.size()));
+    place_descriptors(descriptors);
     for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
@@ -88,6 +98,8 @@ Result<ChildProcess> ChildProcess::start(const Launch& launch) {
     for (std::string& argument : copies) arguments.push_back(argument.data());
     arguments.push_back(nullptr);
 
+    std::vector<int> descriptors = wanted_descriptors(launch);
+
     auto [read_end, write_end] = TRY(pipe2(0));
     UniqueFd own_pids;
     if ((launch.namespaces & CLONE_NEWPID) != 0) {
@@ -97,7 +109,8 @@ Result<ChildProcess> ChildProcess::start(const Launch& launch) {
     Cleanup pids_of_children_back = [&] {
         if (own_pids) static_cast<void>(::setns(own_pids.get(), CLONE_NEWPID));
     };
-    ChildProcess child = TRY(fork([&] { run_program(launch, arguments, write_end.get()); }));
+    ChildProcess child =
+        TRY(fork([&] { run_program(launch, arguments, descriptors, write_end.get()); }));
     write_end.reset();
     Failure failure;
     if (TRY(read(read_end.get(), std::as_writable_bytes(std::span(&failure, 1)))) ==

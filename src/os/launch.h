@@ -20,9 +20,10 @@ struct Launch {
     int namespaces_of = -1;              // pidfd of the process whose namespaces are entered
     int namespaces = 0;                  // CLONE_NEW*: which of them
     int stdin_fd = -1, stdout_fd = -1, stderr_fd = -1;  // -1: /dev/null
+    std::vector<int> passed = {};  // become 3, 4, ...; every other descriptor above 2 is closed
     std::string directory = "/";
-    std::vector<int> cgroup_procs;  // cgroup.procs files to join before the program starts
-    bool dies_with_parent = true;   // PR_SET_PDEATHSIG of the starting thread
+    std::vector<int> cgroup_procs = {};  // cgroup.procs files to join before the program starts
+    bool dies_with_parent = true;        // PR_SET_PDEATHSIG of the starting thread
 };
 
 // A child we started, in a session of its own. Destructor: SIGKILL and reap.

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 
 namespace ferry::os {
 
@@ -31,6 +32,13 @@ Result<> chown(const std::string& path, uid_t user, gid_t group) {
     if (::chown(path.c_str(), user, group) == 0) return {};
     const int code = errno;
     return fail(Error::system(code, fmt::format("chown({}, {}, {})", path, user, group)));
+}
+
+Result<std::string> mkdtemp(const std::string& prefix) {
+    std::string path = prefix + "XXXXXX";
+    if (::mkdtemp(path.data()) != nullptr) return path;
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("mkdtemp({})", path)));
 }
 
 }  // namespace ferry::os

@@ -12,6 +12,8 @@ namespace ferry::os {
 Result<> mkfifo(const std::string& path, mode_t mode);
 Result<> rename(const std::string& from, const std::string& to);
 Result<> chmod(const std::string& path, mode_t mode);
+// A new directory for us alone (mkdtemp(3)); its path.
+Result<std::string> mkdtemp(const std::string& prefix);
 Result<> chown(const std::string& path, uid_t user, gid_t group);
 
 }  // namespace ferry::os

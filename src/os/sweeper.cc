@@ -6,10 +6,12 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <span>
 
 #include "os/process.h"
@@ -20,9 +22,9 @@ namespace {
 constexpr int kAttempts = 2000;
 constexpr timespec kPause = {0, 10'000'000};
 
-// Allocates nothing (I7). Closes everything inherited, so that no pipe of ours stays open through
-// it.
-[[noreturn]] void sweep(std::span<const std::string> directories, int parent) noexcept {
+// Allocates nothing (I7), like its callers. Closes everything inherited, so that no pipe of ours
+// stays open through it.
+void await_death(int parent) noexcept {
     ::setsid();
     ::prctl(PR_SET_NAME, "ferry-sweeper");
     ::dup2(parent, 0);
@@ -30,6 +32,10 @@ constexpr timespec kPause = {0, 10'000'000};
     struct pollfd died = {0, POLLIN, 0};
     while (::poll(&died, 1, -1) < 1) {
     }
+}
+
+[[noreturn]] void sweep(std::span<const std::string> directories, int parent) noexcept {
+    await_death(parent);
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
         bool busy = false;
         for (const std::string& directory : directories) {
@@ -41,7 +47,47 @@ constexpr timespec kPause = {0, 10'000'000};
     ::_exit(0);
 }
 
+void run_command(std::span<char* const> command) noexcept {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::execvp(command[0], command.data());
+        ::_exit(127);
+    }
+    while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
+
+[[noreturn]] void undo(const Undoing& undoing, std::span<char* const> command,
+                       int parent) noexcept {
+    await_death(parent);
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int standard = 0; standard <= 2; ++standard) ::dup2(null, standard);
+    const int enough =
+        static_cast<int>(std::chrono::seconds(1) / std::chrono::nanoseconds(kPause.tv_nsec));
+    for (int attempt = 0, gone = 0; attempt < kAttempts && gone < enough; ++attempt) {
+        if (::access(undoing.until_gone.c_str(), F_OK) == 0) {
+            gone = 0;
+            run_command(command);
+        } else {
+            ++gone;
+        }
+        ::nanosleep(&kPause, nullptr);
+    }
+    for (const std::string& file : undoing.files) ::unlink(file.c_str());
+    for (const std::string& directory : undoing.directories) ::rmdir(directory.c_str());
+    ::_exit(0);
+}
+
 }  // namespace
+
+Result<ChildProcess> undo_after_death(const Undoing& undoing) {
+    std::vector<std::string> copies = undoing.command;
+    std::vector<char*> command;
+    for (std::string& argument : copies) command.push_back(argument.data());
+    command.push_back(nullptr);
+    const PidFd parent = TRY(PidFd::open(Pid{::getpid()}));
+    return ChildProcess::fork([&] { undo(undoing, command, parent.get()); });
+}
 
 Result<ChildProcess> sweep_after_death(const std::vector<std::string>& directories) {
     const PidFd parent = TRY(PidFd::open(Pid{::getpid()}));

@@ -14,4 +14,15 @@ namespace ferry::os {
 // early (the destructor of ChildProcess does) leaves the directories alone.
 Result<ChildProcess> sweep_after_death(const std::vector<std::string>& directories);
 
+// Something that a command undoes, and what is removed when that is done.
+struct Undoing {
+    std::vector<std::string> command;  // [0] is looked up in PATH
+    std::string until_gone;            // a path that the command removes in the end
+    std::vector<std::string> files;
+    std::vector<std::string> directories;  // empty when the files are gone
+};
+// Starts such a process that runs the command after our end, again and again for up to 20 seconds,
+// until the path has been gone for a second: whoever was making it meanwhile has come to an end.
+Result<ChildProcess> undo_after_death(const Undoing& undoing);
+
 }  // namespace ferry::os

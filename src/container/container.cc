@@ -1,0 +1,220 @@
+#include "container/container.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+#include <set>
+
+#include "base/limits.h"
+#include "os/fd.h"
+#include "proc/process_directory.h"
+#include "proc/text.h"
+
+namespace ferry::container {
+namespace {
+
+// Not larger than anything that is one of these documents.
+Result<std::string> read_document(const std::string& path) {
+    const os::UniqueFd file = TRY(os::open(path, O_RDONLY));
+    const auto size = TRY(os::fstat(file.get())).st_size;
+    if (size < 0 || static_cast<std::uint64_t>(size) > limits::kContainerDocumentBytesMax) {
+        return fail(Error::limit(fmt::format("{} has {} bytes", path, size)));
+    }
+    std::string text(static_cast<std::size_t>(size), '\0');
+    TRY(with_context(os::pread_all(file.get(), std::as_writable_bytes(std::span(text)), 0), path));
+    return text;
+}
+
+// The container's first process, unless it has ended (or another one has its pid by now).
+Result<bool> is_alive(const State& state) {
+    if (state.init.value == 0) return false;
+    const auto directory = proc::ProcessDirectory::open(state.init);
+    if (!directory) {
+        if (directory.error().kind() == Error::Kind::Gone) return false;
+        return fail(directory.error());
+    }
+    const auto stat = directory->stat();
+    if (!stat && stat.error().kind() == Error::Kind::Gone) return false;
+    if (!stat) return fail(stat.error());
+    return stat->start_time == state.init_start && !stat->is_zombie();
+}
+
+Result<bool> exists(const std::string& path) {
+    const auto status = os::fstatat(os::kCwd, path, AT_SYMLINK_NOFOLLOW);
+    if (status) return true;
+    if (status.error().code() == ENOENT) return false;
+    return fail(status.error());
+}
+
+// Version 1 has freezer.state, version 2 cgroup.freeze; a container without either is not paused.
+Result<bool> is_frozen(const State& state) {
+    if (const auto freezer = state.cgroup_paths.find("freezer");
+        freezer != state.cgroup_paths.end()) {
+        const std::string path = freezer->second + "/freezer.state";
+        return TRY(exists(path)) && !TRY(os::read_file(path)).starts_with("THAWED");
+    }
+    if (const auto unified = state.cgroup_paths.find(""); unified != state.cgroup_paths.end()) {
+        const std::string path = unified->second + "/cgroup.freeze";
+        return TRY(exists(path)) && TRY(os::read_file(path)).starts_with("1");
+    }
+    return false;
+}
+
+Result<Status> status_of(const Container& container) {
+    if (!TRY(is_alive(container.state))) return Status::Stopped;
+    const std::string directory = container.runtime.directory_of(container.state.id);
+    if (TRY(exists(directory + "/exec.fifo"))) return Status::Created;
+    return TRY(is_frozen(container.state)) ? Status::Paused : Status::Running;
+}
+
+// What of its configuration and its runtime's view cannot be carried.
+std::vector<std::string> obstacles_in(const Container& container) {
+    const Config& config = container.config;
+    const State& state = container.state;
+    std::vector<std::string> reasons;
+    const auto refuse_if = [&reasons](bool condition, std::string reason) {
+        if (condition) reasons.push_back(std::move(reason));
+    };
+    for (const char* type : {"pid", "mount"}) {
+        refuse_if(config.find_namespace(type) == nullptr,
+                  fmt::format("it has no {} namespace of its own", type));
+    }
+    for (const ConfiguredNamespace& joined : config.namespaces) {
+        refuse_if(joined.type == "user" || joined.type == "time",
+                  fmt::format("it has a {} namespace", joined.type));
+        refuse_if(!joined.path.empty() && joined.type != "network",
+                  fmt::format("it shares the {} namespace {}", joined.type, joined.path));
+    }
+    const bool has_proc = std::ranges::any_of(config.mounts, [](const ConfiguredMount& mount) {
+        return mount.destination == "/proc" && mount.type == "proc";
+    });
+    refuse_if(!has_proc, "no proc file system is mounted on its /proc");
+    refuse_if(config.terminal, "it has a terminal (process.terminal)");
+    refuse_if(!config.hooks.empty(),
+              fmt::format("it has hooks ({})", fmt::join(config.hooks, ", ")));
+    refuse_if(config.seccomp_listener, "its seccomp filter asks a supervisor (listenerPath)");
+    refuse_if(config.intel_rdt, "it has a share of the cache (intelRdt)");
+    refuse_if(state.rootless, "it is rootless");
+    refuse_if(state.systemd_cgroup, "its control group is systemd's");
+    refuse_if(!state.apparmor_profile.empty(), "it has an AppArmor profile");
+    refuse_if(!state.selinux_label.empty(), "it has an SELinux label");
+    return reasons;
+}
+
+// Every process below a control group. One without a hierarchy has none.
+Result<> collect_members(const std::string& cgroup, std::set<Pid>& into) {
+    const std::string text = TRY(os::read_file(cgroup + "/cgroup.procs"));
+    std::string_view rest = text;
+    while (!rest.empty()) {
+        if (into.size() > limits::kTasksMax) return fail(Error::limit("too many processes"));
+        const auto pid = proc::to_number<pid_t>(proc::take_until(rest, '\n'));
+        if (pid) into.insert(Pid{*pid});
+    }
+    for (const std::string& name : TRY(os::list_directory(os::kCwd, cgroup))) {
+        const auto status = os::fstatat(os::kCwd, cgroup + "/" + name, AT_SYMLINK_NOFOLLOW);
+        if (status && S_ISDIR(status->st_mode)) TRY(collect_members(cgroup + "/" + name, into));
+    }
+    return {};
+}
+
+// Its ancestors up to `root`, unless it ends before that or vanishes meanwhile.
+bool descends_from(Pid pid, Pid root) {
+    for (std::uint32_t steps = 0; steps < limits::kTasksMax; ++steps) {
+        if (pid == root) return true;
+        const auto directory = proc::ProcessDirectory::open(pid);
+        const auto stat = directory ? directory->stat() : fail(directory.error());
+        if (!stat) return true;
+        pid = stat->parent;
+        if (pid.value <= 1) return false;
+    }
+    return false;
+}
+
+}  // namespace
+
+std::string_view name_of(Status status) {
+    switch (status) {
+        case Status::Created:
+            return "created but not started";
+        case Status::Running:
+            return "running";
+        case Status::Paused:
+            return "paused";
+        case Status::Stopped:
+            return "stopped";
+    }
+    return "?";
+}
+
+Result<Container> find(const std::string& id, const Runtime& runtime) {
+    TRY(Runtime::check_id(id));
+    const std::string path = runtime.directory_of(id) + "/state.json";
+    Container container;
+    container.runtime = runtime;
+    auto state_text = read_document(path);
+    if (!state_text && state_text.error().code() == ENOENT) {
+        return fail(Error::invalid(fmt::format("no container \"{}\" under {}", id, runtime.root)));
+    }
+    container.state_text = TRY(std::move(state_text));
+    container.state =
+        TRY(with_context(parse_state(container.state_text), runtime.directory_of(id)));
+    if (container.state.id != id) {
+        return fail(Error::corrupt(fmt::format("{} is of \"{}\"", path, container.state.id)));
+    }
+    const std::string& bundle = container.state.bundle;
+    auto config_text = read_document(bundle + "/config.json");
+    if (!config_text && config_text.error().code() == ENOENT) {
+        return fail(Error::invalid(
+            fmt::format("the bundle {} of container \"{}\" has no config.json", bundle, id)));
+    }
+    container.config_text = TRY(std::move(config_text));
+    container.config = TRY(with_context(parse_config(container.config_text), bundle));
+    container.status = TRY(status_of(container));
+    return container;
+}
+
+Result<> check_movable(const Container& container) {
+    std::vector<std::string> reasons;
+    if (container.status != Status::Running) {
+        reasons.push_back(fmt::format("it is {}", name_of(container.status)));
+    }
+    std::ranges::move(obstacles_in(container), std::back_inserter(reasons));
+    if (reasons.empty()) {
+        for (const Pid pid : TRY(strangers(container))) {
+            reasons.push_back(fmt::format("process {} came into it by exec", pid));
+        }
+    }
+    if (reasons.empty()) return {};
+    return fail(Error::unsupported(
+        fmt::format("container \"{}\": {}", container.state.id, fmt::join(reasons, "; "))));
+}
+
+Result<std::vector<Pid>> strangers(const Container& container) {
+    std::set<Pid> members;
+    for (const auto& [controller, path] : container.state.cgroup_paths) {
+        if (TRY(exists(path))) TRY(collect_members(path, members));
+    }
+    std::vector<Pid> found;
+    for (const Pid pid : members) {
+        if (!descends_from(pid, container.state.init)) found.push_back(pid);
+    }
+    return found;
+}
+
+Result<> remove(const Container& container) {
+    const auto now = find(container.state.id, container.runtime);
+    if (!now && now.error().kind() == Error::Kind::Invalid) return {};
+    if (now && (now->state.init != container.state.init ||
+                now->state.init_start != container.state.init_start)) {
+        return fail(
+            Error::gone(fmt::format("container \"{}\" is another one by now", container.state.id)));
+    }
+    return container.runtime.remove(container.state.id);
+}
+
+}  // namespace ferry::container

@@ -1,0 +1,383 @@
+// With the real runc. Needs root.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cstring>
+
+#include "abi/blob.h"
+#include "container/container_lab.h"
+#include "container/creation.h"
+#include "os/fd.h"
+#include "os/memory.h"
+#include "os/socket.h"
+#include "proc/process_directory.h"
+
+extern "C" const std::byte restorer_blob_begin[], restorer_blob_end[];
+
+namespace ferry::container {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr int kSocketNumber = 9;
+
+// The restorer's image with one slot, as restore::Arena lays it out.
+class StubImage {
+  public:
+    StubImage() {
+        const std::span<const std::byte> blob(restorer_blob_begin, restorer_blob_end);
+        std::memcpy(&header_, blob.data(), sizeof header_);
+        code_bytes_ = page_align_up(blob.size());
+        file_ = *os::memfd_create("test-stub", 0);
+        CHECK(os::ftruncate(file_.get(), code_bytes_ + kSlotBytes).has_value());
+        memory_ = *os::Mapping::map(code_bytes_ + kSlotBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                                    file_.get());
+        std::memcpy(memory_.data(), blob.data(), blob.size());
+        slot() = {.doorbell = 0,
+                  .answered = 0,
+                  .socket = kSocketNumber,
+                  .next_socket = kSocketNumber,
+                  .op_count = 0,
+                  .reserved = 0,
+                  .program = kBase + code_bytes_ + kPageSize,
+                  .failed = abi::kNoFailure,
+                  .executed = 0,
+                  .failed_result = 0};
+        auto sockets = *os::socketpair(AF_UNIX, SOCK_SEQPACKET);
+        ours_ = std::move(sockets.first);
+        theirs_ = std::move(sockets.second);
+    }
+
+    [[nodiscard]] os::FlatImage flat() const {
+        const std::uint64_t slot = kBase + code_bytes_;
+        return {.memory = file_.get(),
+                .base = kBase,
+                .bytes = memory_.size(),
+                .code_bytes = code_bytes_,
+                .entry = kBase + header_.entry_offset,
+                .argument = slot,
+                .stack_top = slot + kPageSize};
+    }
+    Result<Pid> start(Creation& creation) {
+        auto pid = creation.start(flat(), theirs_.get(), kSocketNumber);
+        theirs_.reset();
+        return pid;
+    }
+    // One system call in the stub; EOF if it is gone.
+    std::int64_t call(std::uint32_t number, std::uint64_t a = 0, std::uint64_t b = 0) {
+        auto& op = *reinterpret_cast<abi::Op*>(memory_.data() + code_bytes_ + kPageSize);
+        op = {.kind = abi::OpKind::Call,
+              .expect = abi::Expect::Any,
+              .number = number,
+              .reserved = 0,
+              .args = {a, b},
+              .sources = {},
+              .expected = 0,
+              .result = 0};
+        std::ranges::fill(op.sources, abi::kLiteral);
+        slot().op_count = 1;
+        const std::uint32_t bell = ++slot().doorbell;
+        CHECK(::send(ours_.get(), &bell, sizeof bell, MSG_NOSIGNAL) == sizeof bell);
+        std::uint32_t answer = 0;
+        CHECK(::recv(ours_.get(), &answer, sizeof answer, 0) == sizeof answer);
+        return op.result;
+    }
+
+  private:
+    static constexpr std::uint64_t kBase = 0x10000000, kSlotBytes = 8 * kPageSize;
+    abi::Slot& slot() { return *reinterpret_cast<abi::Slot*>(memory_.data() + code_bytes_); }
+    abi::BlobHeader header_;
+    std::uint64_t code_bytes_ = 0;
+    os::UniqueFd file_, ours_, theirs_;
+    os::Mapping memory_;
+};
+
+Description described(const ContainerLab& lab) {
+    const auto container = find(lab.id, lab.runtime);
+    CHECK(container.has_value());
+    auto description = describe(*container);
+    CHECK(description.has_value());
+    return *description;
+}
+
+// A description of the lab's container, which then is gone: this host becomes the destination.
+Description moved_away(const ContainerLab& lab) {
+    lab.start();
+    Description description = described(lab);
+    const auto removed = remove(*find(lab.id, lab.runtime));
+    EXPECT_TRUE(removed) << removed.error().message();
+    return description;
+}
+
+std::vector<std::string> bundles_aside() {
+    std::vector<std::string> found;
+    const auto names = os::list_directory(os::kCwd, "/run");
+    for (const std::string& name : *names) {
+        if (name.starts_with("ferry-bundle-")) found.push_back(name);
+    }
+    return found;
+}
+
+bool has_cgroup(const ContainerLab& lab) {
+    return !shell("find /sys/fs/cgroup -maxdepth 6 -name " + lab.id).empty();
+}
+
+TEST(Find, TellsTheStatus) {
+    const ContainerLab lab;
+    const auto unknown = find(lab.id, lab.runtime);
+    ASSERT_FALSE(unknown);
+    EXPECT_EQ(unknown.error().kind(), Error::Kind::Invalid);
+    EXPECT_THAT(unknown.error().message(), HasSubstr("no container \"" + lab.id));
+
+    lab.runc("create --bundle " + lab.bundle + " " + lab.id);
+    auto container = find(lab.id, lab.runtime);
+    ASSERT_TRUE(container) << container.error().message();
+    EXPECT_EQ(container->status, Status::Created);
+
+    lab.runc("start " + lab.id);
+    container = find(lab.id, lab.runtime);
+    EXPECT_EQ(container->status, Status::Running);
+    EXPECT_EQ(container->state.bundle, lab.bundle);
+    EXPECT_TRUE(check_movable(*container)) << check_movable(*container).error().message();
+
+    lab.runc("pause " + lab.id);
+    container = find(lab.id, lab.runtime);
+    EXPECT_EQ(container->status, Status::Paused);
+    EXPECT_THAT(check_movable(*container).error().message(), HasSubstr("it is paused"));
+    lab.runc("resume " + lab.id);
+
+    lab.runc("kill " + lab.id + " KILL");
+    EXPECT_TRUE(eventually([&] { return find(lab.id, lab.runtime)->status == Status::Stopped; }));
+}
+
+TEST(Find, SeesWhatCameInByExec) {
+    const ContainerLab lab;
+    lab.start();
+    lab.runc("exec --detach " + lab.id + " /bin/sleep 1000");
+    const auto container = find(lab.id, lab.runtime);
+    ASSERT_TRUE(container);
+    const auto strange = strangers(*container);
+    ASSERT_TRUE(strange) << strange.error().message();
+    EXPECT_EQ(strange->size(), 1u);
+    EXPECT_THAT(check_movable(*container).error().message(), HasSubstr("came into it by exec"));
+}
+
+TEST(Remove, LeavesNothingOfTheContainer) {
+    const ContainerLab lab;
+    lab.start();
+    const auto container = find(lab.id, lab.runtime);
+    ASSERT_TRUE(container);
+    EXPECT_TRUE(has_cgroup(lab));
+    ASSERT_TRUE(remove(*container));
+    EXPECT_FALSE(std::filesystem::exists(lab.runtime.directory_of(lab.id)));
+    EXPECT_FALSE(has_cgroup(lab));
+    EXPECT_TRUE(remove(*container)) << "a second time";
+
+    lab.start();
+    const auto again = remove(*container);
+    ASSERT_FALSE(again) << "another container of the same name was removed";
+    EXPECT_EQ(again.error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(find(lab.id, lab.runtime)->status, Status::Running);
+}
+
+TEST(CreationTest, MakesAContainerWhoseFirstProcessIsOurs) {
+    ContainerLab lab;
+    lab.config["process"]["user"] = {{"uid", 33}, {"gid", 33}};
+    lab.config["linux"]["seccomp"] = {
+        {"defaultAction", "SCMP_ACT_ALLOW"},
+        {"syscalls", {{{"names", {"mknod"}}, {"action", "SCMP_ACT_ERRNO"}}}}};
+    lab.write_config();
+    const Description description = moved_away(lab);
+
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation) << creation.error().message();
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_TRUE(pid) << pid.error().message();
+
+    EXPECT_EQ(image.call(SYS_getpid), 1);
+    EXPECT_EQ(image.call(SYS_getuid), 0);
+    const auto status = *proc::ProcessDirectory::open(*pid)->status();
+    EXPECT_EQ(status.ns_pids.back(), 1);
+    EXPECT_EQ(status.seccomp_mode, 0);
+    EXPECT_FALSE(status.no_new_privileges);
+    EXPECT_EQ(status.cap_effective,
+              proc::ProcessDirectory::open(Pid{::getpid()})->status()->cap_bounding);
+    EXPECT_EQ(status.cap_inheritable, 0u);
+    // SIGKILL and SIGSTOP cannot be blocked.
+    EXPECT_EQ(status.blocked, ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1)));
+    EXPECT_THAT(*os::list_directory(os::kCwd, fmt::format("/proc/{}/fd", *pid)),
+                ElementsAre(std::to_string(kSocketNumber)));
+    const auto now = find(lab.id, lab.runtime);
+    ASSERT_TRUE(now) << now.error().message();
+    EXPECT_EQ(now->status, Status::Running);
+    EXPECT_EQ(now->state.init, *pid);
+    EXPECT_THAT(bundles_aside(), ElementsAre());
+
+    std::move(**creation).commit();
+    creation->reset();
+    EXPECT_EQ(image.call(SYS_getpid), 1) << "it did not outlive the commit";
+}
+
+TEST(CreationTest, LeavesTheRuntimeWithTheOriginalsView) {
+    ContainerLab lab;
+    lab.config["linux"]["seccomp"] = {
+        {"defaultAction", "SCMP_ACT_ALLOW"},
+        {"syscalls", {{{"names", {"mknod"}}, {"action", "SCMP_ACT_ERRNO"}}}}};
+    lab.write_config();
+    const Description description = moved_away(lab);
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation) << creation.error().message();
+    StubImage image;
+    ASSERT_TRUE(image.start(**creation));
+
+    EXPECT_THAT(lab.runc("list"), HasSubstr(lab.bundle + " "));
+    EXPECT_THAT(lab.runc("state " + lab.id), HasSubstr("\"running\""));
+    EXPECT_EQ(*os::read_file(lab.bundle + "/config.json"), description.config);
+    const std::string status = lab.runc("exec " + lab.id + " /bin/cat /proc/self/status");
+    EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
+    EXPECT_THAT(status, HasSubstr("Seccomp:\t2"));
+    EXPECT_THAT(status, HasSubstr("CapBnd:\t0000000020000420"));
+    EXPECT_THAT(lab.runc("exec " + lab.id + " /bin/hostname"), HasSubstr("runc"));
+
+    // The documents differ in what is this instance's alone.
+    auto state =
+        nlohmann::json::parse(*os::read_file(lab.runtime.directory_of(lab.id) + "/state.json"));
+    auto original = nlohmann::json::parse(description.state);
+    for (const char* own : {"init_process_pid", "init_process_start", "namespace_paths"}) {
+        EXPECT_NE(state[own], original[own]) << own;
+        state.erase(own);
+        original.erase(own);
+    }
+    EXPECT_EQ(state, original) << nlohmann::json::diff(state, original).dump(1);
+
+    std::move(**creation).commit();
+    lab.runc("kill " + lab.id + " KILL");
+    EXPECT_TRUE(eventually([&] { return find(lab.id, lab.runtime)->status == Status::Stopped; }));
+    lab.runc("delete " + lab.id);
+    EXPECT_FALSE(has_cgroup(lab));
+}
+
+TEST(CreationTest, UndoesItselfWithoutACommit) {
+    const ContainerLab lab;
+    const Description description = moved_away(lab);
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation);
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_TRUE(pid) << pid.error().message();
+    creation->reset();
+    EXPECT_FALSE(std::filesystem::exists(lab.runtime.directory_of(lab.id)));
+    EXPECT_FALSE(has_cgroup(lab));
+    EXPECT_THAT(bundles_aside(), ElementsAre());
+    const auto ended = proc::ProcessDirectory::open(*pid);
+    EXPECT_TRUE(!ended || ended->stat()->is_zombie());
+}
+
+TEST(CreationTest, IsUndoneWhenWeAreKilled) {
+    const ContainerLab lab;
+    const Description description = moved_away(lab);
+    auto [read_end, write_end] = *os::pipe2(0);
+    const pid_t victim = ::fork();
+    if (victim == 0) {
+        auto creation = Creation::prepare(description, {});
+        StubImage image;
+        const bool started = creation && image.start(**creation);
+        static_cast<void>(::write(write_end.get(), started ? "y" : "n", 1));
+        for (;;) ::pause();
+    }
+    char started = 0;
+    ASSERT_EQ(::read(read_end.get(), &started, 1), 1);
+    EXPECT_EQ(started, 'y');
+    EXPECT_EQ(find(lab.id, lab.runtime)->status, Status::Running);
+    ::kill(victim, SIGKILL);
+    ::waitpid(victim, nullptr, 0);
+    EXPECT_TRUE(
+        eventually([&] { return !std::filesystem::exists(lab.runtime.directory_of(lab.id)); }));
+    EXPECT_TRUE(eventually([&] { return !has_cgroup(lab) && bundles_aside().empty(); }));
+}
+
+TEST(CreationTest, UndoesWhatTheRuntimeCouldNotFinish) {
+    ContainerLab lab;
+    const Description original = moved_away(lab);
+    // runc finds out only when it mounts.
+    lab.config["mounts"].push_back(
+        {{"destination", "/x"}, {"type", "no-such-type"}, {"source", "x"}});
+    lab.write_config();
+    Description description = original;
+    description.config = *os::read_file(lab.bundle + "/config.json");
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation) << creation.error().message();
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_FALSE(pid);
+    EXPECT_THAT(pid.error().message(), HasSubstr("error mounting \"x\" to rootfs at \"/x\""));
+    EXPECT_THAT(pid.error().message(), Not(HasSubstr("\n")));
+    EXPECT_FALSE(std::filesystem::exists(lab.runtime.directory_of(lab.id)));
+    EXPECT_FALSE(has_cgroup(lab));
+    EXPECT_THAT(bundles_aside(), ElementsAre());
+}
+
+TEST(CreationTest, RefusesMountsThatWereMadeInside) {
+    const ContainerLab lab;
+    lab.start();
+    const auto container = find(lab.id, lab.runtime);
+    ASSERT_TRUE(container);
+    shell(fmt::format("nsenter --target {} --mount mount -t tmpfs -o size=4k x /data",
+                      container->state.init));
+    const Description description = *describe(*container);
+    ASSERT_TRUE(remove(*container));
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation);
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_FALSE(pid);
+    EXPECT_EQ(pid.error().kind(), Error::Kind::Unsupported);
+    EXPECT_THAT(pid.error().message(), HasSubstr("mount /data (tmpfs) was made inside"));
+    EXPECT_FALSE(std::filesystem::exists(lab.runtime.directory_of(lab.id)));
+}
+
+TEST(CreationTest, ChecksBeforeItMakesAnything) {
+    ContainerLab lab;
+    lab.start();
+    const Description running = described(lab);
+    const auto complaint = [](const Description& description, const CreationOptions& options) {
+        const auto creation = Creation::prepare(description, options);
+        EXPECT_FALSE(creation);
+        return creation ? std::string() : creation.error().message();
+    };
+    EXPECT_THAT(complaint(running, {}), HasSubstr("the name is taken"));
+    ASSERT_TRUE(remove(*find(lab.id, lab.runtime)));
+
+    Description other = running;
+    other.runtime_version = "9.9.9";
+    EXPECT_THAT(complaint(other, {}), HasSubstr("9.9.9 at the source"));
+    EXPECT_THAT(complaint(running, {.program = "no-such-runtime"}), HasSubstr("no-such-runtime"));
+    EXPECT_THAT(complaint(running, {.program = "/bin/true"}), HasSubstr("is not runc"));
+    EXPECT_THAT(complaint(running, {.bundle = "/nowhere"}), HasSubstr("the bundle /nowhere"));
+    std::filesystem::rename(lab.bundle + "/rootfs", lab.bundle + "/elsewhere");
+    EXPECT_THAT(complaint(running, {}), HasSubstr("the root file system"));
+    std::filesystem::rename(lab.bundle + "/elsewhere", lab.bundle + "/rootfs");
+    lab.config["mounts"].push_back({{"destination", "/data"},
+                                    {"type", "bind"},
+                                    {"source", "/nowhere/data"},
+                                    {"options", {"bind"}}});
+    lab.write_config();
+    EXPECT_THAT(complaint(running, {}), HasSubstr("is not the source's"));
+    other = running;
+    other.config = *os::read_file(lab.bundle + "/config.json");
+    EXPECT_THAT(complaint(other, {}),
+                HasSubstr("what is mounted on /data, /nowhere/data does not exist here"));
+    EXPECT_FALSE(std::filesystem::exists(lab.runtime.directory_of(lab.id)));
+}
+
+}  // namespace
+}  // namespace ferry::container

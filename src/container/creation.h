@@ -1,0 +1,86 @@
+// The container at the destination: made by its runtime, with a first process that is a stub of
+// ours (blob/entry) instead of its program; everything else about it is as its configuration says.
+//
+//   prepare()   checks; nothing is made
+//   start()     the container exists and its first process stands in our image, waiting
+//   commit()    it is the runtime's from now on
+//
+// Without commit() the destructor kills it and removes all that was made; a process that outlives
+// us does so when we are killed. The first process itself ends with its socket (docs/format/
+// blob_abi.md), so nothing of it runs on alone. The bundle is never written to: the altered
+// configuration lies in a directory of its own for as long as the runtime needs it.
+//
+// One thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "container/container.h"
+#include "container/runtime.h"
+#include "os/clone.h"
+#include "os/launch.h"
+#include "os/process.h"
+
+namespace ferry::container {
+
+struct CreationOptions {
+    std::string program = "runc";
+    std::string runtime_root = {};  // empty: the source's
+    std::string bundle = {};        // empty: the source's path
+};
+
+class Creation {
+  public:
+    // Invalid, one line each: the runtime is missing or of another version, the name is taken, the
+    // bundle, its root file system or something that is to be mounted or joined is missing, the
+    // bundle's config.json is not the source's.
+    static Result<std::unique_ptr<Creation>> prepare(Description description,
+                                                     const CreationOptions& options);
+    Creation(const Creation&) = delete;
+    Creation& operator=(const Creation&) = delete;
+    ~Creation();
+
+    // Makes and starts the container; returns its first process, which has entered the image, has
+    // `socket` under the number `socket_number` (above 2) and nothing else of ours. `image.sibling`
+    // has no meaning here: the process is a child of whoever reaps orphans. Its capabilities are
+    // all that we may give. Unsupported: its mounts are not the original's (container/mounts.h).
+    // After an error nothing is left. Call it once.
+    Result<Pid> start(const os::FlatImage& image, int socket, int socket_number);
+    // After start().
+    [[nodiscard]] const os::PidFd& init() const { return *init_; }
+
+    // Keeps the container. Call it before the first process is released: between the two our death
+    // still ends that process, and a stopped container remains; the other way round our death would
+    // remove a running one.
+    void commit() &&;
+
+  private:
+    Creation(Description description, Runtime runtime, std::string bundle)
+        : description_(std::move(description)),
+          runtime_(std::move(runtime)),
+          bundle_(std::move(bundle)) {}
+    Result<> check() const;
+    Result<> check_bundle(const Config& config) const;
+    [[nodiscard]] std::string rootfs(const Config& config) const;
+    Result<> write_aside(int socket_number, const os::FlatImage& image);
+    Result<Pid> create_and_start(const os::FlatImage& image, int socket);
+    Result<> restore_state() const;
+    void remove_aside();
+    void roll_back();
+
+    Description description_;
+    Runtime runtime_;
+    std::string bundle_;
+    std::string aside_;  // the directory of the altered configuration, while it exists
+    bool made_ = false;
+    std::optional<os::PidFd> init_;
+    Pid pid_;
+    // Ends without doing anything when we end it.
+    os::ChildProcess guardian_;
+};
+
+}  // namespace ferry::container

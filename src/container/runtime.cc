@@ -1,0 +1,123 @@
+#include "container/runtime.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "os/fd.h"
+#include "os/launch.h"
+
+namespace ferry::container {
+namespace {
+
+// runc makes a container in a fifth of a second; a loaded host may take its time.
+constexpr std::chrono::seconds kTimeout{60};
+constexpr std::size_t kMessageBytesMax = 4096;
+
+struct Finished {
+    int status = 0;
+    std::string out, err;  // cut at kMessageBytesMax
+};
+
+Result<std::string> begin_of(const os::UniqueFd& file) {
+    std::string text(kMessageBytesMax, '\0');
+    text.resize(TRY(os::pread(file.get(), std::as_writable_bytes(std::span(text)), 0)));
+    return text;
+}
+
+// Both streams go to memory files and not to pipes: what the runtime leaves running keeps them.
+Result<Finished> run(os::Launch launch) {
+    const os::UniqueFd out = TRY(os::memfd_create("stdout", 0));
+    const os::UniqueFd err = TRY(os::memfd_create("stderr", 0));
+    launch.stdout_fd = out.get();
+    launch.stderr_fd = err.get();
+    os::ChildProcess child = TRY(os::ChildProcess::start(launch));
+    const auto status = TRY(child.wait(kTimeout));
+    if (!status) {
+        return fail(Error::limit(fmt::format("`{}` has not ended in {} s",
+                                             fmt::join(launch.arguments, " "), kTimeout.count())));
+    }
+    return Finished{.status = *status, .out = TRY(begin_of(out)), .err = TRY(begin_of(err))};
+}
+
+// What runtimes say is a line, or several of which the last tells most.
+std::string last_line(std::string text) {
+    while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) {
+        text.pop_back();
+    }
+    return text.substr(text.rfind('\n') + 1);
+}
+
+Result<> run_checked(os::Launch launch) {
+    const std::string line = fmt::format("{}", fmt::join(launch.arguments, " "));
+    const Finished finished = TRY(run(std::move(launch)));
+    if (finished.status == 0) return {};
+    const std::string said = last_line(finished.err);
+    if (!said.empty()) return fail(Error::peer(said));
+    return fail(Error::peer(fmt::format("`{}` ended with {}", line, finished.status)));
+}
+
+}  // namespace
+
+Result<> Runtime::check_id(const std::string& id) {
+    const bool good =
+        !id.empty() && id != "." && id != ".." && id.size() <= 255 &&
+        std::ranges::all_of(id, [](unsigned char c) {
+            return std::isalnum(c) != 0 ||
+                   (c != '\0' && std::string_view("_+,-.").contains(static_cast<char>(c)));
+        });
+    if (good) return {};
+    return fail(Error::invalid(fmt::format("\"{}\" is no name of a container", id)));
+}
+
+std::string Runtime::directory_of(const std::string& id) const {
+    return fmt::format("{}/{}", root, id);
+}
+
+// The log of a runtime is its errors again, dressed up.
+std::vector<std::string> Runtime::command(std::vector<std::string> arguments) const {
+    std::vector<std::string> all = {program, "--root", root, "--log", "/dev/null"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    return all;
+}
+
+Result<std::string> Runtime::version() const {
+    auto finished = run({.arguments = {program, "--version"}});
+    if (!finished) {
+        return fail(Error::invalid(fmt::format("the container runtime {} does not run here: {}",
+                                               program, finished.error().message())));
+    }
+    constexpr std::string_view kBegin = "runc version ";
+    const std::string_view first =
+        std::string_view(finished->out).substr(0, finished->out.find('\n'));
+    if (finished->status != 0 || !first.starts_with(kBegin)) {
+        return fail(Error::invalid(fmt::format("{} is not runc: it says \"{}\"", program, first)));
+    }
+    return std::string(first.substr(kBegin.size()));
+}
+
+// Not killed with us in the middle of its work: what it makes could then not be deleted by name.
+Result<> Runtime::create(const Creation& creation) const {
+    return run_checked(
+        {.arguments = command({"create", "--bundle", creation.bundle, "--preserve-fds",
+                               std::to_string(creation.passed.size()), creation.id}),
+         .passed = creation.passed,
+         .dies_with_parent = false});
+}
+
+Result<> Runtime::start(const std::string& id) const {
+    return run_checked({.arguments = command({"start", id}), .dies_with_parent = false});
+}
+
+Result<> Runtime::remove(const std::string& id) const {
+    return run_checked({.arguments = remove_command(id), .dies_with_parent = false});
+}
+
+std::vector<std::string> Runtime::remove_command(const std::string& id) const {
+    return command({"delete", "--force", id});
+}
+
+}  // namespace ferry::container
