@@ -15,7 +15,7 @@
 namespace ferry::migrate {
 
 // Both sides must speak the same version; there is no negotiation yet.
-inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kWireVersion = 2;
 inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.
@@ -55,8 +55,7 @@ struct HelloBody {
     std::string kernel_release = {};
     std::uint64_t vdso_hash = 0;
     std::string boot_id = {};
-    std::string network =
-        {};  // handover's identity of the service, as handover encodes it; empty: none
+    std::string network = {};  // handover's network of the service, as handover encodes it
 };
 struct ReadyBody {
     double restore_ms = 0;
