@@ -62,7 +62,7 @@ class Host {
         return must(os::NetworkNamespace::of(holder_.pid));
     }
     // The calling thread is in this namespace until the end of the returned object's life.
-    [[nodiscard]] os::NetworkNamespace::Stay enter() const { return must(space().enter()); }
+    [[nodiscard]] os::NetworkScope enter() const { return must(space().enter()); }
 
     // A shell command in this namespace; its exit status.
     int run(const std::string& command) const {

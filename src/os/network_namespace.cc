@@ -2,27 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 
-#include "base/check.h"
-#include "os/namespace.h"
-
 namespace ferry::os {
-namespace {
-
-constexpr const char* kOwn = "/proc/thread-self/ns/net";
-
-}  // namespace
-
-NetworkNamespace::Stay::~Stay() {
-    if (back_) CHECK(setns(back_.get(), CLONE_NEWNET).has_value());
-}
 
 Result<NetworkNamespace> NetworkNamespace::own() {
-    return NetworkNamespace(TRY(open(kOwn, O_RDONLY)));
+    return NetworkNamespace(TRY(open("/proc/thread-self/ns/net", O_RDONLY)));
 }
 
 Result<NetworkNamespace> NetworkNamespace::of(Pid pid) {
@@ -31,12 +18,6 @@ Result<NetworkNamespace> NetworkNamespace::of(Pid pid) {
         return fail(Error::gone(fmt::format("process {} has no network namespace", pid)));
     }
     return NetworkNamespace(TRY(std::move(fd)));
-}
-
-Result<NetworkNamespace::Stay> NetworkNamespace::enter() const {
-    UniqueFd back = TRY(open(kOwn, O_RDONLY));
-    TRY(setns(fd_.get(), CLONE_NEWNET));
-    return Stay(std::move(back));
 }
 
 Result<bool> NetworkNamespace::is(const NetworkNamespace& other) const {

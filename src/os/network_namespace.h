@@ -1,4 +1,4 @@
-// A network namespace that is held open, whoever else leaves it, and entering it for a while.
+// A network namespace that is held open, whoever else leaves it.
 //
 // Sockets and files of /proc/sys/net belong to the namespace in which they were opened for as long
 // as they live, so most work on another namespace is: enter, open, leave, and use what was opened.
@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "os/fd.h"
+#include "os/scope.h"
 
 namespace ferry::os {
 
@@ -21,27 +22,13 @@ class NetworkNamespace {
     // Gone: there is no such process. A pid is not checked again: hold its pidfd meanwhile.
     static Result<NetworkNamespace> of(Pid pid);
 
-    // The calling thread is inside until the end of this object's life; for that thread only. That
-    // a thread cannot go back where it came from is a bug (CHECK).
-    class Stay {
-      public:
-        Stay(Stay&&) noexcept = default;
-        Stay& operator=(Stay&&) = delete;
-        Stay(const Stay&) = delete;
-        Stay& operator=(const Stay&) = delete;
-        ~Stay();
-
-      private:
-        friend class NetworkNamespace;
-        explicit Stay(UniqueFd back) : back_(std::move(back)) {}
-        UniqueFd back_;
-    };
-    [[nodiscard]] Result<Stay> enter() const;
+    // For the calling thread only.
+    [[nodiscard]] Result<NetworkScope> enter() const { return NetworkScope::enter(fd_.get()); }
 
     // f() inside; it returns a Result.
     template <class F>
     std::invoke_result_t<F> within(F f) const {
-        const Stay inside = TRY(enter());
+        const NetworkScope inside = TRY(enter());
         return f();
     }
 
