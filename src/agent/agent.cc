@@ -114,7 +114,8 @@ Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
                                                         .service = order.service,
                                                         .source = config_.name,
                                                         .control_host = config_.advertise,
-                                                        .control_port = control_port_})));
+                                                        .control_port = control_port_,
+                                                        .bridge = order.bridge})));
     setup.source.address =
         prepared.data_address.empty() ? setup.peer.at.host : prepared.data_address;
     setup.source.port = prepared.data_port;
@@ -159,7 +160,7 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
                   .name = order.source};
     setup.destination.listen_address =
         config_.advertise.empty() ? config_.listen->host : config_.advertise;
-    setup.destination.uplink = config_.uplink;
+    setup.destination.placement = {.uplink = config_.uplink, .bridge = order.bridge};
     const auto session = TRY(Session::start(setup, store_, *history_));
     TRY(add(session));
     const std::uint16_t port = TRY(session->wait_port(kListenTimeout));

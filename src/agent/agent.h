@@ -25,7 +25,7 @@ struct AgentConfig {
     std::string pki_directory = "/etc/ferry/pki";
     std::optional<net::Endpoint> listen;  // TCP control; without it there are no migrations
     std::string advertise;  // where peers reach this host; empty: where their connection went to
-    std::string uplink;     // DestinationRequest::uplink
+    std::string uplink;     // Placement::uplink
     int log_level = 3;
 };
 

@@ -143,6 +143,7 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_max_rounds(order.max_rounds);
     request.set_timeout_s(static_cast<std::uint32_t>(order.timeout.count()));
     request.set_shell_job(order.shell_job);
+    request.set_bridge(order.bridge);
     grpc::ClientContext context;
     set_migrating(&context);
     const Cleanup forget_context = [&] { set_migrating(nullptr); };
@@ -267,6 +268,7 @@ Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
     request.set_service(order.service);
     request.set_control_host(order.control_host);
     request.set_control_port(order.control_port);
+    request.set_bridge(order.bridge);
     v1::PrepareReply reply;
     const auto status = state_->stub->Prepare(&context, request, &reply);
     if (!status.ok()) return fail(error_of(status, state_->peer));

@@ -9,7 +9,7 @@
 namespace ferry::agent {
 
 // The control protocol between agents. Agents of different numbers do not work together (I8).
-inline constexpr std::uint32_t kControlProtocol = 1;
+inline constexpr std::uint32_t kControlProtocol = 2;
 inline constexpr const char* kVersion = "0.1.0";
 inline constexpr const char* kControlSocket = "/run/ferry/ferryd.sock";
 
@@ -26,6 +26,7 @@ struct MigrateOrder {
     unsigned max_rounds = 30;
     std::chrono::seconds timeout{0};  // 0: none
     bool shell_job = false;
+    std::string bridge = {};  // of the destination, for a container; empty: as at the source
 };
 
 struct PrepareOrder {
@@ -35,6 +36,7 @@ struct PrepareOrder {
     std::string source;        // from the certificate of the caller, never from the message
     std::string control_host;  // where the source's agent answers
     std::uint16_t control_port = 0;
+    std::string bridge = {};
 };
 
 struct Prepared {

@@ -73,7 +73,8 @@ class ControlService final : public v1::Control::Service {
                             .max_downtime = std::chrono::milliseconds(request->max_downtime_ms()),
                             .max_rounds = request->max_rounds(),
                             .timeout = std::chrono::seconds(request->timeout_s()),
-                            .shell_job = request->shell_job()});
+                            .shell_job = request->shell_job(),
+                            .bridge = request->bridge()});
         if (!session) return status_of(session.error());
         v1::MigrateEvent started;
         *started.mutable_started() = to_wire((*session)->info());
@@ -148,7 +149,8 @@ class PeerService final : public v1::Peer::Service {
              .source = *caller,
              .control_host =
                  request->control_host().empty() ? caller_host(*context) : request->control_host(),
-             .control_port = static_cast<std::uint16_t>(request->control_port())});
+             .control_port = static_cast<std::uint16_t>(request->control_port()),
+             .bridge = request->bridge()});
         if (!prepared) return status_of(prepared.error());
         reply->set_data_address(prepared->data_address);
         reply->set_data_port(prepared->data_port);

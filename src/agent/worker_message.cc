@@ -36,7 +36,8 @@ Json json_of(const migrate::DestinationRequest& request) {
     return {{"listen_address", request.listen_address},
             {"tls", json_of(request.tls)},
             {"accept_timeout_s", request.accept_timeout.count()},
-            {"uplink", request.uplink}};
+            {"uplink", request.placement.uplink},
+            {"bridge", request.placement.bridge}};
 }
 
 migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
@@ -65,7 +66,7 @@ migrate::DestinationRequest destination_of(const Json& json, const SessionInfo& 
     request.listen_address = json.at("listen_address");
     request.tls = tls_files_of(json.at("tls"));
     request.accept_timeout = std::chrono::seconds(json.at("accept_timeout_s").get<std::int64_t>());
-    request.uplink = json.at("uplink");
+    request.placement = {.uplink = json.at("uplink"), .bridge = json.at("bridge")};
     return request;
 }
 

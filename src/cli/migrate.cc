@@ -272,6 +272,9 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
         ->capture_default_str();
     command->add_option("--timeout", options->timeout_s, "Seconds for the pre-copy; 0: no limit")
         ->capture_default_str();
+    command->add_option("--bridge", options->order.bridge,
+                        "Bridge of the destination for a container's network device (default: of "
+                        "the same name as at the source)");
     command->add_flag("--shell-job", options->order.shell_job, "The service may have a terminal");
     command->add_option("--socket", options->socket, "Unix socket of the agent")
         ->capture_default_str();

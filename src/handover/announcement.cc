@@ -1,8 +1,6 @@
 #include "handover/announcement.h"
 
-#include <arpa/inet.h>
 #include <linux/if_packet.h>
-#include <net/ethernet.h>
 #include <netinet/icmp6.h>
 #include <netinet/if_ether.h>
 #include <netinet/ip6.h>
@@ -11,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "handover/ethernet_frame.h"
 #include "handover/ip_packet.h"
 #include "os/net_socket.h"
 #include "os/socket.h"
@@ -18,27 +17,9 @@
 namespace ferry::handover {
 namespace {
 
-using Frame = std::vector<std::byte>;
-
-constexpr MacAddress kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 constexpr MacAddress kAllNodesMac = {0x33, 0x33, 0, 0, 0, 1};
 constexpr std::array<std::uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
                                                     0,    0,    0, 0, 0, 0, 0, 1};
-constexpr std::uint8_t kHopLimit = 255;  // RFC 4861: others are discarded.
-
-template <class T>
-void append(Frame& frame, const T& value) {
-    const auto bytes = std::as_bytes(std::span(&value, 1));
-    frame.insert(frame.end(), bytes.begin(), bytes.end());
-}
-
-ether_header ethernet(const MacAddress& to, const MacAddress& from, std::uint16_t type) {
-    ether_header header = {};
-    std::ranges::copy(to, header.ether_dhost);
-    std::ranges::copy(from, header.ether_shost);
-    header.ether_type = htons(type);
-    return header;
-}
 
 Frame arp_frame(const MacAddress& mac, const IpAddress& address, std::uint16_t operation) {
     ether_arp arp = {};
@@ -50,9 +31,9 @@ Frame arp_frame(const MacAddress& mac, const IpAddress& address, std::uint16_t o
     std::ranges::copy(mac, arp.arp_sha);
     std::ranges::copy(address.bytes(), arp.arp_spa);
     std::ranges::copy(address.bytes(), arp.arp_tpa);
-    if (operation == ARPOP_REPLY) std::ranges::copy(kBroadcast, arp.arp_tha);
+    if (operation == ARPOP_REPLY) std::ranges::copy(kBroadcastMac, arp.arp_tha);
     Frame frame;
-    append(frame, ethernet(kBroadcast, mac, ETHERTYPE_ARP));
+    append(frame, ethernet(kBroadcastMac, mac, ETHERTYPE_ARP));
     append(frame, arp);
     return frame;
 }
@@ -71,7 +52,7 @@ Frame advertisement_frame(const MacAddress& mac, const IpAddress& address) {
     ip.ip6_flow = htonl(6U << 28);
     ip.ip6_plen = htons(sizeof(advert) + sizeof(TargetLinkAddress));
     ip.ip6_nxt = IPPROTO_ICMPV6;
-    ip.ip6_hlim = kHopLimit;
+    ip.ip6_hlim = kNeighbourHopLimit;
     std::ranges::copy(address.bytes(), ip.ip6_src.s6_addr);
     std::ranges::copy(kAllNodes, ip.ip6_dst.s6_addr);
     Frame frame;

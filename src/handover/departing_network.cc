@@ -80,11 +80,13 @@ DepartingNetwork::DepartingNetwork(DepartingNetwork&&) noexcept = default;
 DepartingNetwork& DepartingNetwork::operator=(DepartingNetwork&&) noexcept = default;
 DepartingNetwork::~DepartingNetwork() = default;
 
-Result<DepartingNetwork> DepartingNetwork::arm(std::span<const NetworkIdentity> identities) {
+Result<DepartingNetwork> DepartingNetwork::arm(const ServiceNetwork& network,
+                                               const os::NetworkNamespace& space) {
     auto state = std::make_unique<State>();
-    for (const NetworkIdentity& identity : identities) {
-        auto device =
-            with_context(arm_device(identity), fmt::format("network identity {}", identity.name));
+    for (const NetworkIdentity& identity : network.devices) {
+        if (identity.kind == DeviceKind::Loopback) continue;  // Nobody hears it.
+        auto device = with_context(space.within([&] { return arm_device(identity); }),
+                                   fmt::format("network identity {}", identity.name));
         if (!device) return fail(std::move(device.error()));
         state->devices.push_back(std::move(*device));
     }

@@ -42,7 +42,7 @@ Result<std::string> read_value(const std::string& device, std::string_view key) 
 
 }  // namespace
 
-bool is_valid_setting(const DeviceSetting& setting) {
+bool is_valid_setting(const Setting& setting) {
     if (std::ranges::find(kCarried, std::string_view(setting.key)) == kCarried.end()) return false;
     std::string_view digits = setting.value;
     if (digits.starts_with('-')) digits.remove_prefix(1);
@@ -52,21 +52,20 @@ bool is_valid_setting(const DeviceSetting& setting) {
            std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-Result<std::vector<DeviceSetting>> read_device_settings(const std::string& device) {
-    std::vector<DeviceSetting> settings;
+Result<std::vector<Setting>> read_device_settings(const std::string& device) {
+    std::vector<Setting> settings;
     for (const char* key : kCarried) {
         auto value = read_value(device, key);
         if (!value && value.error().code() == ENOENT) continue;
         if (!value) return fail(std::move(value.error()));
-        DeviceSetting setting = {.key = key, .value = std::move(*value)};
+        Setting setting = {.key = key, .value = std::move(*value)};
         if (is_valid_setting(setting)) settings.push_back(std::move(setting));
     }
     return settings;
 }
 
-Result<> write_device_settings(const std::string& device,
-                               const std::vector<DeviceSetting>& settings) {
-    for (const DeviceSetting& setting : settings) {
+Result<> write_device_settings(const std::string& device, const std::vector<Setting>& settings) {
+    for (const Setting& setting : settings) {
         if (!is_valid_setting(setting)) {
             return fail(Error::corrupt(fmt::format("device setting '{}'", setting.key)));
         }

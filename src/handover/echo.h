@@ -133,10 +133,13 @@ inline int connect_to(const Host& host, const IpAddress& to, int type) {
     return fd;
 }
 
-// Sends one byte and returns the answer; '-' where none came.
+// Sends one byte and returns the answer; '-' where none came. While another thread is in system(3)
+// the end of its child may interrupt us (SIGCHLD is blocked there), and a socket with a timeout is
+// not waited for again by the kernel (socket(7), signal(7)).
 inline char ask(int fd) {
     char c = '?';
-    if (::send(fd, &c, 1, MSG_NOSIGNAL) != 1 || ::recv(fd, &c, 1, 0) != 1) return '-';
+    if (::send(fd, &c, 1, MSG_NOSIGNAL) != 1) return '-';
+    if (TEMP_FAILURE_RETRY(::recv(fd, &c, 1, 0)) != 1) return '-';
     return c;
 }
 

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <functional>
 #include <thread>
 
 #include "handover/echo.h"
@@ -17,8 +16,10 @@ namespace ferry::handover {
 namespace {
 
 using lab::address;
+using lab::eventually;
 using lab::must;
 using lab::now_ms;
+using lab::Victim;
 using std::chrono::milliseconds;
 
 // Prints how long a step took.
@@ -35,46 +36,6 @@ auto timed(const char* what, F f) {
     }
 }
 
-// A process of ours that enters a host, does its work, says so and waits to be killed.
-class Victim {
-  public:
-    Victim(const lab::Host& host, const std::function<void()>& work) {
-        int fds[2];
-        EXPECT_EQ(::pipe2(fds, O_CLOEXEC), 0);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            const auto inside = host.enter();
-            work();
-            [[maybe_unused]] const auto n = ::write(fds[1], "R", 1);
-            for (;;) ::pause();
-        }
-        ::close(fds[1]);
-        char ready = 0;
-        EXPECT_EQ(::read(fds[0], &ready, 1), 1) << "the victim died";
-        ::close(fds[0]);
-    }
-    ~Victim() { kill(); }
-    Victim(const Victim&) = delete;
-    Victim& operator=(const Victim&) = delete;
-    void kill() {
-        if (pid_ <= 0) return;
-        ::kill(pid_, SIGKILL);
-        ::waitpid(std::exchange(pid_, 0), nullptr, 0);
-    }
-
-  private:
-    pid_t pid_ = 0;
-};
-
-// Waits for what a guardian or the kernel's cleanup does a moment later.
-bool eventually(const std::function<bool()>& condition) {
-    for (int i = 0; i < 500; ++i) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(milliseconds(10));
-    }
-    return false;
-}
-
 bool has_device(const lab::Host& host) {
     return host.run("ip link show svc0 >/dev/null 2>&1") == 0;
 }
@@ -82,10 +43,20 @@ std::string tables(const lab::Host& host) {
     return host.output("nft list tables");
 }
 
-std::vector<NetworkIdentity> service_identity(const lab::Host& host) {
+ServiceNetwork service_network(const lab::Host& host) {
     const auto inside = host.enter();
-    return must(find_identities(
-        std::array{address(lab::kService4), address("127.0.0.1"), address("0.0.0.0")}));
+    return {.devices = must(find_identities(
+                std::array{address(lab::kService4), address("127.0.0.1"), address("0.0.0.0")})),
+            .space = {}};
+}
+
+// Of a service in the host's own namespace, in which the calling thread is.
+Result<ArrivingNetwork> prepare_here(const ServiceNetwork& network, const std::string& uplink) {
+    return ArrivingNetwork::prepare(network, must(os::NetworkNamespace::own()),
+                                    {.uplink = uplink, .bridge = {}});
+}
+DepartingNetwork arm_here(const ServiceNetwork& network) {
+    return must(DepartingNetwork::arm(network, must(os::NetworkNamespace::own())));
 }
 
 std::vector<HoldTarget> service_targets() {
@@ -350,9 +321,9 @@ TEST(PacketReplay, APacketOfAnotherLengthThanItsHeaderSaysIsRefused) {
 TEST(NetworkIdentity, IsFoundByAnAddressWithItsRoutesAndSettings) {
     const lab::Network net;
     net.add_service();
-    const auto identities = service_identity(net.a);
-    ASSERT_EQ(identities.size(), 1U);
-    const auto& identity = identities[0];
+    const auto network = service_network(net.a);
+    ASSERT_EQ(network.devices.size(), 1U);
+    const auto& identity = network.devices[0];
     EXPECT_EQ(identity.name, "svc0");
     EXPECT_EQ(identity.parent, "eth0");
     EXPECT_EQ(to_string(identity.mac), lab::kServiceMac);
@@ -363,8 +334,7 @@ TEST(NetworkIdentity, IsFoundByAnAddressWithItsRoutesAndSettings) {
     EXPECT_EQ(identity.routes[0].priority, 7U);
     EXPECT_EQ(identity.routes[0].metrics.size(), 1U);
     EXPECT_GT(identity.settings.size(), 10U);
-    const auto decoded = must(decode_identities(encode_identities(identities)));
-    EXPECT_EQ(decoded, identities);
+    EXPECT_EQ(must(decode_network(encode_network(network))), network);
 }
 
 TEST(NetworkIdentity, AnAddressOfTheHostItselfIsRefusedByName) {
@@ -383,14 +353,14 @@ TEST(NetworkIdentity, AnAddressOfTheHostItselfIsRefusedByName) {
 
 // One crossing as the two sessions would do it, without a tree to move.
 void cross(const lab::Host& from, const lab::Host& to) {
-    const auto identities = service_identity(from);
+    const auto network = service_network(from);
     auto arriving = [&] {
         const auto inside = to.enter();
-        return timed("prepare", [&] { return must(ArrivingNetwork::prepare(identities, "")); });
+        return timed("prepare", [&] { return must(prepare_here(network, "")); });
     }();
     auto departing = [&] {
         const auto inside = from.enter();
-        return timed("arm", [&] { return must(DepartingNetwork::arm(identities)); });
+        return timed("arm", [&] { return arm_here(network); });
     }();
     timed("silence", [&] { must(departing.silence()); });
     timed("commit", [&] { must(departing.commit()); });
@@ -414,7 +384,7 @@ TEST(NetworkMove, AnIdentityCrossesAndComesBackAndItsClientsFollow) {
     for (const char* text : {lab::kService4, lab::kService6}) {
         clients.push_back(lab::connect_to(net.client, address(text), SOCK_DGRAM));
     }
-    const auto original = service_identity(net.a);
+    const auto original = service_network(net.a);
     const auto expect_answers_from = [&](char name) {
         for (const int client : clients) EXPECT_EQ(lab::ask(client), name);
         EXPECT_EQ(net.client.run("ping -c1 -W1 10.77.0.100 >/dev/null"), 0);
@@ -430,11 +400,11 @@ TEST(NetworkMove, AnIdentityCrossesAndComesBackAndItsClientsFollow) {
     cross(net.b, net.a);
     EXPECT_FALSE(has_device(net.b));
     expect_answers_from('A');
-    auto back = service_identity(net.a);
+    auto back = service_network(net.a);
     // The client has been asked for by ARP anew; which neighbours are known is not part of the
     // identity.
-    back[0].neighbours = original[0].neighbours;
-    EXPECT_EQ(encode_identities(back), encode_identities(original));
+    back.devices[0].neighbours = original.devices[0].neighbours;
+    EXPECT_EQ(encode_network(back), encode_network(original));
     EXPECT_EQ(tables(net.a) + tables(net.b), "");
     EXPECT_EQ(net.a.output("ip -d link show svc0").find("alias"), std::string::npos);
     for (const int client : clients) ::close(client);
@@ -444,17 +414,17 @@ TEST(NetworkMove, APreparedIdentityIsInvisible) {
     const lab::Network net;
     net.add_service();
     const lab::EchoService service_a(net.a, 'A');
-    const auto identities = service_identity(net.a);
+    const auto network = service_network(net.a);
     const lab::EchoService service_b(net.b, 'B');
     const auto inside = net.b.enter();
-    auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+    auto arriving = must(prepare_here(network, ""));
     EXPECT_EQ(net.client.run("ip neigh flush dev br0"), 0);
     const int client = lab::connect_to(net.client, address(lab::kService4), SOCK_DGRAM);
     for (int i = 0; i < 100; ++i) EXPECT_EQ(lab::ask(client), 'A');
     ::close(client);
     // What the device itself would say is swallowed as well.
     EXPECT_NE(net.b.run("ping -c1 -W1 -I svc0 10.77.0.9 >/dev/null"), 0);
-    arriving = must(ArrivingNetwork::prepare({}, ""));
+    arriving = must(prepare_here({}, ""));
     EXPECT_FALSE(has_device(net.b)) << "dropping it removes the device";
     EXPECT_EQ(tables(net.b), "");
 }
@@ -462,11 +432,11 @@ TEST(NetworkMove, APreparedIdentityIsInvisible) {
 TEST(NetworkMove, WhatIsTakenAtTheDestinationIsRefusedByName) {
     const lab::Network net;
     net.add_service();
-    const auto identities = service_identity(net.a);
+    const auto network = service_network(net.a);
     const auto inside = net.b.enter();
     const auto refused = [&](const std::string& set_up, const std::string& text) {
         EXPECT_EQ(net.b.run(set_up), 0);
-        const auto result = ArrivingNetwork::prepare(identities, "");
+        const auto result = prepare_here(network, "");
         ASSERT_FALSE(result) << set_up;
         EXPECT_EQ(result.error().kind(), Error::Kind::Unsupported);
         EXPECT_NE(result.error().message().find(text), std::string::npos)
@@ -478,7 +448,7 @@ TEST(NetworkMove, WhatIsTakenAtTheDestinationIsRefusedByName) {
     refused("ip link del svc0; ip link add m0 address 02:00:00:77:00:01 type bridge",
             "already has the MAC");
     refused("ip link del m0; ip link set eth0 mtu 1400", "MTU");
-    const auto nowhere = ArrivingNetwork::prepare(identities, "eth7");
+    const auto nowhere = prepare_here(network, "eth7");
     ASSERT_FALSE(nowhere);
     EXPECT_EQ(tables(net.b), "");
 }
@@ -486,9 +456,9 @@ TEST(NetworkMove, WhatIsTakenAtTheDestinationIsRefusedByName) {
 TEST(NetworkMove, SigkillOfTheDestinationLeavesNoDevice) {
     const lab::Network net;
     net.add_service();
-    const auto identities = service_identity(net.a);
+    const auto network = service_network(net.a);
     Victim victim(net.b, [&] {
-        static auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+        static auto arriving = must(prepare_here(network, ""));
         must(arriving.activate());
     });
     EXPECT_TRUE(has_device(net.b));
@@ -534,23 +504,23 @@ TEST(NetworkMove, WhatIsSaidWhileMutedDoesNotDelayWhatIsSaidAfter) {
 TEST(NetworkMove, ADeviceLeftBehindByAKilledGuardianIsReplaced) {
     const lab::Network net;
     net.add_service();
-    const auto identities = service_identity(net.a);
+    const auto network = service_network(net.a);
     EXPECT_EQ(
         net.b.run("ip link add link eth0 name svc0 address 02:00:00:77:00:01 type macvlan && "
                   "ip link set svc0 alias 'ferry prepares this for process 4194304' && "
                   "nft add table netdev ferry_mute_svc0 && nft add table arp ferry_mute_svc0"),
         0);
     const auto inside = net.b.enter();
-    const auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+    const auto arriving = must(prepare_here(network, ""));
     EXPECT_NE(net.b.output("ip addr show svc0").find("10.77.0.100/24"), std::string::npos);
 }
 
 TEST(NetworkMove, SigkillOfAKeptDestinationLeavesTheDevice) {
     const lab::Network net;
     net.add_service();
-    const auto identities = service_identity(net.a);
+    const auto network = service_network(net.a);
     Victim victim(net.b, [&] {
-        static auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+        static auto arriving = must(prepare_here(network, ""));
         must(arriving.activate());
         must(arriving.keep());
     });
@@ -563,9 +533,9 @@ TEST(NetworkMove, SigkillOfAKeptDestinationLeavesTheDevice) {
 TEST(NetworkMove, SigkillOfASilencedSourceLetsItSpeakAgain) {
     const lab::Network net;
     net.add_service();
-    const auto identities = service_identity(net.a);
+    const auto network = service_network(net.a);
     Victim victim(net.a, [&] {
-        static auto departing = must(DepartingNetwork::arm(identities));
+        static auto departing = arm_here(network);
         must(departing.silence());
     });
     EXPECT_NE(net.client.run("ping -c1 -W1 10.77.0.100 >/dev/null"), 0);
@@ -579,9 +549,9 @@ TEST(NetworkMove, SigkillOfASilencedSourceLetsItSpeakAgain) {
 TEST(NetworkMove, SigkillOfACommittedSourceRemovesTheDevice) {
     const lab::Network net;
     net.add_service();
-    const auto identities = service_identity(net.a);
+    const auto network = service_network(net.a);
     Victim victim(net.a, [&] {
-        static auto departing = must(DepartingNetwork::arm(identities));
+        static auto departing = arm_here(network);
         must(departing.silence());
         must(departing.commit());
     });

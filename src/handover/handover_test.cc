@@ -10,8 +10,8 @@
 #include "base/limits.h"
 #include "handover/announcement.h"
 #include "handover/ip_packet.h"
-#include "handover/network_identity.h"
 #include "handover/packet_capture.h"
+#include "handover/service_network.h"
 
 namespace ferry::handover {
 namespace {
@@ -75,26 +75,25 @@ TEST(IpAddress, OfAMappedSocketIsTheIPv4AddressOfItsPackets) {
 }
 
 TEST(IdentityCodec, GivesBackWhatItWasGiven) {
-    const std::array identities = {example()};
-    const auto decoded = decode_identities(encode_identities(identities));
+    const ServiceNetwork network = {.devices = {example()}, .space = {}};
+    const auto decoded = decode_network(encode_network(network));
     ASSERT_TRUE(decoded) << decoded.error().message();
-    ASSERT_EQ(decoded->size(), 1U);
-    EXPECT_EQ(decoded->front(), identities[0]);
+    EXPECT_EQ(*decoded, network);
 }
 
 // Exchanges one piece of the encoding, which must be there, and expects the decoder to refuse it.
 void expect_refused(std::string_view from, std::string_view to) {
-    std::string json = encode_identities(std::array{example()});
+    std::string json = encode_network({.devices = {example()}, .space = {}});
     const auto at = json.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     json.replace(at, from.size(), to);
-    const auto decoded = decode_identities(json);
+    const auto decoded = decode_network(json);
     ASSERT_FALSE(decoded) << json;
     EXPECT_EQ(decoded.error().kind(), Error::Kind::Corrupt) << decoded.error().message();
 }
 
 TEST(IdentityCodec, RefusesHostileValues) {
-    expect_refused("\"version\":1", "\"version\":2");
+    expect_refused("\"version\":2", "\"version\":1");
     expect_refused("\"svc0\"", "\"../../etc\"");
     expect_refused("\"svc0\"", "\"a name that is too long\"");
     expect_refused("\"svc0\"", "{}");
@@ -111,8 +110,8 @@ TEST(IdentityCodec, RefusesHostileValues) {
 }
 
 TEST(IdentityCodec, RefusesWhatIsNoJson) {
-    for (const char* text : {"", "{", "[]", "null", "{\"version\":1}", "\xff\xfe"}) {
-        EXPECT_FALSE(decode_identities(text)) << text;
+    for (const char* text : {"", "{", "[]", "null", "{\"version\":2}", "\xff\xfe"}) {
+        EXPECT_FALSE(decode_network(text)) << text;
     }
 }
 

@@ -1,108 +1,38 @@
-// NetworkIdentity to and from JSON. The library's exceptions are switched off: every access is
-// checked first, so a hostile peer gets an Error::Kind::Corrupt and nothing else.
+// NetworkIdentity to and from JSON (I3).
+#include "handover/identity_codec.h"
+
 #include <fmt/format.h>
-#include <linux/if_addr.h>
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <cctype>
-#include <concepts>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
-#include "base/limits.h"
 #include "handover/device_settings.h"
-#include "handover/network_identity.h"
 
-namespace ferry::handover {
-namespace {
-
-using Json = nlohmann::ordered_json;
-
-std::unexpected<Error> corrupt(std::string_view what) {
-    return fail(Error::corrupt(fmt::format("network identity: {}", what)));
-}
-
-// The smallest and the largest MTU of an Ethernet device (RFC 791; linux/if_ether.h, ETH_MAX_MTU).
-constexpr std::uint32_t kMtuMin = 68;
-constexpr std::uint32_t kMtuMax = 65535;
-
-template <std::unsigned_integral T>
-Result<T> number_in(const Json& object, const char* key,
-                    std::uint64_t max = std::numeric_limits<T>::max()) {
-    const auto found = object.find(key);
-    if (found == object.end() || !found->is_number_unsigned()) return corrupt(key);
-    const auto value = found->get<std::uint64_t>();
-    if (value > max) return corrupt(fmt::format("{} is {}", key, value));
-    return static_cast<T>(value);
-}
-
-Result<std::string> text_in(const Json& object, const char* key) {
-    const auto found = object.find(key);
-    if (found == object.end() || !found->is_string()) return corrupt(key);
-    return found->get<std::string>();
-}
-
-Result<std::optional<IpAddress>> optional_address_in(const Json& object, const char* key) {
-    if (!object.contains(key)) return std::nullopt;
-    auto address = IpAddress::parse(TRY(text_in(object, key)));
-    if (!address) return corrupt(address.error().message());
-    return *address;
-}
-
-Result<IpAddress> address_in(const Json& object, const char* key) {
-    const auto address = TRY(optional_address_in(object, key));
-    if (!address) return corrupt(fmt::format("{} is missing", key));
-    return *address;
-}
-
-Result<MacAddress> mac_in(const Json& object, const char* key) {
-    const auto text = TRY(text_in(object, key));
-    MacAddress mac{};
-    if (text.size() != 3 * mac.size() - 1) return corrupt(key);
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const auto c = static_cast<unsigned char>(text[i]);
-        if (i % 3 == 2 ? c != ':' : std::isxdigit(c) == 0) return corrupt(key);
-    }
-    for (std::size_t i = 0; i < mac.size(); ++i) {
-        mac[i] = static_cast<std::uint8_t>(std::stoul(text.substr(3 * i, 2), nullptr, 16));
-    }
-    // A multicast or zero address belongs to no device.
-    if ((mac[0] & 1) != 0 || mac == MacAddress{}) return corrupt(key);
-    return mac;
-}
-
-// dev_valid_name() of the kernel.
-Result<std::string> device_name_in(const Json& object, const char* key) {
-    auto name = TRY(text_in(object, key));
-    const bool bad = name.empty() || name.size() >= IFNAMSIZ || name == "." || name == ".." ||
-                     std::ranges::any_of(
-                         name, [](char c) { return c == '/' || c == ':' || c <= ' ' || c > '~'; });
-    if (bad) return corrupt(fmt::format("{} is no device name", key));
-    return name;
-}
-
-// The elements of an array, each an object.
-template <class T, class Decode>
-Result<std::vector<T>> list_in(const Json& object, const char* key, Decode decode) {
-    const auto found = object.find(key);
-    if (found == object.end() || !found->is_array()) return corrupt(key);
-    if (found->size() > limits::kIdentityEntriesMax) return corrupt(fmt::format("many {}", key));
-    std::vector<T> result;
-    for (const Json& element : *found) {
-        if (!element.is_object()) return corrupt(key);
-        result.push_back(TRY(decode(element)));
-    }
-    return result;
-}
+namespace ferry::handover::fields {
 
 std::uint8_t bits_of(int family) {
     return family == AF_INET ? 32 : 128;
 }
+
+Result<int> family_in(const Json& object) {
+    const auto family = TRY(number_in<unsigned>(object, "family"));
+    if (family != 4 && family != 6) return corrupt("family");
+    return family == 4 ? AF_INET : AF_INET6;
+}
+
+namespace {
+
+// The smallest and the largest MTU of an Ethernet device (RFC 791; linux/if_ether.h, ETH_MAX_MTU).
+constexpr std::uint32_t kMtuMin = 68;
+constexpr std::uint32_t kMtuMax = 65535;
 
 Json encode_address(const InterfaceAddress& entry) {
     Json object = {{"address", entry.address.to_string()},
@@ -134,6 +64,76 @@ Result<InterfaceAddress> decode_address(const Json& object) {
     return entry;
 }
 
+const std::array<std::pair<DeviceKind, const char*>, 3> kKinds = {{
+    {DeviceKind::Macvlan, "macvlan"},
+    {DeviceKind::Veth, "veth"},
+    {DeviceKind::Loopback, "loopback"},
+}};
+
+Result<DeviceKind> kind_in(const Json& object) {
+    const auto name = TRY(text_in(object, "kind"));
+    for (const auto& [kind, text] : kKinds) {
+        if (name == text) return kind;
+    }
+    return corrupt(fmt::format("a device of kind '{}'", name));
+}
+
+Json encode_neighbour(const Neighbour& neighbour) {
+    return {{"address", neighbour.address.to_string()},
+            {"mac", to_string(neighbour.mac)},
+            {"permanent", neighbour.permanent}};
+}
+
+Result<Neighbour> decode_neighbour(const Json& object) {
+    return Neighbour{.address = TRY(address_in(object, "address")),
+                     .mac = TRY(mac_in(object, "mac")),
+                     .permanent = TRY(flag_in(object, "permanent"))};
+}
+
+Json encode_port(const BridgePort& port) {
+    return {{"bridge", port.bridge},
+            {"name", port.name},
+            {"settings", array_of(port.settings, [](const auto& setting) -> Json {
+                 return {{"type", setting.first}, {"value", setting.second}};
+             })}};
+}
+
+Result<BridgePort> port_in(const Json& object) {
+    const auto found = object.find("port");
+    if (found == object.end() || !found->is_object()) return corrupt("port");
+    using PortSetting = std::pair<std::uint16_t, std::uint8_t>;
+    const auto decode = [](const Json& setting) -> Result<PortSetting> {
+        return PortSetting{TRY(number_in<std::uint16_t>(setting, "type", IFLA_BRPORT_MAX)),
+                           TRY(number_in<std::uint8_t>(setting, "value"))};
+    };
+    return BridgePort{.bridge = TRY(device_name_in(*found, "bridge")),
+                      .name = TRY(device_name_in(*found, "name")),
+                      .settings = TRY(list_in<PortSetting>(*found, "settings", decode))};
+}
+
+// What only one kind of device has.
+Result<> decode_kind(const Json& object, NetworkIdentity& into) {
+    into.kind = TRY(kind_in(object));
+    switch (into.kind) {
+        case DeviceKind::Loopback:
+            return {};
+        case DeviceKind::Macvlan:
+            into.parent = TRY(device_name_in(object, "parent"));
+            into.macvlan_mode =
+                TRY(number_in<std::uint32_t>(object, "macvlan_mode", MACVLAN_MODE_BRIDGE));
+            if (!std::has_single_bit(into.macvlan_mode)) return corrupt("macvlan_mode");
+            break;
+        case DeviceKind::Veth:
+            into.port = TRY(port_in(object));
+            break;
+    }
+    into.mac = TRY(mac_in(object, "mac"));
+    if (into.mtu < kMtuMin || into.mtu > kMtuMax) return corrupt("mtu");
+    return {};
+}
+
+}  // namespace
+
 Json encode_route(const Route& route) {
     Json object = {{"family", route.family == AF_INET ? 4U : 6U},
                    {"prefix_length", route.prefix_length},
@@ -143,22 +143,19 @@ Json encode_route(const Route& route) {
                    {"type", route.type},
                    {"flags", route.flags},
                    {"table", route.table},
-                   {"metrics", Json::array()}};
+                   {"metrics", array_of(route.metrics, [](const auto& metric) -> Json {
+                        return {{"type", metric.first}, {"value", metric.second}};
+                    })}};
     if (route.destination) object["destination"] = route.destination->to_string();
     if (route.gateway) object["gateway"] = route.gateway->to_string();
     if (route.preferred_source) object["preferred_source"] = route.preferred_source->to_string();
     if (route.priority) object["priority"] = *route.priority;
-    for (const auto& [type, value] : route.metrics) {
-        object["metrics"].push_back({{"type", type}, {"value", value}});
-    }
     return object;
 }
 
 Result<Route> decode_route(const Json& object) {
     Route route;
-    const auto family = TRY(number_in<unsigned>(object, "family"));
-    if (family != 4 && family != 6) return corrupt("family");
-    route.family = family == 4 ? AF_INET : AF_INET6;
+    route.family = TRY(family_in(object));
     route.prefix_length =
         TRY(number_in<std::uint8_t>(object, "prefix_length", bits_of(route.family)));
     route.tos = TRY(number_in<std::uint8_t>(object, "tos"));
@@ -186,74 +183,54 @@ Result<Route> decode_route(const Json& object) {
     return route;
 }
 
-Json encode(const NetworkIdentity& identity) {
-    Json object = {{"name", identity.name},
-                   {"parent", identity.parent},
-                   {"macvlan_mode", identity.macvlan_mode},
-                   {"mac", to_string(identity.mac)},
+Json encode_setting(const Setting& setting) {
+    return {{"key", setting.key}, {"value", setting.value}};
+}
+
+Result<Setting> decode_setting(const Json& object) {
+    return Setting{.key = TRY(text_in(object, "key")), .value = TRY(text_in(object, "value"))};
+}
+
+Json encode_device(const NetworkIdentity& identity) {
+    const auto kind =
+        std::ranges::find(kKinds, identity.kind, &decltype(kKinds)::value_type::first);
+    Json object = {{"kind", kind->second},
+                   {"name", identity.name},
+                   {"index", static_cast<unsigned>(identity.index)},
+                   {"flags", identity.flags},
                    {"mtu", identity.mtu},
-                   {"addresses", Json::array()},
-                   {"routes", Json::array()},
-                   {"neighbours", Json::array()},
-                   {"settings", Json::array()}};
-    for (const auto& entry : identity.addresses) {
-        object["addresses"].push_back(encode_address(entry));
-    }
-    for (const auto& route : identity.routes) object["routes"].push_back(encode_route(route));
-    for (const auto& neighbour : identity.neighbours) {
-        object["neighbours"].push_back(
-            {{"address", neighbour.address.to_string()}, {"mac", to_string(neighbour.mac)}});
-    }
-    for (const auto& setting : identity.settings) {
-        object["settings"].push_back({{"key", setting.key}, {"value", setting.value}});
+                   {"transmit_queue_length", identity.transmit_queue_length},
+                   {"addresses", array_of(identity.addresses, encode_address)},
+                   {"routes", array_of(identity.routes, encode_route)},
+                   {"neighbours", array_of(identity.neighbours, encode_neighbour)},
+                   {"settings", array_of(identity.settings, encode_setting)}};
+    if (identity.kind != DeviceKind::Loopback) object["mac"] = to_string(identity.mac);
+    if (identity.kind == DeviceKind::Veth) object["port"] = encode_port(identity.port);
+    if (identity.kind == DeviceKind::Macvlan) {
+        object["parent"] = identity.parent;
+        object["macvlan_mode"] = identity.macvlan_mode;
     }
     return object;
 }
 
-Result<DeviceSetting> decode_setting(const Json& object) {
-    DeviceSetting setting = {.key = TRY(text_in(object, "key")),
-                             .value = TRY(text_in(object, "value"))};
-    if (!is_valid_setting(setting)) return corrupt("device setting");
-    return setting;
-}
-
-Result<NetworkIdentity> decode(const Json& object) {
+Result<NetworkIdentity> decode_device(const Json& object) {
+    constexpr auto kIntMax = static_cast<std::uint64_t>(std::numeric_limits<int>::max());
+    constexpr std::uint32_t kFlags = IFF_UP | IFF_NOARP | IFF_PROMISC | IFF_ALLMULTI;
     NetworkIdentity identity;
     identity.name = TRY(device_name_in(object, "name"));
-    identity.parent = TRY(device_name_in(object, "parent"));
-    identity.macvlan_mode =
-        TRY(number_in<std::uint32_t>(object, "macvlan_mode", MACVLAN_MODE_BRIDGE));
-    if (!std::has_single_bit(identity.macvlan_mode)) return corrupt("macvlan_mode");
-    identity.mac = TRY(mac_in(object, "mac"));
-    identity.mtu = TRY(number_in<std::uint32_t>(object, "mtu", kMtuMax));
-    if (identity.mtu < kMtuMin) return corrupt("mtu");
+    identity.index = static_cast<int>(TRY(number_in<unsigned>(object, "index", kIntMax)));
+    identity.flags = TRY(number_in<std::uint32_t>(object, "flags"));
+    if ((identity.flags & ~kFlags) != 0) return corrupt("flags");
+    identity.mtu = TRY(number_in<std::uint32_t>(object, "mtu", kIntMax));
+    TRY(decode_kind(object, identity));
+    identity.transmit_queue_length =
+        TRY(number_in<std::uint32_t>(object, "transmit_queue_length", kIntMax));
     identity.addresses = TRY(list_in<InterfaceAddress>(object, "addresses", decode_address));
     identity.routes = TRY(list_in<Route>(object, "routes", decode_route));
-    identity.neighbours = TRY(
-        list_in<Neighbour>(object, "neighbours", [](const Json& neighbour) -> Result<Neighbour> {
-            return Neighbour{.address = TRY(address_in(neighbour, "address")),
-                             .mac = TRY(mac_in(neighbour, "mac"))};
-        }));
-    identity.settings = TRY(list_in<DeviceSetting>(object, "settings", decode_setting));
+    identity.neighbours = TRY(list_in<Neighbour>(object, "neighbours", decode_neighbour));
+    identity.settings = TRY(list_in<Setting>(object, "settings", decode_setting));
+    if (!std::ranges::all_of(identity.settings, is_valid_setting)) return corrupt("device setting");
     return identity;
 }
 
-}  // namespace
-
-std::string encode_identities(std::span<const NetworkIdentity> identities) {
-    Json document = {{"version", kIdentityVersion}, {"identities", Json::array()}};
-    for (const auto& identity : identities) document["identities"].push_back(encode(identity));
-    // A device name may hold any byte; one that is no UTF-8 cannot be carried and is refused by
-    // decode.
-    return document.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-Result<std::vector<NetworkIdentity>> decode_identities(std::string_view json) {
-    const Json document = Json::parse(json, nullptr, false);
-    if (!document.is_object()) return corrupt("no JSON object");
-    const auto version = TRY(number_in<unsigned>(document, "version"));
-    if (version != kIdentityVersion) return corrupt(fmt::format("version {}", version));
-    return list_in<NetworkIdentity>(document, "identities", decode);
-}
-
-}  // namespace ferry::handover
+}  // namespace ferry::handover::fields

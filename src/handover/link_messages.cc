@@ -4,6 +4,7 @@
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <net/if.h>
 
 namespace ferry::handover {
@@ -17,18 +18,73 @@ ifinfomsg info_of(int index) {
     return info;
 }
 
+void put_common(NetlinkMessages& m, const NetworkIdentity& identity) {
+    m.put_string(IFLA_IFNAME, identity.name);
+    m.put_number(IFLA_MTU, identity.mtu);
+    m.put_number(IFLA_TXQLEN, identity.transmit_queue_length);
+    m.put_bytes(IFLA_ADDRESS, identity.mac);
+}
+
+// A bridge without an address of its own takes the lowest of its ports, and would lose its hosts'
+// neighbour entries with each change: this one is hardly ever the lowest. It is no group address,
+// locally administered, and another one than the device's.
+MacAddress mac_of_other_end(MacAddress mac) {
+    constexpr std::uint8_t kHigh = 0xfe;
+    if (mac[0] == kHigh) mac.back() ^= 1;
+    mac[0] = kHigh;
+    return mac;
+}
+
 }  // namespace
 
-NetlinkMessages create_macvlan(const NetworkIdentity& identity, int parent) {
+NetlinkMessages create_macvlan(const NetworkIdentity& identity, int parent,
+                               std::optional<int> space) {
     NetlinkMessages m;
     m.begin(RTM_NEWLINK, kCreate, ifinfomsg{});
-    m.put_string(IFLA_IFNAME, identity.name);
+    put_common(m, identity);
     m.put_number(IFLA_LINK, static_cast<std::uint32_t>(parent));
-    m.put_number(IFLA_MTU, identity.mtu);
-    m.put_bytes(IFLA_ADDRESS, identity.mac);
+    if (space) m.put_number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(*space));
     m.nest(IFLA_LINKINFO, [&] {
         m.put_string(IFLA_INFO_KIND, "macvlan");
         m.nest(IFLA_INFO_DATA, [&] { m.put_number(IFLA_MACVLAN_MODE, identity.macvlan_mode); });
+    });
+    return m;
+}
+
+NetlinkMessages create_veth(const NetworkIdentity& identity, const std::string& host_name,
+                            int host) {
+    NetlinkMessages m;
+    m.begin(RTM_NEWLINK, kCreate, info_of(identity.index));
+    put_common(m, identity);
+    m.nest(IFLA_LINKINFO, [&] {
+        m.put_string(IFLA_INFO_KIND, "veth");
+        m.nest(IFLA_INFO_DATA, [&] {
+            m.nest_behind(VETH_INFO_PEER, ifinfomsg{}, [&] {
+                m.put_string(IFLA_IFNAME, host_name);
+                m.put_number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(host));
+                m.put_number(IFLA_MTU, identity.mtu);
+                m.put_bytes(IFLA_ADDRESS, mac_of_other_end(identity.mac));
+            });
+        });
+    });
+    return m;
+}
+
+NetlinkMessages plug_into(int index, int bridge) {
+    NetlinkMessages m;
+    m.begin(RTM_SETLINK, NLM_F_ACK, info_of(index));
+    m.put_number(IFLA_MASTER, static_cast<std::uint32_t>(bridge));
+    return m;
+}
+
+NetlinkMessages set_port(int index, const BridgePort& port) {
+    NetlinkMessages m;
+    m.begin(RTM_NEWLINK, NLM_F_ACK, info_of(index));
+    m.nest(IFLA_LINKINFO, [&] {
+        m.put_string(IFLA_INFO_SLAVE_KIND, "bridge");
+        m.nest(IFLA_INFO_SLAVE_DATA, [&] {
+            for (const auto& [type, value] : port.settings) m.put_number(type, value);
+        });
     });
     return m;
 }
@@ -55,10 +111,10 @@ NetlinkMessages set_address_generation(int index, std::uint8_t mode) {
     return m;
 }
 
-NetlinkMessages set_up(int index) {
+NetlinkMessages set_flags(int index, std::uint32_t flags) {
     ifinfomsg info = info_of(index);
-    info.ifi_flags = IFF_UP;
-    info.ifi_change = IFF_UP;
+    info.ifi_flags = flags;
+    info.ifi_change = flags;
     NetlinkMessages m;
     m.begin(RTM_SETLINK, NLM_F_ACK, info);
     return m;
@@ -102,7 +158,7 @@ NetlinkMessages add_route(const Route& route, int index) {
     NetlinkMessages m;
     m.begin(RTM_NEWROUTE, flags, header);
     m.put_number(RTA_TABLE, route.table);
-    m.put_number(RTA_OIF, static_cast<std::uint32_t>(index));
+    if (index != 0) m.put_number(RTA_OIF, static_cast<std::uint32_t>(index));
     if (route.destination) m.put_bytes(RTA_DST, route.destination->bytes());
     if (route.gateway) m.put_bytes(RTA_GATEWAY, route.gateway->bytes());
     if (route.preferred_source) m.put_bytes(RTA_PREFSRC, route.preferred_source->bytes());
@@ -119,7 +175,7 @@ NetlinkMessages add_neighbour(const Neighbour& neighbour, int index) {
     ndmsg header = {};
     header.ndm_family = static_cast<std::uint8_t>(neighbour.address.family);
     header.ndm_ifindex = index;
-    header.ndm_state = NUD_STALE;
+    header.ndm_state = neighbour.permanent ? NUD_PERMANENT : NUD_STALE;
     NetlinkMessages m;
     m.begin(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, header);
     m.put_bytes(NDA_DST, neighbour.address.bytes());

@@ -52,6 +52,16 @@ class NetlinkMessages {
         close_nest(start);
     }
 
+    // The same with a struct in front of the children, as VETH_INFO_PEER wants it.
+    template <class Header, class Fill>
+        requires std::is_trivially_copyable_v<Header>
+    void nest_behind(std::uint16_t attribute, const Header& header, Fill fill) {
+        nest(attribute, [&] {
+            append(std::as_bytes(std::span(&header, 1)));
+            fill();
+        });
+    }
+
     [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
     [[nodiscard]] std::size_t count() const { return count_; }
     [[nodiscard]] bool empty() const { return bytes_.empty(); }

@@ -9,15 +9,11 @@
 #include <algorithm>
 #include <set>
 
-#include "base/limits.h"
 #include "handover/device_settings.h"
 #include "handover/rtnetlink.h"
 
 namespace ferry::handover {
 namespace {
-
-constexpr std::uint32_t kMovableModes =
-    MACVLAN_MODE_PRIVATE | MACVLAN_MODE_VEPA | MACVLAN_MODE_BRIDGE;
 
 std::unexpected<Error> not_movable(const IpAddress& address, const Link& link,
                                    std::string_view reason) {
@@ -38,9 +34,9 @@ Result<> check_movable(const IpAddress& address, const Link& link) {
         return fail(Error::unsupported(fmt::format("address {} stands on the macvlan {}, {}",
                                                    address.to_string(), link.name, reason)));
     };
-    if (link.parent_elsewhere) return refuse("whose parent is in another network namespace");
+    if (link.parent_space) return refuse("whose parent is in another network namespace");
     if (link.master != 0) return refuse("which is a port of a bridge or bond");
-    if ((link.macvlan_mode & kMovableModes) == 0) {
+    if ((link.macvlan_mode & kMovableMacvlanModes) == 0) {
         return refuse("whose mode is neither bridge, private nor vepa");
     }
     if (!link.mac) return refuse("which has no Ethernet address");
@@ -51,27 +47,14 @@ Result<> check_movable(const IpAddress& address, const Link& link) {
 Result<NetworkIdentity> read_identity(NetlinkSocket& netlink, const Link& link,
                                       const std::vector<Link>& links,
                                       const std::vector<AddressOnLink>& addresses) {
-    NetworkIdentity identity;
-    identity.name = link.name;
+    auto identity = TRY(read_device(netlink, link, addresses));
     identity.macvlan_mode = link.macvlan_mode;
-    identity.mac = *link.mac;
-    identity.mtu = link.mtu;
     const auto parent = std::ranges::find(links, link.parent, &Link::index);
     if (parent == links.end()) {
         return fail(Error::gone(fmt::format("the parent of {} has disappeared", link.name)));
     }
     identity.parent = parent->name;
-    for (const AddressOnLink& entry : addresses) {
-        if (entry.index == link.index) identity.addresses.push_back(entry.address);
-    }
-    const auto what = fmt::format("network identity {}", link.name);
-    identity.routes = TRY(with_context(list_routes(netlink, link.index), what));
-    identity.neighbours = TRY(with_context(list_neighbours(netlink, link.index), what));
-    identity.settings = TRY(with_context(read_device_settings(link.name), what));
-    if (identity.addresses.size() > limits::kIdentityEntriesMax ||
-        identity.routes.size() > limits::kIdentityEntriesMax) {
-        return fail(Error::limit(what + " has too many addresses or routes"));
-    }
+    identity.settings = TRY(with_context(read_device_settings(link.name), link.name));
     return identity;
 }
 

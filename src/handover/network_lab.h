@@ -16,11 +16,15 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "handover/ip_address.h"
 #include "os/namespace.h"
+#include "os/network_namespace.h"
 #include "os/process.h"
 
 namespace ferry::handover::lab {
@@ -54,29 +58,20 @@ class Host {
     }
 
     [[nodiscard]] Pid pid() const { return holder_.pid; }
+    [[nodiscard]] os::NetworkNamespace space() const {
+        return must(os::NetworkNamespace::of(holder_.pid));
+    }
     // The calling thread is in this namespace until the end of the returned object's life.
-    class Inside {
-      public:
-        explicit Inside(int pidfd) : back_(must(os::open("/proc/thread-self/ns/net", O_RDONLY))) {
-            must(os::setns(pidfd, CLONE_NEWNET));
-        }
-        Inside(const Inside&) = delete;
-        Inside& operator=(const Inside&) = delete;
-        ~Inside() { static_cast<void>(os::setns(back_.get(), CLONE_NEWNET)); }
-
-      private:
-        os::UniqueFd back_;
-    };
-    [[nodiscard]] Inside enter() const { return Inside(holder_.pidfd.get()); }
+    [[nodiscard]] os::NetworkScope enter() const { return must(space().enter()); }
 
     // A shell command in this namespace; its exit status.
     int run(const std::string& command) const {
-        const Inside inside = enter();
+        const auto inside = enter();
         return WEXITSTATUS(std::system(command.c_str()));
     }
     // Its standard output.
     [[nodiscard]] std::string output(const std::string& command) const {
-        const Inside inside = enter();
+        const auto inside = enter();
         std::string result;
         FILE* pipe = ::popen(command.c_str(), "r");
         char buffer[4096];
@@ -86,7 +81,7 @@ class Host {
     }
     // A counter of /proc/net/snmp or netstat ("Tcp", "RetransSegs").
     [[nodiscard]] long counter(const std::string& group, const std::string& name) const {
-        const Inside inside = enter();
+        const auto inside = enter();
         for (const char* file : {"/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"}) {
             std::ifstream stream(file);
             std::string names, values;
@@ -111,6 +106,46 @@ class Host {
     }
     os::NamespaceHolder holder_;
 };
+
+// A process of ours that enters a host, does its work, says so and waits to be killed.
+class Victim {
+  public:
+    Victim(const Host& host, const std::function<void()>& work) {
+        int fds[2];
+        EXPECT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            const auto inside = host.enter();
+            work();
+            [[maybe_unused]] const auto n = ::write(fds[1], "R", 1);
+            for (;;) ::pause();
+        }
+        ::close(fds[1]);
+        char ready = 0;
+        EXPECT_EQ(::read(fds[0], &ready, 1), 1) << "the victim died";
+        ::close(fds[0]);
+    }
+    ~Victim() { kill(); }
+    Victim(const Victim&) = delete;
+    Victim& operator=(const Victim&) = delete;
+    void kill() {
+        if (pid_ <= 0) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(std::exchange(pid_, 0), nullptr, 0);
+    }
+
+  private:
+    pid_t pid_ = 0;
+};
+
+// Waits for what a guardian or the kernel's cleanup does a moment later.
+inline bool eventually(const std::function<bool()>& condition) {
+    for (int i = 0; i < 500; ++i) {
+        if (condition()) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+}
 
 class Network {
   public:
@@ -156,6 +191,45 @@ class Network {
                                  number)),
             0);
     }
+};
+
+// Two platforms that run containers: each host has a bridge cbr0 on its uplink.
+//
+//   client --- br0 --- a:eth0 --- cbr0 --- ctr77 --- eth0 of `container` (10.77.0.50, fd77::50)
+//                  \-- b:eth0 --- cbr0               `other`, a namespace with nothing in it
+//
+// Neither container runs a program of its own: tests enter their namespaces.
+class ContainerNetwork : public Network {
+  public:
+    ContainerNetwork() {
+        for (const Host* host : {&a, &b}) {
+            EXPECT_EQ(host->run("ip addr flush dev eth0 && "
+                                "ip link add cbr0 type bridge mcast_snooping 0 && "
+                                "ip link set eth0 master cbr0 && ip link set cbr0 up"),
+                      0);
+        }
+        plug_in(a, container, "ctr77", kContainerMac);
+        EXPECT_EQ(container.run("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad && "
+                                "ip link set lo up && ip link set eth0 mtu 1400 up && "
+                                "ip addr add 10.77.0.50/24 brd + dev eth0 && "
+                                "ip addr add fd77::50/64 dev eth0 nodad"),
+                  0);
+        EXPECT_TRUE(eventually([&] {
+            return container.output("ip -6 addr show dev eth0 scope link").contains("fe80");
+        }));
+    }
+    // A veth pair between a bridge of the host and the container.
+    static void plug_in(const Host& host, const Host& inside, const char* name, const char* mac) {
+        EXPECT_EQ(host.run(fmt::format("ip link add {0} type veth peer name eth0 address {1} "
+                                       "netns {2} && ip link set {0} master cbr0 up",
+                                       name, mac, inside.pid())),
+                  0);
+    }
+    Host container, other;
+
+    static constexpr const char* kContainer4 = "10.77.0.50";
+    static constexpr const char* kContainer6 = "fd77::50";
+    static constexpr const char* kContainerMac = "02:00:00:77:00:50";
 };
 
 inline IpAddress address(const char* text) {

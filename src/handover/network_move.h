@@ -8,29 +8,40 @@
 // be done inside the freeze.
 //
 // A guardian (a forked child that shares nothing with us but a pipe) removes the device when we
-// die, so that SIGKILL leaves nothing behind. All calls come from one thread, in the network
-// namespace of the service; each is a few netlink messages.
+// die, so that SIGKILL leaves nothing behind. All calls come from one thread, in the host's network
+// namespace; each is a few netlink messages.
 #pragma once
 
 #include <memory>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "base/error.h"
-#include "handover/network_identity.h"
+#include "handover/service_network.h"
+#include "os/network_namespace.h"
 
 namespace ferry::handover {
+
+// Where devices are put at the destination.
+struct Placement {
+    std::string uplink;  // under a macvlan; empty: a device of the same name as at the source
+    std::string bridge;  // for a veth pair's other end; empty: as at the source
+};
 
 // The destination half. Commit or roll back: unless kept, the destructor removes everything it
 // made.
 class ArrivingNetwork {
   public:
-    // Makes each identity's device on `uplink` (empty: the parent's name at the source): up, muted,
-    // with its MAC, addresses, routes, neighbours and settings. Long before the freeze.
-    // Unsupported: the name, MAC or an address is already in use here, or the uplink is missing.
-    static Result<ArrivingNetwork> prepare(std::span<const NetworkIdentity> identities,
-                                           const std::string& uplink);
+    // Whether all of it could be made here, before there is a namespace for it. Unsupported: the
+    // name, MAC or an address is already in use here or in the network, or the uplink or bridge is
+    // missing.
+    static Result<> check(const ServiceNetwork& network, const Placement& placement);
+    // Makes each device in the namespace `space` (the host's own for a service that has none): up,
+    // muted, with its MAC, addresses, routes, neighbours and settings. Long before the freeze.
+    // A namespace of its own is empty but for its loopback device, and gets what
+    // ServiceNetwork::space says. Unsupported as check() says.
+    static Result<ArrivingNetwork> prepare(const ServiceNetwork& network,
+                                           const os::NetworkNamespace& space,
+                                           const Placement& placement);
     ArrivingNetwork(ArrivingNetwork&&) noexcept;
     ArrivingNetwork& operator=(ArrivingNetwork&&) noexcept;
     ArrivingNetwork(const ArrivingNetwork&) = delete;
@@ -56,7 +67,9 @@ class ArrivingNetwork {
 class DepartingNetwork {
   public:
     // Before the freeze: looks the devices up and prepares every message and the guardian.
-    static Result<DepartingNetwork> arm(std::span<const NetworkIdentity> identities);
+    // `space` is where they are.
+    static Result<DepartingNetwork> arm(const ServiceNetwork& network,
+                                        const os::NetworkNamespace& space);
     DepartingNetwork(DepartingNetwork&&) noexcept;
     DepartingNetwork& operator=(DepartingNetwork&&) noexcept;
     DepartingNetwork(const DepartingNetwork&) = delete;

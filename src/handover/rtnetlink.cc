@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 #include <linux/if_addr.h>
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -46,6 +49,24 @@ std::optional<MacAddress> mac_in(const NetlinkAttributes& attributes, std::uint1
     return mac;
 }
 
+// What a bridge knows of a port and what a port of another bridge can be told, one byte each.
+constexpr std::array<std::uint16_t, 16> kPortSettings = {
+    IFLA_BRPORT_MODE,        IFLA_BRPORT_GUARD,          IFLA_BRPORT_PROTECT,
+    IFLA_BRPORT_FAST_LEAVE,  IFLA_BRPORT_LEARNING,       IFLA_BRPORT_UNICAST_FLOOD,
+    IFLA_BRPORT_PROXYARP,    IFLA_BRPORT_PROXYARP_WIFI,  IFLA_BRPORT_MULTICAST_ROUTER,
+    IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_MCAST_TO_UCAST, IFLA_BRPORT_VLAN_TUNNEL,
+    IFLA_BRPORT_BCAST_FLOOD, IFLA_BRPORT_NEIGH_SUPPRESS, IFLA_BRPORT_ISOLATED,
+    IFLA_BRPORT_LOCKED};
+
+void read_port(const NetlinkAttributes& settings, Link& link) {
+    for (const std::uint16_t type : kPortSettings) {
+        if (!settings.has(type)) continue;
+        link.port_settings.emplace_back(type, settings.number<std::uint8_t>(type));
+    }
+    link.has_odd_port_settings = settings.number<std::uint16_t>(IFLA_BRPORT_GROUP_FWD_MASK) != 0 ||
+                                 settings.has(IFLA_BRPORT_BACKUP_PORT);
+}
+
 Link read_link(const NetlinkReply& reply) {
     const auto info = reply.header_as<ifinfomsg>();
     const auto& attributes = reply.attributes;
@@ -57,10 +78,20 @@ Link read_link(const NetlinkReply& reply) {
                  .mtu = attributes.number<std::uint32_t>(IFLA_MTU),
                  .mac = mac_in(attributes, IFLA_ADDRESS),
                  .parent = attributes.number<std::int32_t>(IFLA_LINK),
-                 .parent_elsewhere = attributes.has(IFLA_LINK_NETNSID),
-                 .master = attributes.number<std::int32_t>(IFLA_MASTER)};
+                 .parent_space = {},
+                 .master = attributes.number<std::int32_t>(IFLA_MASTER),
+                 .master_kind = {},
+                 .transmit_queue_length = attributes.number<std::uint32_t>(IFLA_TXQLEN),
+                 .has_program = attributes.nested(IFLA_XDP).number<std::uint8_t>(
+                                    IFLA_XDP_ATTACHED) != XDP_ATTACHED_NONE,
+                 .port_settings = {}};
+    if (attributes.has(IFLA_LINK_NETNSID)) {
+        link.parent_space = attributes.number<std::int32_t>(IFLA_LINK_NETNSID);
+    }
     const auto kind = attributes.nested(IFLA_LINKINFO);
     link.kind = kind.text(IFLA_INFO_KIND);
+    link.master_kind = kind.text(IFLA_INFO_SLAVE_KIND);
+    if (link.master_kind == "bridge") read_port(kind.nested(IFLA_INFO_SLAVE_DATA), link);
     if (link.kind == "macvlan") {
         link.macvlan_mode = kind.nested(IFLA_INFO_DATA).number<std::uint32_t>(IFLA_MACVLAN_MODE);
     }
@@ -95,9 +126,7 @@ Result<> read_address(const NetlinkReply& reply, std::vector<AddressOnLink>& int
 
 // The kernel makes these again when the address is added.
 bool is_kernels_own(const rtmsg& header) {
-    return header.rtm_protocol == RTPROT_KERNEL || (header.rtm_flags & RTM_F_CLONED) != 0 ||
-           header.rtm_type == RTN_LOCAL || header.rtm_type == RTN_BROADCAST ||
-           header.rtm_type == RTN_ANYCAST || header.rtm_type == RTN_MULTICAST;
+    return header.rtm_protocol == RTPROT_KERNEL || (header.rtm_flags & RTM_F_CLONED) != 0;
 }
 
 bool has_hop_through(const NetlinkAttributes& attributes, int index) {
@@ -216,7 +245,8 @@ Result<std::vector<Route>> list_routes(NetlinkSocket& netlink, int index) {
 }
 
 Result<std::vector<Neighbour>> list_neighbours(NetlinkSocket& netlink, int index) {
-    constexpr std::uint16_t kResolved = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
+    constexpr std::uint16_t kResolved =
+        NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT;
     NetlinkMessages message;
     message.begin(RTM_GETNEIGH, NLM_F_DUMP, ndmsg{});
     std::vector<Neighbour> neighbours;
@@ -229,12 +259,91 @@ Result<std::vector<Neighbour>> list_neighbours(NetlinkSocket& netlink, int index
             if (header.ndm_ifindex != index || (header.ndm_state & kResolved) == 0) return {};
             // More than the limit is not an error: they are only a convenience.
             if (address && mac && neighbours.size() < limits::kIdentityEntriesMax) {
-                neighbours.push_back({.address = *address, .mac = *mac});
+                neighbours.push_back({.address = *address,
+                                      .mac = *mac,
+                                      .permanent = (header.ndm_state & NUD_PERMANENT) != 0});
             }
             return {};
         },
         "list neighbours"));
     return neighbours;
+}
+
+Result<NetworkIdentity> read_device(NetlinkSocket& netlink, const Link& link,
+                                    const std::vector<AddressOnLink>& addresses) {
+    NetworkIdentity identity;
+    identity.name = link.name;
+    identity.flags = link.flags & (IFF_UP | IFF_NOARP | IFF_PROMISC | IFF_ALLMULTI);
+    identity.mac = link.mac.value_or(MacAddress{});
+    identity.mtu = link.mtu;
+    identity.transmit_queue_length = link.transmit_queue_length;
+    for (const AddressOnLink& entry : addresses) {
+        if (entry.index == link.index) identity.addresses.push_back(entry.address);
+    }
+    const auto what = fmt::format("network device {}", link.name);
+    identity.routes = TRY(with_context(list_routes(netlink, link.index), what));
+    identity.neighbours = TRY(with_context(list_neighbours(netlink, link.index), what));
+    if (identity.addresses.size() > limits::kIdentityEntriesMax ||
+        identity.routes.size() > limits::kIdentityEntriesMax) {
+        return fail(Error::limit(what + " has too many addresses or routes"));
+    }
+    return identity;
+}
+
+Result<std::optional<std::int32_t>> space_id(NetlinkSocket& netlink, int space_fd) {
+    NetlinkMessages message;
+    message.begin(RTM_GETNSID, 0, rtgenmsg{});
+    message.put_number(NETNSA_FD, static_cast<std::uint32_t>(space_fd));
+    std::optional<std::int32_t> id;
+    TRY(netlink.query(
+        message, sizeof(rtgenmsg),
+        [&](const NetlinkReply& reply) -> Result<> {
+            const auto number =
+                reply.attributes.number<std::int32_t>(NETNSA_NSID, NETNSA_NSID_NOT_ASSIGNED);
+            if (number != NETNSA_NSID_NOT_ASSIGNED) id = number;
+            return {};
+        },
+        "look up a network namespace"));
+    return id;
+}
+
+Result<std::vector<QueueDiscipline>> list_queue_disciplines(NetlinkSocket& netlink) {
+    NetlinkMessages message;
+    message.begin(RTM_GETQDISC, NLM_F_DUMP, tcmsg{});
+    std::vector<QueueDiscipline> found;
+    TRY(netlink.query(
+        message, sizeof(tcmsg),
+        [&](const NetlinkReply& reply) -> Result<> {
+            found.push_back({.index = reply.header_as<tcmsg>().tcm_ifindex,
+                             .kind = reply.attributes.text(TCA_KIND)});
+            return {};
+        },
+        "list queueing disciplines"));
+    return found;
+}
+
+Result<bool> has_default_vlans(NetlinkSocket& netlink, int index) {
+    NetlinkMessages message;
+    ifinfomsg header = {};
+    header.ifi_family = AF_BRIDGE;
+    message.begin(RTM_GETLINK, NLM_F_DUMP, header);
+    message.put_number(IFLA_EXT_MASK, std::uint32_t{RTEXT_FILTER_BRVLAN});
+    bool plain = true;
+    TRY(netlink.query(
+        message, sizeof(ifinfomsg),
+        [&](const NetlinkReply& reply) -> Result<> {
+            if (reply.header_as<ifinfomsg>().ifi_index != index) return {};
+            reply.attributes.nested(IFLA_AF_SPEC).for_each([&](std::uint16_t type, auto value) {
+                bridge_vlan_info vlan = {};
+                if (type != IFLA_BRIDGE_VLAN_INFO || value.size() != sizeof(vlan)) return;
+                std::ranges::copy(value, std::as_writable_bytes(std::span(&vlan, 1)).begin());
+                constexpr auto kPlain = BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED;
+                plain = plain && vlan.vid == 1 && vlan.flags == kPlain;
+            });
+            return {};
+        },
+        "list VLANs of bridge ports"));
+    return plain;
 }
 
 }  // namespace ferry::handover

@@ -87,10 +87,16 @@ Result<> DestinationSession::welcome() {
         return fail(Error::peer(fmt::format("session \"{}\" was announced, \"{}\" has connected",
                                             request_.session, hello.session)));
     }
-    const auto identities = TRY(handover::decode_identities(hello.network));
-    network_ = TRY(handover::ArrivingNetwork::prepare(identities, request_.uplink));
-    replay_ = TRY(handover::PacketReplay::create());
+    service_network_ = TRY(handover::decode_network(hello.network));
+    TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));
+    if (!service_network_.space) TRY(prepare_network(TRY(os::NetworkNamespace::own())));
     return link_->send(FrameType::Welcome, std::span<const std::byte>{});
+}
+
+Result<> DestinationSession::prepare_network(const os::NetworkNamespace& space) {
+    network_ = TRY(handover::ArrivingNetwork::prepare(service_network_, space, request_.placement));
+    replay_ = TRY(space.within(handover::PacketReplay::create));
+    return {};
 }
 
 Result<> DestinationSession::fill() {
@@ -128,6 +134,10 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
         return tree_->update(skeleton);
     }
     tree_ = TRY(restore::StagedTree::create(skeleton, restore::StageOptions{}));
+    // A container's network namespace exists only with its first process.
+    if (!network_) {
+        TRY(prepare_network(TRY(os::NetworkNamespace::of(tree_->root_here()))));
+    }
     return files_.prepare(skeleton);
 }
 

@@ -31,6 +31,8 @@ class DestinationSession {
 
     Result<> accept(PortSink& port);
     Result<> welcome();
+    // The devices, muted, in the namespace where the service will be.
+    Result<> prepare_network(const os::NetworkNamespace& space);
     // Until everything is restored and Ready was sent.
     Result<> fill();
     Result<> apply_layout(std::span<const std::byte> payload);
@@ -60,6 +62,7 @@ class DestinationSession {
 
     // Destroyed in reverse: the stubs die first, then the files they shared, then the network.
     std::unique_ptr<Link> link_;
+    handover::ServiceNetwork service_network_;
     std::optional<handover::PacketReplay> replay_;
     std::optional<handover::ArrivingNetwork> network_;
     resources::OpenedFiles files_;

@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "base/types.h"
+#include "handover/network_move.h"
 #include "migrate/report.h"
 
 namespace ferry::migrate {
@@ -93,9 +94,7 @@ struct DestinationRequest {
     std::string listen_address;  // the data listener takes any free port of it
     TlsFiles tls;
     std::chrono::seconds accept_timeout{30};
-    // Where a service's macvlan device is put at this host; empty: a device of the same name as at
-    // the source.
-    std::string uplink;
+    handover::Placement placement;  // of the service's network devices at this host
 };
 
 // Moves the tree. On success the service runs at the destination and is gone here; on failure it

@@ -154,7 +154,7 @@ class Sessions : public testing::Test {
                                             .destination_name = "two",
                                             .listen_address = "127.0.0.1",
                                             .tls = tls("two"),
-                                            .uplink = {}};
+                                            .placement = {}};
         const Result<> result = run_destination(request, host, port);
         if (!result) {
             fmt::print(stderr, "destination: {}\n", result.error().describe());

@@ -126,16 +126,18 @@ Result<> SourceSession::prepare() {
     report_.memory_before = figures.resident_bytes;
     report_.objects_before = figures.objects;
 
-    const std::vector<handover::IpAddress> addresses = TRY(local_addresses(pids));
-    const auto identities = TRY(handover::find_identities(addresses));
+    std::vector<handover::IpAddress> addresses = TRY(local_addresses(pids));
+    space_ = TRY(os::NetworkNamespace::of(request_.root));
+    const auto network = TRY(handover::find_network(*space_, addresses));
+    if (network.space) addresses = network.ip_addresses();
     for (const handover::IpAddress& address : addresses) targets_.push_back({.address = address});
-    network_ = TRY(handover::DepartingNetwork::arm(identities));
+    network_ = TRY(handover::DepartingNetwork::arm(network, *space_));
 
     const HelloBody hello = {.session = request_.session,
                              .kernel_release = skeleton.kernel_release,
                              .vdso_hash = skeleton.vdso_hash,
                              .boot_id = skeleton.boot_id,
-                             .network = handover::encode_identities(identities)};
+                             .network = handover::encode_network(network)};
     const net::TlsContext context = TRY(net::TlsContext::load(
         {.ca = request_.tls.ca, .certificate = request_.tls.certificate, .key = request_.tls.key}));
     progress("connect");
@@ -270,7 +272,9 @@ pages::Seconds SourceSession::fixed_cost() const {
 
 Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
-    hold_ = TRY(handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections));
+    hold_ = TRY(space_->within([this] {
+        return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections);
+    }));
     std::this_thread::sleep_for(kAcceptDrain);
     const os::Urgency urgency;  // what stands still must not wait for its turn
     TRY(hold_->capture_connections());

@@ -69,6 +69,7 @@ class SourceSession {
     std::unique_ptr<Link> link_;
     std::optional<dump::SourceTree> tree_;
     std::optional<MemorySender> memory_;
+    std::optional<os::NetworkNamespace> space_;  // of the tree
     std::vector<handover::HoldTarget> targets_;
     std::optional<handover::DepartingNetwork> network_;
     std::optional<handover::NetworkHold> hold_;

@@ -55,8 +55,7 @@ struct HelloBody {
     std::string kernel_release = {};
     std::uint64_t vdso_hash = 0;
     std::string boot_id = {};
-    std::string network =
-        {};  // handover's identity of the service, as handover encodes it; empty: none
+    std::string network = {};  // handover's network of the service, as handover encodes it
 };
 struct ReadyBody {
     double restore_ms = 0;

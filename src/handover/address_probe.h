@@ -1,0 +1,28 @@
+// Asks a network who has the addresses of an identity, before anything is frozen.
+//
+// Source relied upon: RFC 5227 section 2.1.1, RFC 4862 section 5.4.2, packet(7).
+#pragma once
+
+#include "base/error.h"
+#include "handover/network_identity.h"
+#include "handover/rtnetlink.h"
+
+namespace ferry::handover {
+
+// Sends ARP probes and neighbour solicitations through `base`, a device of the calling thread's
+// namespace, and listens for some ten milliseconds, up to 150 where nobody answers. Unsupported:
+// an answer came from another MAC than the identity's own, so the address is taken. An address for
+// which nobody answers is only warned about: the source's network should be this one.
+Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base);
+
+// The question about one address, and the answer in a received frame, if it is one: who has which
+// address. Exposed for tests.
+[[nodiscard]] std::vector<std::byte> probe_frame(const MacAddress& asker, const IpAddress& address);
+struct Claim {
+    IpAddress address;
+    MacAddress mac{};
+    bool operator==(const Claim&) const = default;
+};
+[[nodiscard]] std::optional<Claim> claim_in(std::span<const std::byte> frame);
+
+}  // namespace ferry::handover
