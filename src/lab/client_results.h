@@ -18,6 +18,16 @@ using Moment = std::chrono::steady_clock::time_point;
 enum class RequestKind { Page, Image, Login, Comment };
 inline constexpr std::size_t kRequestKinds = 4;
 
+// One request, when it is over.
+struct HttpRecord {
+    RequestKind kind = RequestKind::Page;
+    Moment due = {};          // when it was to be sent
+    Moment done = {};         // when its last byte came, or when it failed
+    bool answered = false;    // as was expected
+    bool broke = false;       // its connection was closed or reset by anyone but the client
+    std::uint64_t bytes = 0;  // headers and body received
+};
+
 // The answers of one interval; an answer belongs to the interval in which its last byte came.
 struct HttpSample {
     Moment begin;
@@ -31,11 +41,12 @@ struct HttpSample {
     double longest_ms = 0;
 };
 
-// A delay runs from the moment at which a request was due, whether or not a connection was free
-// then, to the last byte of its answer.
+// Of the requests that were due in a span of time, see summarise() in lab/http_summary.h. A delay
+// runs from the moment at which a request was due, whether or not a connection was free then, to
+// the last byte of its answer.
 struct HttpResult {
     Moment begin;
-    double seconds = 0;
+    double seconds = 0;  // length of the span
     std::uint64_t due = 0;
     std::array<std::uint64_t, kRequestKinds> answered = {};  // by RequestKind
     std::array<LatencyHistogram, kRequestKinds> delays;      // of the answered ones
@@ -46,7 +57,6 @@ struct HttpResult {
     double longest_pause_ms = 0;
     // The longest time in which requests were under way and no connection got an answer.
     double longest_silence_ms = 0;
-    std::string first_failure;  // in words; empty if nothing failed
     std::vector<HttpSample> samples;
 
     [[nodiscard]] bool good() const { return failed == 0 && broken_connections == 0; }

@@ -6,9 +6,12 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "lab/container.h"
+#include "lab/http_load.h"
 #include "lab/site_bundle.h"
+#include "lab/udp_probe.h"
 
 namespace ferry::lab {
 namespace {
@@ -86,6 +89,83 @@ TEST_F(SiteTest, PagesImagesUsersAndCommentsWork) {
     ASSERT_EQ(added->size(), 2u);
     EXPECT_EQ((*added)[0].text, "token-a");
     EXPECT_EQ((*added)[1].text, "token-b");
+}
+
+TEST_F(SiteTest, ALoadLosesNothingAndEveryCommentIsThereOnce) {
+    const auto before = site_comments(host(), "site");
+    ASSERT_OK(before);
+    HttpLoadOptions options;
+    options.ip = kIp;
+    options.requests_per_second = 20;
+    auto load = HttpLoad::start(client(), options);
+    ASSERT_OK(load);
+    auto probe = UdpProbe::start(client(), {.ip = kIp});
+    ASSERT_OK(probe);
+    std::this_thread::sleep_for(5s);
+    const UdpResult echoes = (*probe)->stop();
+    const HttpResult result = (*load)->stop();
+    EXPECT_TRUE(result.good()) << (*load)->first_failure();
+    EXPECT_GE(result.due, 100u);
+    EXPECT_EQ(result.answers(), result.due);
+    for (const std::uint64_t kind : result.answered) EXPECT_GT(kind, 0u);
+    EXPECT_GT(result.bytes, 1u << 20);
+    const auto rows = site_comments(host(), "site", before->back().id);
+    ASSERT_OK(rows);
+    const CommentCheck check = (*load)->check(*rows);
+    EXPECT_TRUE(check.good());
+    EXPECT_EQ(check.acknowledged, result.answered[static_cast<std::size_t>(RequestKind::Comment)]);
+    EXPECT_EQ(check.found_once, check.acknowledged);
+    EXPECT_EQ(check.unacknowledged, 0u);
+    EXPECT_GT(echoes.sent, 400u);
+    EXPECT_EQ(echoes.lost(), 0u);
+    EXPECT_EQ(echoes.duplicates + echoes.reordered + echoes.foreign, 0u);
+}
+
+TEST_F(SiteTest, AStandstillIsSeenAndALostCommentToo) {
+    const auto before = site_comments(host(), "site");
+    ASSERT_OK(before);
+    auto load = HttpLoad::start(client(), {.ip = kIp, .requests_per_second = 20});
+    ASSERT_OK(load);
+    auto probe = UdpProbe::start(client(), {.ip = kIp});
+    ASSERT_OK(probe);
+    std::this_thread::sleep_for(1s);
+    ASSERT_OK(runc_checked(host(), {"pause", "site"}, 10s));
+    std::this_thread::sleep_for(700ms);
+    ASSERT_OK(runc_checked(host(), {"resume", "site"}, 10s));
+    std::this_thread::sleep_for(1s);
+    const HttpResult result = (*load)->stop();
+    const UdpResult echoes = (*probe)->stop();
+    EXPECT_TRUE(result.good()) << (*load)->first_failure();
+    EXPECT_GE(result.longest_pause_ms, 600);
+    EXPECT_GE(result.longest_silence_ms, 600);
+    EXPECT_GE(echoes.longest_gap_ms, 600);
+    auto rows = site_comments(host(), "site", before->back().id);
+    ASSERT_OK(rows);
+    ASSERT_TRUE((*load)->check(*rows).good());
+    ASSERT_FALSE(rows->empty());
+    const std::string remove =
+        "delete from wordpress.wp_comments where comment_ID = " + std::to_string(rows->front().id);
+    ASSERT_OK(runc_checked(
+        host(),
+        {"exec", "site", "mariadb", "--defaults-file=/etc/mysql/site.cnf", "--execute", remove},
+        10s));
+    rows = site_comments(host(), "site", before->back().id);
+    ASSERT_OK(rows);
+    EXPECT_EQ((*load)->check(*rows).lost, 1u);
+}
+
+TEST_F(SiteTest, ASiteThatIsKilledBreaksItsConnections) {
+    auto load = HttpLoad::start(client(), {.ip = kIp, .requests_per_second = 20, .timeout = 2s});
+    ASSERT_OK(load);
+    std::this_thread::sleep_for(500ms);
+    ASSERT_OK(
+        runc_checked(host(), {"exec", "site", "sh", "-c", "kill -9 $(cat /run/nginx.pid)"}, 10s));
+    std::this_thread::sleep_for(1s);
+    EXPECT_GT((*load)->failed(), 0u);
+    const HttpResult result = (*load)->stop();
+    EXPECT_FALSE(result.good());
+    EXPECT_GT(result.broken_connections, 0u);
+    EXPECT_NE((*load)->first_failure(), "");
 }
 
 TEST_F(SiteTest, ItStopsInOrderAndLeavesNothing) {
