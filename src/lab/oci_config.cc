@@ -94,8 +94,9 @@ Result<Json> read_config(const std::string& bundle) {
     if (!config.is_object() || !config["process"].is_object() || !config["linux"].is_object()) {
         return no_bundle("its config.json describes no Linux container");
     }
-    const Json root = config.value("root", Json::object());
-    const std::string path = root.is_object() ? root.value("path", "") : "";
+    const Json& root = config["root"];
+    const bool named = root.is_object() && root.contains("path") && root["path"].is_string();
+    const std::string path = named ? root["path"].get<std::string>() : "";
     const std::filesystem::path rootfs = std::filesystem::path(bundle) / path;
     std::error_code ignored;
     if (path.empty() || !std::filesystem::is_directory(rootfs, ignored)) {

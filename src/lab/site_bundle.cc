@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -149,7 +150,7 @@ Result<> fill(const std::string& directory, const std::string& mirror,
             progress(fmt::format("building the site, {} s: {}", seconds, line.substr(3)));
         }));
     if (built.status == 127) {
-        return fail(Error::invalid("mmdebstrap is not installed: run tools/setup"));
+        return fail(Error::system(ENOENT, "mmdebstrap is not installed, run tools/setup"));
     }
     if (built.status != 0) return fail(Error::peer(reason(built.out)));
     TRY(write_report(directory + "/config.json", site_config()));
