@@ -1,10 +1,14 @@
 // ferry lab: Ferry shown at work on platforms of this one machine.
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <memory>
 
 #include "cli/command.h"
 #include "lab/bench.h"
 #include "lab/demo.h"
+#include "lab/display.h"
+#include "lab/site_bundle.h"
 
 namespace ferry::cli {
 namespace {
@@ -44,6 +48,30 @@ void add_bench(CLI::App& lab, Invocation& invocation) {
     });
 }
 
+void add_build(CLI::App& lab, Invocation& invocation) {
+    CLI::App* verb =
+        lab.add_subcommand("build", "Build the lab's site (nginx, PHP, MariaDB, WordPress)");
+    auto options = std::make_shared<lab::SiteBuildOptions>();
+    options->cache = lab::default_cache();
+    verb->add_option("--cache", options->cache, "Where built sites are kept")
+        ->capture_default_str();
+    verb->add_option("--mirror", options->mirror, "Debian's archive")->capture_default_str();
+    verb->add_flag("--rebuild", options->rebuild, "Build even what the cache has");
+    verb->callback([options, &invocation] {
+        invocation.run = [options]() -> Result<int> {
+            lab::InterruptGuard guard;
+            lab::Display display;
+            const lab::SiteBundle bundle = TRY(lab::build_site(
+                *options, guard, [&](const std::string& text) { display.progress(text); }));
+            display.print(
+                bundle.was_cached
+                    ? fmt::format("{} was there already\n", bundle.directory)
+                    : fmt::format("{} built in {:.0f} s\n", bundle.directory, bundle.seconds));
+            return kExitOk;
+        };
+    });
+}
+
 }  // namespace
 
 void add_lab(CLI::App& app, Invocation& invocation) {
@@ -51,6 +79,7 @@ void add_lab(CLI::App& app, Invocation& invocation) {
     verb->require_subcommand(1);
     add_demo(*verb, invocation);
     add_bench(*verb, invocation);
+    add_build(*verb, invocation);
 }
 
 }  // namespace ferry::cli

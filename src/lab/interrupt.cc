@@ -19,8 +19,8 @@ sigset_t watched_signals() {
     return signals;
 }
 
-[[noreturn]] void take_down(const World* world, int signal) {
-    if (world != nullptr) world->kill_everything();
+[[noreturn]] void end(const std::function<void()>& take_down, int signal) {
+    if (take_down) take_down();
     // Not exit(): other threads still use what destructors would destroy.
     ::_exit(128 + signal);
 }
@@ -42,9 +42,14 @@ InterruptGuard::~InterruptGuard() {
 }
 
 void InterruptGuard::watch(const World* world) {
+    if (world == nullptr) return watch(nullptr);
+    watch([world] { world->kill_everything(); });
+}
+
+void InterruptGuard::watch(std::function<void()> take_down) {
     const std::lock_guard lock(mutex_);
-    world_ = world;
-    if (pending_ != 0) take_down(world, pending_);
+    take_down_ = std::move(take_down);
+    if (pending_ != 0) end(take_down_, pending_);
 }
 
 void InterruptGuard::wait_for_signals() {
@@ -56,7 +61,7 @@ void InterruptGuard::wait_for_signals() {
         const std::lock_guard lock(mutex_);
         if (pending_ == 0) std::fputs("\ninterrupted: taking everything down\n", stderr);
         // Who asks twice does not want to wait; the kernel and the sweeper do the rest.
-        if (world_ != nullptr || pending_ != 0) take_down(world_, signal);
+        if (take_down_ || pending_ != 0) end(take_down_, signal);
         pending_ = signal;
     }
 }

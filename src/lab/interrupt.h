@@ -1,7 +1,9 @@
 // Ctrl-C, SIGTERM and SIGHUP end the lab in an orderly way at any moment: a thread waits for them,
-// kills everything inside the world, waits until it is gone, and ends the program.
+// takes down what there is (kills everything inside the world and waits until it is gone), and ends
+// the program.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -24,11 +26,14 @@ class InterruptGuard {
     // is destroyed. A first signal that comes while a world is being made or destroyed waits for
     // the next call of this.
     void watch(const World* world);
+    // The same for what is no world. Called in the guard's thread, once, before the program ends.
+    void watch(std::function<void()> take_down);
+    void watch(std::nullptr_t) { watch(std::function<void()>()); }
 
   private:
     void wait_for_signals();
     std::mutex mutex_;  // guards the two below
-    const World* world_ = nullptr;
+    std::function<void()> take_down_;
     int pending_ = 0;
     std::thread thread_;
 };

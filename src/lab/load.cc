@@ -2,10 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +11,7 @@
 #include <random>
 
 #include "base/check.h"
+#include "lab/client_thread.h"
 #include "lab/values.h"
 
 namespace ferry::lab {
@@ -25,26 +23,6 @@ using std::chrono::nanoseconds;
 
 constexpr std::uint64_t kBatch = 512;
 constexpr milliseconds kReplyTimeout{30000};
-
-// The clients stand for other machines: they must not queue behind the work of the machine they
-// measure, as they would on one with few cores.
-void become_a_client(const char* name) {
-    ::prctl(PR_SET_NAME, name);
-    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), -10);
-    ::prctl(PR_SET_TIMERSLACK, 1000ul);
-}
-
-// Runs `work` in a thread of its own inside the host's network namespace.
-template <class Work>
-Result<> in_network_of(const Host& host, Work work) {
-    Result<> result;
-    std::thread thread([&] {
-        result = host.enter_network();
-        if (result) result = work();
-    });
-    thread.join();
-    return result;
-}
 
 bool is_ok(const RedisReply& reply) {
     return reply->type == REDIS_REPLY_STATUS && std::string_view(reply->str, reply->len) == "OK";

@@ -1,0 +1,230 @@
+#include "lab/http_load.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "base/check.h"
+#include "lab/client_thread.h"
+#include "lab/site.h"
+
+namespace ferry::lab {
+namespace {
+
+using std::chrono::nanoseconds;
+
+// Between the last connection's first answer and the first request that counts.
+constexpr std::chrono::milliseconds kHeadStart{20};
+
+std::string make_token() {
+    std::random_device device;
+    return fmt::format("ferry-{:08x}{:08x}", device(), device());
+}
+
+// The number after "#comment-" in the address that a browser is sent on to.
+std::optional<std::uint64_t> confirmed_comment(const HttpAnswer& answer) {
+    constexpr std::string_view kMark = "#comment-";
+    if (answer.status != 302) return std::nullopt;
+    const std::size_t at = answer.headers.find(kMark);
+    if (at == std::string::npos) return std::nullopt;
+    std::uint64_t id = 0;
+    const char* text = answer.headers.data() + at + kMark.size();
+    const auto parsed = std::from_chars(text, answer.headers.data() + answer.headers.size(), id);
+    if (parsed.ec != std::errc() || id == 0) return std::nullopt;
+    return id;
+}
+
+bool is_expected(RequestKind kind, const HttpAnswer& answer) {
+    switch (kind) {
+        case RequestKind::Page:
+            // To its very end: PHP may fail in the middle of a page.
+            return answer.status == 200 && answer.body.find("</html>") != std::string::npos;
+        case RequestKind::Image:
+            return answer.status == 200 && answer.body.starts_with("\xff\xd8\xff");
+        case RequestKind::Login:
+            return answer.status == 302 &&
+                   answer.headers.find("wordpress_logged_in_") != std::string::npos;
+        case RequestKind::Comment:
+            return confirmed_comment(answer).has_value();
+    }
+    return false;
+}
+
+std::string image_path(std::uint64_t number) {
+    return fmt::format("/wp-content/uploads/2021/04/product-{:02}.jpg", number % kSiteImages + 1);
+}
+
+}  // namespace
+
+struct HttpLoad::Task {
+    RequestKind kind = RequestKind::Page;
+    Moment due;
+    std::string path, form;
+    std::string comment;
+};
+
+HttpLoad::HttpLoad(HttpLoadOptions options)
+    : options_(std::move(options)), token_(make_token()), random_(options_.seed) {}
+
+Result<std::unique_ptr<HttpLoad>> HttpLoad::start(const Host& client,
+                                                  const HttpLoadOptions& options) {
+    if (options.connections < 1 || !(options.requests_per_second > 0)) {
+        return fail(Error::invalid("a load needs a connection and a rate"));
+    }
+    std::unique_ptr<HttpLoad> load(new HttpLoad(options));
+    for (int i = 0; i < options.connections; ++i) {
+        load->connections_.push_back(TRY(HttpConnection::create(options.ip)));
+    }
+    for (int i = 0; i < options.connections; ++i) {
+        HttpConnection& connection = *load->connections_[static_cast<std::size_t>(i)];
+        load->threads_.emplace_back(
+            [load = load.get(), &client, &connection, i] { load->run(client, connection, i); });
+    }
+    std::unique_lock lock(load->mutex_);
+    load->changed_.wait(
+        lock, [&] { return load->warm_ == options.connections || !load->first_failure_.empty(); });
+    if (!load->first_failure_.empty()) return fail(Error::peer(load->first_failure_));
+    load->begin_ = std::chrono::steady_clock::now() + kHeadStart;
+    load->changed_.notify_all();
+    return load;
+}
+
+HttpLoad::~HttpLoad() {
+    for (const auto& connection : connections_) connection->abort();
+    join();
+}
+
+void HttpLoad::join() {
+    {
+        const std::lock_guard lock(mutex_);
+        end_ = std::min(end_, std::chrono::steady_clock::now());
+    }
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+}
+
+std::string HttpLoad::first_failure() {
+    const std::lock_guard lock(mutex_);
+    return first_failure_;
+}
+
+// A client of its own: with its user's name, its cookies and its connection.
+void HttpLoad::run(const Host& client, HttpConnection& connection, int number) {
+    become_a_client("http-client");
+    Result<> ready = client.enter_network();
+    if (ready) ready = warm_up(connection);
+    {
+        const std::lock_guard lock(mutex_);
+        ++warm_;
+        if (!ready && first_failure_.empty()) {
+            first_failure_ = fmt::format("client {}: {}", number + 1, ready.error().message());
+        }
+    }
+    changed_.notify_all();
+    while (ready) {
+        const std::optional<Task> task = next_task();
+        if (!task) return;
+        perform(connection, *task);
+    }
+}
+
+Result<> HttpLoad::warm_up(HttpConnection& connection) {
+    const HttpAnswer answer = TRY(connection.send(image_path(0), "", options_.timeout));
+    if (is_expected(RequestKind::Image, answer)) return {};
+    return fail(Error::peer(fmt::format("an image is answered with status {}", answer.status)));
+}
+
+// Waits until the next request is due; nullopt if none will be. A client that was busy when it
+// became due finds it waiting, and the wait counts.
+std::optional<HttpLoad::Task> HttpLoad::next_task() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return begin_ != Moment::max() || end_ != Moment::max(); });
+    if (begin_ == Moment::max()) return std::nullopt;
+    const Task task = make_task(next_);
+    if (task.due >= end_) return std::nullopt;
+    ++next_;
+    changed_.wait_until(lock, task.due, [&] { return task.due >= end_; });
+    if (task.due >= end_) return std::nullopt;
+    return task;
+}
+
+HttpLoad::Task HttpLoad::make_task(std::uint64_t number) {
+    Task task;
+    const double after = static_cast<double>(number) / options_.requests_per_second;
+    task.due = begin_ + nanoseconds(std::llround(after * 1e9));
+    const double choice = std::uniform_real_distribution(0.0, 1.0)(random_);
+    const std::uint64_t which = random_();
+    const std::uint64_t post = kSiteFirstPost + which % kSitePosts;
+    if (choice < options_.images) {
+        task.kind = RequestKind::Image;
+        task.path = image_path(which);
+    } else if (choice < options_.images + options_.logins) {
+        const std::uint64_t user = which % kSiteUsers + 1;
+        task.kind = RequestKind::Login;
+        task.path = "/wp-login.php";
+        task.form = fmt::format("log=reader{0}&pwd=reader{0}-secret", user);
+    } else if (choice < options_.images + options_.logins + options_.comments) {
+        task.kind = RequestKind::Comment;
+        task.path = "/wp-comments-post.php";
+        task.comment = fmt::format("{}-{}", token_, number);
+        task.form =
+            fmt::format("author=Reader&email=reader@example.org&comment_post_ID={}&comment={}",
+                        post, task.comment);
+    } else {
+        task.path = which % 4 == 0 ? "/" : fmt::format("/?p={}", post);
+    }
+    return task;
+}
+
+void HttpLoad::perform(HttpConnection& connection, const Task& task) {
+    HttpRecord entry{.kind = task.kind, .due = task.due};
+    const Result<HttpAnswer> answer = connection.send(task.path, task.form, options_.timeout);
+    entry.done = std::chrono::steady_clock::now();
+    Result<> outcome;
+    if (!answer) {
+        entry.broke = answer.error().kind() == Error::Kind::Gone;
+        outcome = fail(answer.error());
+    } else {
+        entry.bytes = answer->bytes;
+        entry.answered = is_expected(task.kind, *answer);
+        if (!entry.answered) {
+            outcome = fail(Error::peer(fmt::format("{} was answered with status {}: {}", task.path,
+                                                   answer->status, answer->body.substr(0, 200))));
+        }
+    }
+    if (task.kind == RequestKind::Comment) {
+        note_comment(task, answer ? confirmed_comment(*answer) : std::nullopt);
+    }
+    record(entry, outcome);
+}
+
+void HttpLoad::note_comment(const Task& task, std::optional<std::uint64_t> acknowledged_id) {
+    const std::lock_guard lock(mutex_);
+    comments_.push_back({.text = task.comment, .acknowledged_id = acknowledged_id});
+}
+
+void HttpLoad::record(const HttpRecord& record, const Result<>& outcome) {
+    ++(record.answered ? answered_ : failed_);
+    const std::lock_guard lock(mutex_);
+    records_.push_back(record);
+    if (!outcome && first_failure_.empty()) first_failure_ = outcome.error().message();
+}
+
+HttpResult HttpLoad::window(Moment begin, Moment end) {
+    const std::lock_guard lock(mutex_);
+    return summarise(records_, begin, end, options_.sample_interval);
+}
+
+HttpResult HttpLoad::stop() {
+    join();
+    return window(begin_, end_);
+}
+
+CommentCheck HttpLoad::check(const std::vector<SiteComment>& rows) const {
+    CHECK(threads_.empty());
+    return check_comments(comments_, rows);
+}
+
+}  // namespace ferry::lab
