@@ -156,6 +156,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(LabRecord, version, machine, set
 
 namespace {
 
+// Names of files and sections are made of them.
+constexpr std::string_view kScenarios[] = {"1", "2", "3", "4", "dirty"};
+
 Result<> check_platform(int platform) {
     if (platform >= 0 && platform <= 2) return {};
     return fail(Error::corrupt(fmt::format("there is no platform {}", platform)));
@@ -193,6 +196,10 @@ Result<> check(const LabRecord& record) {
             fmt::format("version {} instead of {}", record.version, kRecordVersion)));
     }
     for (const RunRecord& run : record.runs) {
+        if (std::find(std::begin(kScenarios), std::end(kScenarios), run.scenario) ==
+            std::end(kScenarios)) {
+            return fail(Error::corrupt("there is no scenario " + run.scenario));
+        }
         for (const CrossingRecord& crossing : run.crossings) TRY(check(crossing));
         for (const Series& series : run.series) TRY(check(series));
     }

@@ -248,7 +248,7 @@ struct LabRecord {
 // One JSON object, keys as the fields are named; absent figures have no key.
 [[nodiscard]] std::string to_json(const LabRecord& record);
 // Corrupt: not JSON, a field of another type, another version, a series whose times and values do
-// not match or whose times go back, a platform that is none.
+// not match or whose times go back, a platform or a scenario that is none.
 [[nodiscard]] Result<LabRecord> record_from_json(const std::string& text);
 
 // Makes the directory where it is missing, replaces the file.

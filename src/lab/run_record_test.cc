@@ -69,6 +69,8 @@ TEST(RunRecord, FiguresThatContradictEachOtherAreCorrupt) {
                    "its times go back");
     expect_corrupt(changed([](auto& json) { json["runs"][0]["crossings"][0]["to"] = 3; }),
                    "no platform 3");
+    expect_corrupt(changed([](auto& json) { json["runs"][0]["scenario"] = "../1"; }),
+                   "no scenario ../1");
     expect_corrupt(
         changed([](auto& json) { json["runs"][0]["crossings"][0]["phases"][1]["end_ns"] = 1; }),
         "frozen ends before it begins");

@@ -206,7 +206,8 @@ SampleSource tcp_retransmissions(int platform, std::string subject, std::string 
             }};
 }
 
-SampleSource object_counts(int platform, std::string subject, Processes processes, int every) {
+SampleSource object_counts(int platform, const std::string& subject, Processes processes,
+                           int every) {
     std::vector<Gauge> gauges;
     for (const Quantity quantity : {Quantity::OpenFiles, Quantity::Sockets, Quantity::Mappings}) {
         gauges.push_back({quantity, platform, subject});

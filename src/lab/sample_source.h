@@ -56,8 +56,8 @@ using Processes = std::function<std::vector<Pid>()>;
 // Of all sockets of a network namespace.
 [[nodiscard]] SampleSource tcp_retransmissions(int platform, std::string subject, std::string net);
 // Open files, sockets and mappings. Takes some microseconds per open file, hence `every`.
-[[nodiscard]] SampleSource object_counts(int platform, std::string subject, Processes processes,
-                                         int every);
+[[nodiscard]] SampleSource object_counts(int platform, const std::string& subject,
+                                         Processes processes, int every);
 
 // The same memory figure, once; nullopt if the group is not there.
 [[nodiscard]] std::optional<std::uint64_t> memory_of_group(
