@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <memory>
 
 #include "cli/command.h"
@@ -9,6 +10,7 @@
 #include "lab/demo.h"
 #include "lab/display.h"
 #include "lab/site_bundle.h"
+#include "lab/report.h"
 
 namespace ferry::cli {
 namespace {
@@ -72,6 +74,30 @@ void add_build(CLI::App& lab, Invocation& invocation) {
     });
 }
 
+void add_report(CLI::App& lab, Invocation& invocation) {
+    struct Options {
+        std::string record, directory;
+    };
+    CLI::App* verb = lab.add_subcommand("report", "Make the report of a run again from its JSON");
+    auto options = std::make_shared<Options>();
+    verb->add_option("FILE", options->record, "The record: record.json of an earlier report")
+        ->required();
+    verb->add_option("-o,--output", options->directory,
+                     "Directory of the report (default: that of FILE)");
+    verb->callback([options, &invocation] {
+        invocation.run = [options]() -> Result<int> {
+            const std::filesystem::path beside =
+                std::filesystem::path(options->record).parent_path();
+            if (options->directory.empty()) {
+                options->directory = beside.empty() ? "." : beside.string();
+            }
+            const lab::LabRecord record = TRY(lab::load_record(options->record));
+            fmt::print("{}\n", TRY(lab::write_lab_report(record, options->directory)));
+            return kExitOk;
+        };
+    });
+}
+
 }  // namespace
 
 void add_lab(CLI::App& app, Invocation& invocation) {
@@ -80,6 +106,7 @@ void add_lab(CLI::App& app, Invocation& invocation) {
     add_demo(*verb, invocation);
     add_bench(*verb, invocation);
     add_build(*verb, invocation);
+    add_report(*verb, invocation);
 }
 
 }  // namespace ferry::cli

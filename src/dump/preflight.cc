@@ -158,7 +158,7 @@ Result<Home> find_home(Pid root, bool is_container) {
 
 Result<> check_inhabitants(const Home& home, const std::vector<Pid>& tree, Pid root) {
     if (!home.is_container) return {};
-    for (const Pid pid : TRY(os::process_ids())) {
+    for (const auto& [pid, inode] : TRY(os::process_entries())) {
         if (std::ranges::find(tree, pid) != tree.end()) continue;
         const auto directory = proc::ProcessDirectory::open(pid);
         if (!directory) continue;

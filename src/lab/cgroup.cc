@@ -14,11 +14,10 @@ struct Hierarchy {
     const char* controllers;  // as in /proc/self/cgroup: "" is v2
     const char* mounted_at;
 };
-constexpr Hierarchy kHierarchies[] = {{"memory", "/sys/fs/cgroup/memory"},
-                                      {"freezer", "/sys/fs/cgroup/freezer"},
-                                      {"pids", "/sys/fs/cgroup/pids"},
-                                      {"", "/sys/fs/cgroup/unified"},
-                                      {"", "/sys/fs/cgroup"}};
+constexpr Hierarchy kHierarchies[] = {
+    {"memory", "/sys/fs/cgroup/memory"},   {"cpuacct", "/sys/fs/cgroup/cpuacct"},
+    {"freezer", "/sys/fs/cgroup/freezer"}, {"pids", "/sys/fs/cgroup/pids"},
+    {"", "/sys/fs/cgroup/unified"},        {"", "/sys/fs/cgroup"}};
 
 // The path of our own group in a hierarchy; nullopt if it is not there.
 std::optional<std::string> own_path(const std::string& proc_cgroup, std::string_view controllers) {

@@ -1,6 +1,6 @@
 // The control group of one platform: a directory of the same name below our own group, in the v1
-// hierarchies memory, freezer and pids, and in the v2 hierarchy, as far as this machine has them
-// mounted and writable.
+// hierarchies memory, cpuacct, freezer and pids, and in the v2 hierarchy, as far as this machine
+// has them mounted and writable.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,8 @@ class Cgroup {
 
     // Removes the directories now; what is still busy stays. The destructor does the same.
     void remove() const;
+    // One in each hierarchy.
+    [[nodiscard]] const std::vector<std::string>& directories() const { return directories_; }
     // Open cgroup.procs files, for os::Launch.
     [[nodiscard]] std::vector<int> procs() const;
     // Bytes charged to the group (anonymous memory and page cache); nullopt without the controller.

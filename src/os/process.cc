@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -51,6 +52,17 @@ Result<bool> PidFd::wait_exit(std::chrono::milliseconds timeout) const {
         const int code = errno;
         if (code != EINTR) return fail(Error::system(code, "poll(pidfd)"));
     }
+}
+
+Result<std::chrono::nanoseconds> processor_time(Pid pid) {
+    clockid_t clock = 0;
+    timespec time = {};
+    // Both fail for a process that is gone: the first where it is, the second where it ends
+    // between.
+    if (::clock_getcpuclockid(pid.value, &clock) != 0 || ::clock_gettime(clock, &time) != 0) {
+        return fail(Error::gone(fmt::format("process {} does not exist", pid)));
+    }
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 Result<std::vector<ProcessEntry>> process_entries() {

@@ -35,6 +35,10 @@ class PidFd {
     UniqueFd fd_;
 };
 
+// Processor time of all threads of the process, those that have ended included; nanosecond
+// resolution, unlike /proc/PID/stat (clock_getcpuclockid(3)). Gone if there is no such process.
+Result<std::chrono::nanoseconds> processor_time(Pid pid);
+
 // The processes that /proc shows now, in no order. `inode` is that of its directory there: another
 // process that is given the same pid has another one.
 struct ProcessEntry {

@@ -1,0 +1,77 @@
+#include "lab/record_figures.h"
+
+#include <algorithm>
+
+namespace ferry::lab {
+
+Runs runs_of(const LabRecord& record, std::string_view scenario, Method method) {
+    Runs runs;
+    for (const RunRecord& run : record.runs) {
+        if (run.scenario == scenario && run.method == method) runs.push_back(&run);
+    }
+    return runs;
+}
+
+std::optional<Spread> spread(std::vector<double> values) {
+    if (values.empty()) return std::nullopt;
+    std::sort(values.begin(), values.end());
+    const std::size_t middle = values.size() / 2;
+    const bool odd = values.size() % 2 == 1;
+    const double median = odd ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+    return Spread{median, values.front(), values.back(), values.size()};
+}
+
+std::optional<PhaseFigure> phase_figure(const RunRecord& run, PhaseKind kind, int platform) {
+    std::optional<PhaseFigure> figure;
+    const PhaseRecord* first = nullptr;
+    const PhaseRecord* last = nullptr;
+    for (const CrossingRecord& crossing : run.crossings) {
+        if (!crossing.succeeded) continue;
+        for (const PhaseRecord& phase : crossing.phases) {
+            if (phase.kind != kind || phase.platform != platform) continue;
+            if (!figure) figure.emplace();
+            figure->milliseconds += phase.milliseconds();
+            if (first == nullptr || phase.begin_ns < first->begin_ns) first = &phase;
+            if (last == nullptr || phase.end_ns > last->end_ns) last = &phase;
+        }
+    }
+    if (figure) {
+        figure->memory_before = first->memory_before.host;
+        figure->memory_after = last->memory_after.host;
+    }
+    return figure;
+}
+
+const PhaseRecord* find_phase(const CrossingRecord& crossing, PhaseKind kind) {
+    const auto found = std::find_if(crossing.phases.begin(), crossing.phases.end(),
+                                    [&](const PhaseRecord& phase) { return phase.kind == kind; });
+    return found == crossing.phases.end() ? nullptr : &*found;
+}
+
+std::optional<double> memory_ratio(const CrossingRecord& crossing) {
+    const auto before = crossing.service_memory_before, after = crossing.service_memory_after;
+    if (!crossing.succeeded || !before || !after || *before == 0) return std::nullopt;
+    return static_cast<double>(*after) / static_cast<double>(*before);
+}
+
+std::optional<double> longest_pause(const RunRecord& run) {
+    std::optional<double> longest;
+    const auto consider = [&](const std::optional<ClientRecord>& clients) {
+        if (!clients || !clients->longest_pause_ms) return;
+        longest = std::max(longest.value_or(0), *clients->longest_pause_ms);
+    };
+    consider(run.clients);
+    for (const CrossingRecord& crossing : run.crossings) consider(crossing.clients);
+    return longest;
+}
+
+std::vector<double> over_runs(
+    const Runs& runs, const std::function<std::optional<double>(const RunRecord&)>& figure) {
+    std::vector<double> values;
+    for (const RunRecord* run : runs) {
+        if (const auto value = figure(*run)) values.push_back(*value);
+    }
+    return values;
+}
+
+}  // namespace ferry::lab

@@ -1,0 +1,79 @@
+#include "proc/system_tables.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "proc/tables.h"
+#include "proc/text.h"
+
+namespace ferry::proc {
+namespace {
+
+// "MemTotal:        8152192 kB"
+Result<std::uint64_t> kib_field(std::string_view meminfo, std::string_view key) {
+    std::string_view value = find_field(meminfo, key);
+    const auto kib = to_number<std::uint64_t>(take_word(value));
+    if (!kib) return fail(Error::corrupt(fmt::format("meminfo: {} is missing or no number", key)));
+    return *kib * 1024;
+}
+
+// The position of `wanted` among the words of `line`; npos if it is not there.
+std::size_t word_index(std::string_view line, std::string_view wanted) {
+    for (std::size_t index = 0;; ++index) {
+        const std::string_view word = take_word(line);
+        if (word.empty()) return std::string_view::npos;
+        if (word == wanted) return index;
+    }
+}
+
+}  // namespace
+
+Result<std::uint64_t> parse_memory_total(std::string_view meminfo) {
+    return kib_field(meminfo, "MemTotal");
+}
+
+Result<std::uint64_t> parse_memory_in_use(std::string_view meminfo) {
+    const std::uint64_t total = TRY(parse_memory_total(meminfo));
+    const std::uint64_t available = TRY(kib_field(meminfo, "MemAvailable"));
+    return total > available ? total - available : 0;
+}
+
+Result<DeviceCounters> parse_device_counters(std::string_view net_dev, std::string_view device) {
+    // Columns after the name: eight of what was received, then those of what was sent.
+    constexpr std::size_t kReceivedBytes = 0, kReceivedPackets = 1, kSentBytes = 8,
+                          kSentPackets = 9;
+    while (!net_dev.empty()) {
+        std::string_view line = take_until(net_dev, '\n');
+        if (skip_blanks(take_until(line, ':')) != device) continue;
+        std::array<std::uint64_t, kSentPackets + 1> columns = {};
+        for (std::uint64_t& column : columns) {
+            const auto number = to_number<std::uint64_t>(take_word(line));
+            if (!number) return fail(Error::corrupt(fmt::format("net/dev: line of {}", device)));
+            column = *number;
+        }
+        return DeviceCounters{columns[kReceivedBytes], columns[kReceivedPackets],
+                              columns[kSentBytes], columns[kSentPackets]};
+    }
+    return fail(Error::gone(fmt::format("there is no device {}", device)));
+}
+
+Result<std::uint64_t> parse_tcp_retransmissions(std::string_view snmp) {
+    // Two lines that begin with "Tcp:": names, then values.
+    std::size_t index = std::string_view::npos;
+    while (!snmp.empty()) {
+        std::string_view line = take_until(snmp, '\n');
+        if (!line.starts_with("Tcp:")) continue;
+        if (index == std::string_view::npos) {
+            index = word_index(line, "RetransSegs");
+            continue;
+        }
+        for (std::size_t i = 0; i < index; ++i) static_cast<void>(take_word(line));
+        const auto value = to_number<std::uint64_t>(take_word(line));
+        if (value) return *value;
+        break;
+    }
+    return fail(Error::corrupt("net/snmp: RetransSegs is missing or no number"));
+}
+
+}  // namespace ferry::proc
