@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "migrate/session.h"
+
 namespace ferry::agent {
 
 // The control protocol between agents. Agents of different numbers do not work together (I8).
@@ -26,6 +28,7 @@ struct MigrateOrder {
     unsigned max_rounds = 30;
     std::chrono::seconds timeout{0};  // 0: none
     bool shell_job = false;
+    std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
 };
 
 struct PrepareOrder {

@@ -330,6 +330,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
     TRY(check_sharers(checkpoint, shared));
     TRY(impl_->files->prepare(living));
     checkpoint.files = impl_->files->path_files();
+    checkpoint.ghosts = impl_->files->path_ghosts();
     std::erase_if(impl_->processes, [&](const auto& known) {
         return std::ranges::find(living, known.first) == living.end();
     });
@@ -405,6 +406,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     collected.busy = std::move(files.busy);
     checkpoint.files = std::move(files.files);
     checkpoint.pipes = std::move(files.pipes);
+    checkpoint.ghosts = std::move(files.ghosts);
     for (resources::ProcessFiles& of_process : files.processes) {
         const auto at =
             std::ranges::find(checkpoint.processes, of_process.pid, &model::Process::pid);

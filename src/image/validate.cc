@@ -50,7 +50,7 @@ class Validator {
     const model::Checkpoint& checkpoint_;
     const Error::Kind kind_;
     std::unordered_map<model::FileId, const model::OpenFile*> files_;
-    std::unordered_set<std::uint32_t> pipes_, inodes_;
+    std::unordered_set<std::uint32_t> pipes_, ghosts_, inodes_;
     std::unordered_map<pid_t, const model::Process*> pids_;
     std::unordered_set<pid_t> tids_;
 };
@@ -58,6 +58,9 @@ class Validator {
 Result<> Validator::check_files() {
     for (const model::Pipe& pipe : checkpoint_.pipes) {
         if (!pipes_.insert(pipe.id).second) return bad("pipe {} is there twice", pipe.id);
+    }
+    for (const model::GhostFile& ghost : checkpoint_.ghosts) {
+        if (!ghosts_.insert(ghost.id).second) return bad("ghost {} is there twice", ghost.id);
     }
     model::FileId last = 0;
     for (const model::OpenFile& file : checkpoint_.files) {
@@ -74,6 +77,9 @@ Result<> Validator::check_file(const model::OpenFile& file) {
         const bool sane = !reg->path.empty() && reg->path.front() == '/' &&
                           reg->path.size() < kPathMax && reg->path.find('\0') == std::string::npos;
         if (!sane) return bad("file {} has no absolute path", file.id);
+        if (reg->ghost != 0 && !ghosts_.contains(reg->ghost)) {
+            return bad("file {} is of no ghost", file.id);
+        }
     } else if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
         if (!pipes_.contains(end->pipe_id)) return bad("file {} is of no pipe", file.id);
     } else if (const auto* inet = std::get_if<model::InetSocket>(&file.body)) {

@@ -134,7 +134,11 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
         TRY(files_.prepare(skeleton));
         return tree_->update(skeleton);
     }
-    tree_ = TRY(restore::StagedTree::create(skeleton, restore::StageOptions{}));
+    restore::StageOptions options;
+    options.open_ghost = [this](const model::Checkpoint& checkpoint, model::FileId id) {
+        return files_.open_ghost(checkpoint, id);
+    };
+    tree_ = TRY(restore::StagedTree::create(skeleton, options));
     return files_.prepare(skeleton);
 }
 

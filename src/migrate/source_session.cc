@@ -114,10 +114,12 @@ void SourceSession::run() {
 Result<> SourceSession::prepare() {
     progress("prepare");
     TRY(host_.record(SessionState::Precopy));
-    tree_ = TRY(dump::SourceTree::open(request_.root, {.files = {.tcp_established = true,
-                                                                 .shell_job = request_.shell_job,
-                                                                 .external_unix = false},
-                                                       .carry_shared_memory = false}));
+    tree_ = TRY(dump::SourceTree::open(request_.root,
+                                       {.files = {.tcp_established = true,
+                                                  .shell_job = request_.shell_job,
+                                                  .external_unix = false,
+                                                  .ghost_bytes_max = request_.ghost_bytes_max},
+                                        .carry_shared_memory = false}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);

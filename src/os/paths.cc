@@ -1,5 +1,6 @@
 #include "os/paths.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,6 +32,12 @@ Result<> chown(const std::string& path, uid_t user, gid_t group) {
     if (::chown(path.c_str(), user, group) == 0) return {};
     const int code = errno;
     return fail(Error::system(code, fmt::format("chown({}, {}, {})", path, user, group)));
+}
+
+Result<> link_descriptor(int fd, const std::string& path) {
+    if (::linkat(fd, "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("linkat({}, {})", fd, path)));
 }
 
 }  // namespace ferry::os

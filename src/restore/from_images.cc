@@ -131,7 +131,13 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
 
     const std::map<Pid, int> depth = generations(checkpoint);
     const int deepest = std::ranges::max(depth | std::views::values);
-    auto tree = TRY(StagedTree::create(up_to(checkpoint, depth, 0), options.stage));
+    resources::OpenedFiles files(
+        {.shell_job = options.shell_job, .external_unix = options.external_unix});
+    StageOptions stage = options.stage;
+    stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
+        return files.open_ghost(part, id);
+    };
+    auto tree = TRY(StagedTree::create(up_to(checkpoint, depth, 0), stage));
     const auto staged = Clock::now();
     for (int generation = 0; generation <= deepest; ++generation) {
         if (generation > 0) TRY(tree.update(up_to(checkpoint, depth, generation)));
@@ -147,8 +153,6 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     }
     const auto filled = Clock::now();
 
-    resources::OpenedFiles files(
-        {.shell_job = options.shell_job, .external_unix = options.external_unix});
     TRY(files.prepare(checkpoint));
     TRY(files.finish(checkpoint));
     const auto opened = Clock::now();

@@ -32,6 +32,7 @@
 #include "base/types.h"
 #include "model/checkpoint.h"
 #include "os/clone.h"
+#include "os/fd.h"
 
 namespace ferry::restore {
 
@@ -47,6 +48,10 @@ struct RootImage {
 // after the tree's, is up to the caller.
 using StartRoot = std::function<Result<Pid>(const RootImage&)>;
 
+// Opens an unlinked file of the checkpoint that is mapped: resources::OpenedFiles::open_ghost, for
+// example. Called when the root's process is there.
+using OpenGhost = std::function<Result<os::UniqueFd>(const model::Checkpoint&, model::FileId)>;
+
 struct StageOptions {
     // How the root is made; empty: it is forked from us. A container runtime's process becomes the
     // root by this, with the namespaces, control groups and mounts that it was given.
@@ -56,6 +61,8 @@ struct StageOptions {
     // Put tasks into the control groups that the model names, where those exist here. Otherwise
     // they stay in ours.
     bool join_control_groups = false;
+    // Needed only where unlinked files are mapped; others are opened by their paths.
+    OpenGhost open_ghost;
 };
 
 // Pages that lie together in memory and in a file.

@@ -61,10 +61,11 @@ TEST_P(Crossing, TheVictimFindsEverythingAsItWasTwice) {
 INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                          testing::Values("append_log", "clocks", "credentials", "epoll", "eventfd",
                                          "family", "file_positions", "floating_point", "fork_storm",
-                                         "growing_memory", "many_descriptors", "many_mappings",
-                                         "many_threads", "pipe_content", "plain", "process_state",
-                                         "rseq", "seccomp", "shared_anonymous", "shared_pages",
-                                         "signalfd", "timerfd", "spinning_vectors", "tcp_listen",
+                                         "ghost_files", "ghost_mappings", "growing_memory",
+                                         "many_descriptors", "many_mappings", "many_threads",
+                                         "pipe_content", "plain", "process_state", "rseq",
+                                         "seccomp", "shared_anonymous", "shared_pages", "signalfd",
+                                         "timerfd", "spinning_vectors", "tcp_listen",
                                          "thread_storm", "timers", "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
