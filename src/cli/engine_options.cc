@@ -22,14 +22,21 @@ struct ForeignOption {
 // They allow what Ferry refuses by name when it is there, or tune what Ferry does otherwise;
 // without it they change nothing.
 constexpr ForeignOption kWithoutEffect[] = {
-    {"--no-default-config", Value::No}, {"--pre-dump-mode", Value::Yes},
-    {"--skip-in-flight", Value::No},    {"-l,--file-locks", Value::No},
-    {"--link-remap", Value::No},        {"--ghost-fiemap", Value::No},
-    {"--no-ghost-fiemap", Value::No},   {"--evasive-devices", Value::No},
-    {"--force-irmap", Value::No},       {"--irmap-scan-path", Value::Yes},
-    {"--weak-sysctls", Value::No},      {"--cpu-cap", Value::Yes},
-    {"--log-pid", Value::No},           {"--display-stats", Value::No},
-    {"--mntns-compat-mode", Value::No}, {"--no-mntns-compat-mode", Value::No},
+    {"--no-default-config", Value::No},
+    {"--pre-dump-mode", Value::Yes},
+    {"--skip-in-flight", Value::No},
+    {"--link-remap", Value::No},
+    {"--ghost-fiemap", Value::No},
+    {"--no-ghost-fiemap", Value::No},
+    {"--evasive-devices", Value::No},
+    {"--force-irmap", Value::No},
+    {"--irmap-scan-path", Value::Yes},
+    {"--weak-sysctls", Value::No},
+    {"--cpu-cap", Value::Yes},
+    {"--log-pid", Value::No},
+    {"--display-stats", Value::No},
+    {"--mntns-compat-mode", Value::No},
+    {"--no-mntns-compat-mode", Value::No},
 };
 
 constexpr ForeignOption kRefused[] = {
@@ -104,6 +111,7 @@ void add_engine_options(CLI::App& verb, const std::shared_ptr<EngineOptions>& op
                   "The tree is a job of a shell: its terminal becomes that of ferry restore");
     verb.add_flag("-x,--ext-unix-sk", options->external_unix,
                   "Unix sockets may be connected to processes outside the tree");
+    verb.add_flag("-l,--file-locks", options->file_locks, "Carry locks of files");
     verb.add_option("--ghost-limit", options->ghost_bytes_max,
                     "Carry deleted files up to this size, bytes or with K, M, G")
         ->transform(CLI::AsSizeValue(false))

@@ -26,6 +26,7 @@ struct EngineOptions {
     bool tcp_established = false;
     bool shell_job = false;
     bool external_unix = false;
+    bool file_locks = false;
     std::uint64_t ghost_bytes_max = resources::kGhostBytesDefault;
     bool leave_stopped = false;
     std::string manage_cgroups;  // a mode; empty: not asked for

@@ -407,6 +407,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     checkpoint.files = std::move(files.files);
     checkpoint.pipes = std::move(files.pipes);
     checkpoint.ghosts = std::move(files.ghosts);
+    checkpoint.locks = std::move(files.locks);
     for (resources::ProcessFiles& of_process : files.processes) {
         const auto at =
             std::ranges::find(checkpoint.processes, of_process.pid, &model::Process::pid);

@@ -34,6 +34,7 @@ enum class Magic : std::uint32_t {
     FifoData = 0x59333054,
     RemapFpath = 0x59133954,
     GhostFile = 0x52583605,
+    FileLocks = 0x54323616,
     SkQueues = 0x56264026,
     TcpStream = 0x51465506,
     Seccomp = 0x64413049,

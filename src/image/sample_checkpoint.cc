@@ -353,6 +353,14 @@ model::Checkpoint sample_checkpoint() {
     zombie.exit_status = 0x0b00;
     c.processes.push_back(zombie);
     add_files(c);
+    c.locks.push_back(
+        {.kind = model::LockKind::Process, .pid = {100}, .fd = 1, .start = 10, .length = 10});
+    c.locks.push_back({.kind = model::LockKind::Flock, .exclusive = true, .pid = {102}, .fd = 2});
+    c.locks.push_back({.kind = model::LockKind::Description,
+                       .exclusive = true,
+                       .pid = {100},
+                       .fd = 0,
+                       .start = 1ULL << 40});
     c.vdso_hash = 0xfedcba9876543210;
     c.monotonic_ns = 123'456'789'012;
     c.boottime_ns = 223'456'789'012;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -23,7 +24,8 @@ class Validator {
 
     Result<> run() {
         TRY(check_files());
-        return check_processes();
+        TRY(check_processes());
+        return check_locks();
     }
 
   private:
@@ -36,6 +38,7 @@ class Validator {
     Result<> check_files();
     Result<> check_file(const model::OpenFile& file);
     Result<> check_processes();
+    Result<> check_locks() const;
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
     Result<> check_mappings(const model::Process& process) const;
@@ -106,6 +109,20 @@ Result<> Validator::check_processes() {
     for (const model::Process& process : checkpoint_.processes) {
         TRY(with_context(check_process(process), fmt::format("process {}", process.pid)));
         pids_.emplace(process.pid.value, &process);
+    }
+    return {};
+}
+
+Result<> Validator::check_locks() const {
+    for (const model::FileLock& lock : checkpoint_.locks) {
+        const auto owner = pids_.find(lock.pid.value);
+        if (owner == pids_.end())
+            return bad("process {}, which has a lock, is not there", lock.pid);
+        const auto& descriptors = owner->second->descriptors;
+        if (std::ranges::find(descriptors, lock.fd, &model::Descriptor::fd) == descriptors.end()) {
+            return bad("process {} has a lock on descriptor {}, which is closed", lock.pid,
+                       lock.fd);
+        }
     }
     return {};
 }

@@ -22,6 +22,8 @@ constexpr milliseconds kAskAgain{200};
 // When the address is announced again: a lost frame otherwise costs a neighbour timeout.
 constexpr std::array<milliseconds, 3> kAnnounceAgain = {milliseconds(10), milliseconds(50),
                                                         milliseconds(200)};
+// The source ends its tree within milliseconds; a lock that is held longer is a third party's.
+constexpr milliseconds kLocksTimeout{5000};
 constexpr std::size_t kZeroBytes = 64 << 10;
 
 double elapsed_ms(std::chrono::steady_clock::time_point since) {
@@ -183,6 +185,7 @@ Result<> DestinationSession::restore(std::span<const std::byte> payload) {
         TRY(tree_->activate(checkpoint, [this](model::FileId id) { return files_.fd(id); }));
     pids_ = tree_->pids_here();
     const double restore_ms = elapsed_ms(begun);
+    waits_for_locks_ = !activation.late_locks.empty();
     log_info(
         "restored: decode {:.1f} ms, files {:.1f} ms, activate {} us (update {}, descriptors {}, "
         "processes {}, threads {}, registers {}), all {:.1f} ms",
@@ -223,6 +226,7 @@ Result<> DestinationSession::ask_for_decision(const Error& error) {
 Result<> DestinationSession::commit() {
     const Clock::time_point begun = Clock::now();
     TRY(host_.record(SessionState::Running));
+    if (waits_for_locks_) await_locks(begun);
     TRY(network_->activate());
     TRY(network_->announce());
     if (const auto woken = files_.leave_repair(); !woken) {
@@ -243,10 +247,23 @@ Result<> DestinationSession::commit() {
     const RunningBody body = {.commit_ms = elapsed_ms(begun)};
     log_info("committed: running after {:.1f} ms, {} packets delivered", body.commit_ms,
              packets_.size());
+    tell_running(body);
+    return {};
+}
+
+// There is no way back: without its locks the service runs on all the same.
+void DestinationSession::await_locks(Clock::time_point begun) {
+    tell_running({.commit_ms = elapsed_ms(begun), .waits_for_locks = true});
+    if (const Result<> taken = tree_->take_late_locks(kLocksTimeout); !taken) {
+        log_error("{}: the service runs without them", taken.error().message());
+    }
+    log_info("locks of files taken after {:.1f} ms", elapsed_ms(begun));
+}
+
+void DestinationSession::tell_running(const RunningBody& body) {
     if (const Result<> sent = link_->send(FrameType::Running, encode(body)); !sent) {
         log_warn("telling the source: {}, ignoring: it asks the agent", sent.error().message());
     }
-    return {};
 }
 
 void DestinationSession::finish() {

@@ -234,12 +234,12 @@ TEST_P(EveryVictim, FindsEverythingAsItWas) {
 
 INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
                          testing::Values("clocks", "credentials", "epoll", "eventfd", "family",
-                                         "floating_point", "fork_storm", "ghost_files",
-                                         "ghost_mappings", "growing_memory", "many_descriptors",
-                                         "many_mappings", "many_threads", "pipe_content",
-                                         "process_state", "rseq", "seccomp", "shared_pages",
-                                         "signalfd", "timerfd", "spinning_vectors", "thread_storm",
-                                         "timers", "unix_pair"),
+                                         "file_locks", "floating_point", "fork_storm",
+                                         "ghost_files", "ghost_mappings", "growing_memory",
+                                         "many_descriptors", "many_mappings", "many_threads",
+                                         "pipe_content", "process_state", "rseq", "seccomp",
+                                         "shared_pages", "signalfd", "timerfd", "spinning_vectors",
+                                         "thread_storm", "timers", "unix_pair"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(Sessions, AnAbortDuringPrecopyLeavesTheServiceUnharmed) {

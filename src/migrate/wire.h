@@ -15,7 +15,7 @@
 namespace ferry::migrate {
 
 // Both sides must speak the same version; there is no negotiation yet.
-inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kWireVersion = 2;
 inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.
@@ -63,6 +63,9 @@ struct ReadyBody {
 };
 struct RunningBody {
     double commit_ms = 0;
+    // The decision is recorded, but no task runs before the source's tree has ended, which holds
+    // locks of files that both see. A second Running without this follows.
+    bool waits_for_locks = false;
 };
 struct FinishedBody {
     std::uint64_t memory = 0;  // resident bytes of the tree

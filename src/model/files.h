@@ -187,6 +187,22 @@ struct OpenFile {
     bool operator==(const OpenFile&) const = default;
 };
 
+enum class LockKind : std::uint8_t {
+    Process,      // fcntl(F_SETLK): of a process, on a range
+    Flock,        // flock(2): of an open file description, on the whole file
+    Description,  // fcntl(F_OFD_SETLK): of an open file description, on a range
+};
+
+// An advisory lock of a file that is held.
+struct FileLock {
+    LockKind kind = LockKind::Process;
+    bool exclusive = false;               // else shared: a read lock
+    Pid pid;                              // the owner; of the others: one that has the description
+    int fd = -1;                          // in that process
+    std::uint64_t start = 0, length = 0;  // bytes; length 0: to the end, however far it grows
+    bool operator==(const FileLock&) const = default;
+};
+
 struct Pipe {
     std::uint32_t id = 0;     // its inode number on the source
     std::uint32_t bytes = 0;  // F_GETPIPE_SZ

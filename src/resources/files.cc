@@ -17,6 +17,7 @@
 #include "os/scope.h"
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
+#include "resources/file_lock.h"
 #include "resources/inet_socket.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
@@ -225,10 +226,7 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
 }
 
 Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) {
-    if (slot.info.has_locks) {
-        return refuse(slot.holder,
-                      fmt::format("{} with a file lock or lease, which is not carried", slot.link));
-    }
+    TRY(check_locks(slot, options.file_locks));
     switch (slot.kind) {
         case FileKind::Path:
             TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
@@ -454,23 +452,24 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
 
 Result<> FileCollector::Impl::read_group(std::size_t group, Pass& pass) {
     const Slot& slot = pass.slots[pass.groups[group].front()];
-    if (slot.info.has_locks) {
-        return refuse(slot.holder,
-                      fmt::format("{} with a file lock or lease, which is not carried", slot.link));
+    std::vector<const Slot*> sharers;
+    for (const std::size_t index : pass.groups[group]) {
+        TRY(check_locks(pass.slots[index], options.file_locks));
+        sharers.push_back(&pass.slots[index]);
     }
+    collect_locks(sharers, pass.result.locks);
     model::OpenFile file;
     file.id = next_id++;
     file.flags = status_flags(slot.info.flags);
     pass.copies[group] = TRY(scanner.duplicate(slot.holder));
     file.owner = TRY(read_owner(pass.copies[group].get(), file.flags));
     file.body = TRY(read_body(slot, group, pass));
-    for (const std::size_t index : pass.groups[group]) {
-        const Slot& sharing = pass.slots[index];
+    for (const Slot* sharing : sharers) {
         const auto process =
-            std::ranges::find(pass.result.processes, sharing.holder.pid, &ProcessFiles::pid);
-        process->descriptors.push_back({.fd = sharing.holder.fd,
+            std::ranges::find(pass.result.processes, sharing->holder.pid, &ProcessFiles::pid);
+        process->descriptors.push_back({.fd = sharing->holder.fd,
                                         .file = file.id,
-                                        .close_on_exec = (sharing.info.flags & O_CLOEXEC) != 0});
+                                        .close_on_exec = (sharing->info.flags & O_CLOEXEC) != 0});
     }
     pass.result.files.push_back(std::move(file));
     return {};

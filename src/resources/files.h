@@ -34,6 +34,8 @@ struct FileOptions {
     bool shell_job = false;
     // A unix datagram or stream socket may be connected to a bound path outside the tree.
     bool external_unix = false;
+    // Locks of files are carried. Without it they are refused by name.
+    bool file_locks = false;
     // Unlinked files are carried up to this size on their disk; larger ones are refused by name.
     std::uint64_t ghost_bytes_max = kGhostBytesDefault;
     // The first process of the container that the tree is; 0: the tree lives where we do. Paths are
@@ -61,7 +63,8 @@ struct CollectedFiles {
     std::vector<model::OpenFile> files;  // ascending by id: descriptors' and registered paths
     std::vector<model::Pipe> pipes;
     std::vector<model::GhostFile> ghosts;  // ascending by id
-    std::vector<ProcessFiles> processes;   // in the order of the pids given
+    std::vector<model::FileLock> locks;
+    std::vector<ProcessFiles> processes;  // in the order of the pids given
     // Not empty: something transient is in the way (a connection that was not accepted yet, a
     // handshake under way). Nothing else is filled in and nothing is in repair: let the tree run a
     // few milliseconds and freeze it again.

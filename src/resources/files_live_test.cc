@@ -160,7 +160,10 @@ TEST_F(Files, what_is_not_carried_is_refused_by_name) {
         },
         "no regular one");
     expect_refusal([&] { ::flock(::open(path("a").c_str(), O_RDWR | O_CREAT, 0600), LOCK_EX); },
-                   "lock");
+                   "--file-locks");
+    expect_refusal(
+        [&] { ::fcntl(::open(path("a").c_str(), O_RDONLY | O_CREAT, 0600), F_SETLEASE, F_RDLCK); },
+        "lease");
     expect_refusal([] { ::timerfd_create(CLOCK_REALTIME_ALARM, 0); }, "timerfd of clock 8");
     expect_refusal([] { ::inotify_init1(IN_CLOEXEC); }, "inotify");
     expect_refusal([] { ::open("/dev/kmsg", O_RDONLY); }, "/dev/kmsg");

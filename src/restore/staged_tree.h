@@ -86,6 +86,9 @@ struct ActivationReport {
     std::chrono::microseconds threads{0};      // per-thread programs
     std::chrono::microseconds registers{0};    // stopped, blob removed, registers set
     std::chrono::microseconds total{0};
+    // Locks of files that somebody else holds (restore/file_locks.h): take_late_locks(), or give
+    // up.
+    std::vector<model::FileLock> late_locks;
     std::uint32_t system_calls = 0;  // run inside the tasks
 };
 
@@ -139,6 +142,10 @@ class StagedTree {
     // skipped by the caller. Every file that a descriptor, cwd, root, exe or epoll target needs
     // must be in `files`. TCP connections may still be in repair mode. Does not grow with memory.
     Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files);
+
+    // After activate(), and after whoever holds those locks has been told to let them go: tries
+    // until all are taken. Limit: not within the time; the others are taken.
+    Result<> take_late_locks(std::chrono::milliseconds timeout);
 
     // Commit: every thread is released. The tree is no longer ours, even if an error is returned.
     Result<> run(RunMode mode = RunMode::Running) &&;
