@@ -144,6 +144,7 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_timeout_s(static_cast<std::uint32_t>(order.timeout.count()));
     request.set_shell_job(order.shell_job);
     request.set_bridge(order.bridge);
+    request.set_ghost_bytes_max(order.ghost_bytes_max);
     grpc::ClientContext context;
     set_migrating(&context);
     const Cleanup forget_context = [&] { set_migrating(nullptr); };

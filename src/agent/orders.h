@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "migrate/session.h"
+
 namespace ferry::agent {
 
 // The control protocol between agents. Agents of different numbers do not work together (I8).
@@ -27,6 +29,7 @@ struct MigrateOrder {
     std::chrono::seconds timeout{0};  // 0: none
     bool shell_job = false;
     std::string bridge = {};  // of the destination, for a container; empty: as at the source
+    std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
 };
 
 struct PrepareOrder {

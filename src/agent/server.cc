@@ -74,7 +74,8 @@ class ControlService final : public v1::Control::Service {
                             .max_rounds = request->max_rounds(),
                             .timeout = std::chrono::seconds(request->timeout_s()),
                             .shell_job = request->shell_job(),
-                            .bridge = request->bridge()});
+                            .bridge = request->bridge(),
+                            .ghost_bytes_max = request->ghost_bytes_max()});
         if (!session) return status_of(session.error());
         v1::MigrateEvent started;
         *started.mutable_started() = to_wire((*session)->info());

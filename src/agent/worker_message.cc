@@ -29,7 +29,8 @@ Json json_of(const migrate::SourceRequest& request) {
             {"max_downtime_ms", request.max_downtime.count()},
             {"max_rounds", request.max_rounds},
             {"timeout_s", request.timeout.count()},
-            {"shell_job", request.shell_job}};
+            {"shell_job", request.shell_job},
+            {"ghost_bytes_max", request.ghost_bytes_max}};
 }
 
 Json json_of(const migrate::DestinationRequest& request) {
@@ -55,6 +56,7 @@ migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
     request.max_rounds = json.at("max_rounds");
     request.timeout = std::chrono::seconds(json.at("timeout_s").get<std::int64_t>());
     request.shell_job = json.at("shell_job");
+    request.ghost_bytes_max = json.at("ghost_bytes_max");
     return request;
 }
 

@@ -38,7 +38,9 @@ Result<int> run_dump(const DumpOptions& options) {
     dump::SourceOptions source;
     source.files = {.tcp_established = engine.tcp_established,
                     .shell_job = engine.shell_job,
-                    .external_unix = engine.external_unix};
+                    .external_unix = engine.external_unix,
+                    .file_locks = engine.file_locks,
+                    .ghost_bytes_max = engine.ghost_bytes_max};
     dump::SourceTree tree = TRY(dump::SourceTree::open(root, source));
 
     const dump::AfterDump after = after_dump(options);

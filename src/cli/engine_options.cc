@@ -6,6 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <string_view>
 
+#include "image/store.h"
+
 namespace ferry::cli {
 
 namespace {
@@ -23,9 +25,7 @@ constexpr ForeignOption kWithoutEffect[] = {
     {"--no-default-config", Value::No},
     {"--pre-dump-mode", Value::Yes},
     {"--skip-in-flight", Value::No},
-    {"-l,--file-locks", Value::No},
     {"--link-remap", Value::No},
-    {"--ghost-limit", Value::Yes},
     {"--ghost-fiemap", Value::No},
     {"--no-ghost-fiemap", Value::No},
     {"--evasive-devices", Value::No},
@@ -111,6 +111,12 @@ void add_engine_options(CLI::App& verb, const std::shared_ptr<EngineOptions>& op
                   "The tree is a job of a shell: its terminal becomes that of ferry restore");
     verb.add_flag("-x,--ext-unix-sk", options->external_unix,
                   "Unix sockets may be connected to processes outside the tree");
+    verb.add_flag("-l,--file-locks", options->file_locks, "Carry locks of files");
+    verb.add_option("--ghost-limit", options->ghost_bytes_max,
+                    "Carry deleted files up to this size, bytes or with K, M, G")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(std::uint64_t{0}, image::kStoredFileBytesMax))
+        ->default_str("1M");
     verb.add_flag("-s,--leave-stopped", options->leave_stopped,
                   "Leave the tree stopped at the end");
     verb.add_option("--manage-cgroups", options->manage_cgroups,

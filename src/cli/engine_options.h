@@ -1,12 +1,14 @@
 // The options that `ferry dump` and `ferry restore` share, CRIU's names and meanings.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "cli/log_file.h"
+#include "dump/source_tree.h"
 #include "os/fd.h"
 
 namespace CLI {
@@ -24,6 +26,8 @@ struct EngineOptions {
     bool tcp_established = false;
     bool shell_job = false;
     bool external_unix = false;
+    bool file_locks = false;
+    std::uint64_t ghost_bytes_max = resources::kGhostBytesDefault;
     bool leave_stopped = false;
     std::string manage_cgroups;  // a mode; empty: not asked for
     std::string network_lock = "nftables";

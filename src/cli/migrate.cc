@@ -276,6 +276,12 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
                         "Bridge of the destination for a container's network device (default: of "
                         "the same name as at the source)");
     command->add_flag("--shell-job", options->order.shell_job, "The service may have a terminal");
+    command
+        ->add_option("--ghost-limit", options->order.ghost_bytes_max,
+                     "Carry deleted files up to this size, bytes or with K, M, G")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(std::uint64_t{0}, migrate::kGhostBytesMax))
+        ->default_str("1M");
     command->add_option("--socket", options->socket, "Unix socket of the agent")
         ->capture_default_str();
     command->add_flag(

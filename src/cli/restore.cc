@@ -66,6 +66,7 @@ Result<int> run_restore(const RestoreOptions& options) {
     restore.shell_job = engine.shell_job;
     restore.external_unix = engine.external_unix;
     restore.tcp_established = engine.tcp_established;
+    restore.file_locks = engine.file_locks;
     restore.stage.sibling = options.sibling;
     restore.stage.join_control_groups =
         !engine.manage_cgroups.empty() && engine.manage_cgroups != "ignore";

@@ -323,6 +323,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
     TRY(impl_->outsiders.check(checkpoint));
     TRY(impl_->files->prepare(living));
     checkpoint.files = impl_->files->path_files();
+    checkpoint.ghosts = impl_->files->path_ghosts();
     std::erase_if(impl_->processes, [&](const auto& known) {
         return std::ranges::find(living, known.first) == living.end();
     });
@@ -397,6 +398,8 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     collected.busy = std::move(files.busy);
     checkpoint.files = std::move(files.files);
     checkpoint.pipes = std::move(files.pipes);
+    checkpoint.ghosts = std::move(files.ghosts);
+    checkpoint.locks = std::move(files.locks);
     for (resources::ProcessFiles& of_process : files.processes) {
         const auto at =
             std::ranges::find(checkpoint.processes, of_process.pid, &model::Process::pid);

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "image/files_codec.h"
 #include "image/inventory_codec.h"
+#include "image/locks_codec.h"
 #include "image/memory_codec.h"
 #include "image/process_codec.h"
 #include "image/proto/inventory.pb.h"
@@ -99,6 +100,7 @@ Result<> Encoder::run() {
         TRY(with_context(put_process(process, ids++), fmt::format("process {}", process.pid)));
     }
     TRY(put_files(checkpoint_, into_, extra_));
+    TRY(put_locks(checkpoint_, into_));
     TRY(cgroups_.put(into_));
     TRY(seccomp_.put(into_));
     TRY(put_clocks(checkpoint_, into_));
@@ -235,6 +237,7 @@ Result<model::Checkpoint> Decoder::run() {
                          fmt::format("process {}", process.pid)));
     }
     TRY(get_files(from_, extra_files, checkpoint_));
+    TRY(get_locks(from_, checkpoint_));
     TRY(validate(checkpoint_, Error::Kind::Corrupt));
     return std::move(checkpoint_);
 }

@@ -29,6 +29,7 @@ TEST(Codec, WhatIsEncodedDecodesToTheSameValue) {
     ASSERT_TRUE(decoded) << decoded.error().describe();
     EXPECT_EQ(decoded->files, checkpoint.files);
     EXPECT_EQ(decoded->pipes, checkpoint.pipes);
+    EXPECT_EQ(decoded->ghosts, checkpoint.ghosts);
     ASSERT_EQ(decoded->processes.size(), checkpoint.processes.size());
     for (std::size_t i = 0; i < checkpoint.processes.size(); ++i) {
         const model::Process& a = decoded->processes[i];
@@ -50,10 +51,12 @@ TEST(Codec, EqualCheckpointsGiveEqualBytes) {
 TEST(Codec, TheFilesAreThoseOfCriu) {
     const MemoryStore store = encoded(sample_checkpoint());
     for (const char* name :
-         {"inventory.img",      "pstree.img",  "core-100.img",   "core-101.img",  "core-102.img",
-          "core-103.img",       "ids-100.img", "mm-100.img",     "fs-100.img",    "fdinfo-2.img",
-          "fdinfo-3.img",       "files.img",   "pipes-data.img", "fifo-data.img", "sk-queues.img",
-          "tcp-stream-1f5.img", "cgroup.img",  "timens-0.img",   "seccomp.img",   "ferry.json"}) {
+         {"inventory.img",   "pstree.img",       "core-100.img",  "core-101.img",
+          "core-102.img",    "core-103.img",     "ids-100.img",   "mm-100.img",
+          "fs-100.img",      "fdinfo-2.img",     "fdinfo-3.img",  "files.img",
+          "pipes-data.img",  "fifo-data.img",    "sk-queues.img", "tcp-stream-1f5.img",
+          "cgroup.img",      "timens-0.img",     "seccomp.img",   "ferry.json",
+          "remap-fpath.img", "ghost-file-1.img", "filelocks.img"}) {
         EXPECT_TRUE(store.files().contains(name)) << name;
     }
     // A zombie has nothing but its core.

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/limits.h"
+#include "image/ghost_codec.h"
 #include "image/records.h"
 #include "image/sockets_codec.h"
 #include "image/time_codec.h"
@@ -454,6 +455,7 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
     }
     TRY(into.put(kFilesName, writer.bytes()));
     TRY(put_pipes(checkpoint, fifos, into));
+    TRY(put_ghosts(checkpoint, into));
     return put_queues(checkpoint, into);
 }
 
@@ -488,6 +490,7 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
     TRY(get_pipes(from, kPipesDataName, Magic::PipesData, into));
     TRY(get_pipes(from, kFifoDataName, Magic::FifoData, into));
     add_missing_pipes(into);
+    TRY(get_ghosts(from, into));
     return get_queues(from, into);
 }
 

@@ -1,5 +1,6 @@
 // Open files and descriptor tables to and from files.img, fdinfo-N.img, pipes-data.img,
-// fifo-data.img, sk-queues.img and tcp-stream-INODE.img. Private to image/.
+// fifo-data.img, sk-queues.img, tcp-stream-INODE.img and what ghost_codec.h names. Private to
+// image/.
 #pragma once
 
 #include <map>

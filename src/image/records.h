@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "image/store.h"
@@ -31,6 +32,9 @@ enum class Magic : std::uint32_t {
     Files = 0x56303138,
     PipesData = 0x56453709,
     FifoData = 0x59333054,
+    RemapFpath = 0x59133954,
+    GhostFile = 0x52583605,
+    FileLocks = 0x54323616,
     SkQueues = 0x56264026,
     TcpStream = 0x51465506,
     Seccomp = 0x64413049,
@@ -65,6 +69,8 @@ class RecordReader {
     // Corrupt where the file ends within the record, or the record is no such message.
     Result<> next(google::protobuf::MessageLite& into);
     Result<std::span<const std::byte>> raw(std::uint64_t size);
+    // Whatever is left.
+    [[nodiscard]] std::span<const std::byte> rest() { return std::exchange(rest_, {}); }
     // Corrupt unless everything has been read.
     Result<> finish() const;
 

@@ -164,6 +164,21 @@ void add_files(model::Checkpoint& c) {
                                               .settime_flags = 1,
                                               .value_ns = 5'999'832'113,
                                               .interval_ns = 20}});
+    for (const model::FileId id : {17u, 18u}) {
+        c.files.push_back(regular(id, "/tmp/gone", O_RDWR, S_IFREG | 0600));
+        std::get<model::RegularFile>(c.files.back().body).ghost = 1;
+    }
+    c.ghosts.push_back({.id = 1,
+                        .mode = S_IFREG | 0600,
+                        .uid = 33,
+                        .gid = 34,
+                        .device = 0xfe00,
+                        .inode = 4711,
+                        .access_us = 1'700'000'000'000'001,
+                        .modify_us = 1'700'000'000'999'999,
+                        .size = 123456,
+                        .extents = {{.offset = 0, .content = bytes_of("front")},
+                                    {.offset = 4096, .content = bytes_of("middle")}}});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
     c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
 }
@@ -338,6 +353,14 @@ model::Checkpoint sample_checkpoint() {
     zombie.exit_status = 0x0b00;
     c.processes.push_back(zombie);
     add_files(c);
+    c.locks.push_back(
+        {.kind = model::LockKind::Process, .pid = {100}, .fd = 1, .start = 10, .length = 10});
+    c.locks.push_back({.kind = model::LockKind::Flock, .exclusive = true, .pid = {102}, .fd = 2});
+    c.locks.push_back({.kind = model::LockKind::Description,
+                       .exclusive = true,
+                       .pid = {100},
+                       .fd = 0,
+                       .start = 1ULL << 40});
     c.vdso_hash = 0xfedcba9876543210;
     c.monotonic_ns = 123'456'789'012;
     c.boottime_ns = 223'456'789'012;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -23,7 +24,8 @@ class Validator {
 
     Result<> run() {
         TRY(check_files());
-        return check_processes();
+        TRY(check_processes());
+        return check_locks();
     }
 
   private:
@@ -36,6 +38,7 @@ class Validator {
     Result<> check_files();
     Result<> check_file(const model::OpenFile& file);
     Result<> check_processes();
+    Result<> check_locks() const;
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
     Result<> check_mappings(const model::Process& process) const;
@@ -50,7 +53,7 @@ class Validator {
     const model::Checkpoint& checkpoint_;
     const Error::Kind kind_;
     std::unordered_map<model::FileId, const model::OpenFile*> files_;
-    std::unordered_set<std::uint32_t> pipes_, inodes_;
+    std::unordered_set<std::uint32_t> pipes_, ghosts_, inodes_;
     std::unordered_map<pid_t, const model::Process*> pids_;
     std::unordered_set<pid_t> tids_;
 };
@@ -58,6 +61,9 @@ class Validator {
 Result<> Validator::check_files() {
     for (const model::Pipe& pipe : checkpoint_.pipes) {
         if (!pipes_.insert(pipe.id).second) return bad("pipe {} is there twice", pipe.id);
+    }
+    for (const model::GhostFile& ghost : checkpoint_.ghosts) {
+        if (!ghosts_.insert(ghost.id).second) return bad("ghost {} is there twice", ghost.id);
     }
     model::FileId last = 0;
     for (const model::OpenFile& file : checkpoint_.files) {
@@ -74,6 +80,9 @@ Result<> Validator::check_file(const model::OpenFile& file) {
         const bool sane = !reg->path.empty() && reg->path.front() == '/' &&
                           reg->path.size() < kPathMax && reg->path.find('\0') == std::string::npos;
         if (!sane) return bad("file {} has no absolute path", file.id);
+        if (reg->ghost != 0 && !ghosts_.contains(reg->ghost)) {
+            return bad("file {} is of no ghost", file.id);
+        }
     } else if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
         if (!pipes_.contains(end->pipe_id)) return bad("file {} is of no pipe", file.id);
     } else if (const auto* inet = std::get_if<model::InetSocket>(&file.body)) {
@@ -100,6 +109,20 @@ Result<> Validator::check_processes() {
     for (const model::Process& process : checkpoint_.processes) {
         TRY(with_context(check_process(process), fmt::format("process {}", process.pid)));
         pids_.emplace(process.pid.value, &process);
+    }
+    return {};
+}
+
+Result<> Validator::check_locks() const {
+    for (const model::FileLock& lock : checkpoint_.locks) {
+        const auto owner = pids_.find(lock.pid.value);
+        if (owner == pids_.end())
+            return bad("process {}, which has a lock, is not there", lock.pid);
+        const auto& descriptors = owner->second->descriptors;
+        if (std::ranges::find(descriptors, lock.fd, &model::Descriptor::fd) == descriptors.end()) {
+            return bad("process {} has a lock on descriptor {}, which is closed", lock.pid,
+                       lock.fd);
+        }
     }
     return {};
 }

@@ -22,6 +22,8 @@ constexpr milliseconds kAskAgain{200};
 // When the address is announced again: a lost frame otherwise costs a neighbour timeout.
 constexpr std::array<milliseconds, 3> kAnnounceAgain = {milliseconds(10), milliseconds(50),
                                                         milliseconds(200)};
+// The source ends its tree within milliseconds; a lock that is held longer is a third party's.
+constexpr milliseconds kLocksTimeout{5000};
 constexpr std::size_t kZeroBytes = 64 << 10;
 
 double elapsed_ms(std::chrono::steady_clock::time_point since) {
@@ -133,7 +135,11 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
         TRY(files_.prepare(skeleton));
         return tree_->update(skeleton);
     }
-    tree_ = TRY(restore::StagedTree::create(skeleton, restore::StageOptions{}));
+    restore::StageOptions options;
+    options.open_ghost = [this](const model::Checkpoint& checkpoint, model::FileId id) {
+        return files_.open_ghost(checkpoint, id);
+    };
+    tree_ = TRY(restore::StagedTree::create(skeleton, options));
     // A container's network namespace exists only with its first process.
     if (!network_) {
         TRY(prepare_network(TRY(os::NetworkNamespace::of(tree_->root_here()))));
@@ -194,6 +200,7 @@ Result<> DestinationSession::restore(std::span<const std::byte> payload) {
         TRY(tree_->activate(checkpoint, [this](model::FileId id) { return files_.fd(id); }));
     pids_ = tree_->pids_here();
     const double restore_ms = elapsed_ms(begun);
+    waits_for_locks_ = !activation.late_locks.empty();
     log_info(
         "restored: decode {:.1f} ms, files {:.1f} ms, activate {} us (update {}, descriptors {}, "
         "processes {}, threads {}, registers {}), all {:.1f} ms",
@@ -234,6 +241,7 @@ Result<> DestinationSession::ask_for_decision(const Error& error) {
 Result<> DestinationSession::commit() {
     const Clock::time_point begun = Clock::now();
     TRY(host_.record(SessionState::Running));
+    if (waits_for_locks_) await_locks(begun);
     // What was held comes before anything that its senders may say next (network_hold.h, 9 to 12).
     if (const auto settled = files_.settle_connections(); !settled) {
         log_error("settling connections: {}, the others go on", settled.error().message());
@@ -256,10 +264,23 @@ Result<> DestinationSession::commit() {
     const RunningBody body = {.commit_ms = elapsed_ms(begun)};
     log_info("committed: running after {:.1f} ms, {} packets delivered", body.commit_ms,
              packets_.size());
+    tell_running(body);
+    return {};
+}
+
+// There is no way back: without its locks the service runs on all the same.
+void DestinationSession::await_locks(Clock::time_point begun) {
+    tell_running({.commit_ms = elapsed_ms(begun), .waits_for_locks = true});
+    if (const Result<> taken = tree_->take_late_locks(kLocksTimeout); !taken) {
+        log_error("{}: the service runs without them", taken.error().message());
+    }
+    log_info("locks of files taken after {:.1f} ms", elapsed_ms(begun));
+}
+
+void DestinationSession::tell_running(const RunningBody& body) {
     if (const Result<> sent = link_->send(FrameType::Running, encode(body)); !sent) {
         log_warn("telling the source: {}, ignoring: it asks the agent", sent.error().message());
     }
-    return {};
 }
 
 void DestinationSession::replay(handover::ReplayPart part) {

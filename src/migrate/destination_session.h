@@ -44,6 +44,9 @@ class DestinationSession {
     Result<> ask_for_decision(const Error& error);
     Result<> commit();
     void replay(handover::ReplayPart part);
+    // What the source's tree has locked, it holds until it has ended.
+    void await_locks(Clock::time_point begun);
+    void tell_running(const RunningBody& body);
     // The service runs here; nothing that fails from here on ends it.
     void finish();
     Result<> serve_after_commit();
@@ -59,6 +62,7 @@ class DestinationSession {
     std::vector<Pid> pids_;
     std::optional<Clock::time_point> running_since_;
     std::size_t announced_ = 0;
+    bool waits_for_locks_ = false;
 
     // Destroyed in reverse: the stubs die first, then the files they shared, then the network.
     std::unique_ptr<Link> link_;

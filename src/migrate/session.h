@@ -70,6 +70,10 @@ class SessionHost {
     virtual Result<SessionState> peer_state() = 0;
 };
 
+// Deleted files that are open travel with the frozen checkpoint, in one frame.
+inline constexpr std::uint64_t kGhostBytesDefault = 1 << 20;
+inline constexpr std::uint64_t kGhostBytesMax = 32 << 20;
+
 struct TlsFiles {
     std::string ca, certificate, key;  // PEM
 };
@@ -86,6 +90,7 @@ struct SourceRequest {
     int max_rounds = 30;
     std::chrono::seconds timeout{0};  // of the whole pre-copy; 0: none
     bool shell_job = false;
+    std::uint64_t ghost_bytes_max = kGhostBytesDefault;  // of each deleted file that is open
 };
 
 struct DestinationRequest {

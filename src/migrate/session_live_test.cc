@@ -234,7 +234,8 @@ TEST_P(EveryVictim, FindsEverythingAsItWas) {
 
 INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
                          testing::Values("clocks", "credentials", "epoll", "eventfd", "family",
-                                         "floating_point", "fork_storm", "growing_memory",
+                                         "file_locks", "floating_point", "fork_storm",
+                                         "ghost_files", "ghost_mappings", "growing_memory",
                                          "many_descriptors", "many_mappings", "many_threads",
                                          "pipe_content", "process_state", "rseq", "seccomp",
                                          "shared_anonymous", "shared_pages", "shared_writers",

@@ -117,9 +117,13 @@ void SourceSession::run() {
 Result<> SourceSession::prepare() {
     progress("prepare");
     TRY(host_.record(SessionState::Precopy));
-    tree_ = TRY(dump::SourceTree::open(request_.root, {.files = {.tcp_established = true,
-                                                                 .shell_job = request_.shell_job,
-                                                                 .external_unix = false}}));
+    tree_ = TRY(dump::SourceTree::open(request_.root,
+                                       {.files = {.tcp_established = true,
+                                                  .shell_job = request_.shell_job,
+                                                  .external_unix = false,
+                                                  .file_locks = true,
+                                                  .ghost_bytes_max = request_.ghost_bytes_max},
+                                        .carry_shared_memory = false}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);
@@ -357,7 +361,7 @@ Result<> SourceSession::commit() {
 
 Result<> SourceSession::await_running() {
     const Frame running = TRY(link_->expect(FrameType::Running));
-    TRY(decode_running(running.payload));
+    locks_wanted_ = TRY(decode_running(running.payload)).waits_for_locks;
     return {};
 }
 
@@ -395,11 +399,10 @@ void SourceSession::finish() {
         if (!result) log_warn("{}: {}, ignoring", what, result.error().message());
     };
     tolerate(frozen_->condemn(), "condemning the tree at the source");
+    if (locks_wanted_) tolerate(give_up_locks(), "giving up the locks of files");
     tolerate(network_->commit(), "committing the network");
     tolerate(forward_late_packets(), "forwarding late packets");
-    tolerate(std::move(*frozen_).kill(), "ending the tree at the source");
-    frozen_.reset();
-    memory_.reset();
+    tolerate(end_tree(), "ending the tree at the source");
     tolerate(network_->remove(), "removing the network device at the source");
     tolerate(hold_->release(), "releasing the network");
     const Result<> finished = [&]() -> Result<> {
@@ -417,6 +420,23 @@ void SourceSession::finish() {
     }();
     tolerate(finished, "closing the session");
     tolerate(host_.record(SessionState::Done), "recording the end");
+}
+
+Result<> SourceSession::end_tree() {
+    if (!frozen_) return {};
+    const Result<> ended = std::move(*frozen_).kill();
+    frozen_.reset();
+    memory_.reset();
+    return ended;
+}
+
+// Only the end of those who hold them does that. The service stands still until then.
+Result<> SourceSession::give_up_locks() {
+    const Clock::time_point begun = Clock::now();
+    const Result<> ended = end_tree();
+    TRY(await_running());
+    report_.frozen_ms += elapsed_ms(begun);
+    return ended;
 }
 
 // The tree goes on here. Trackers are closed afterwards: removing protection takes time.

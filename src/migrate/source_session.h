@@ -43,6 +43,8 @@ class SourceSession {
     Result<bool> try_cut_over();
     Result<> commit();
     Result<> await_running();
+    Result<> end_tree();
+    Result<> give_up_locks();
     // After Commit was sent and the link broke. Nullopt: nobody can say within the time.
     std::optional<SessionState> ask_for_outcome();
     // What the network still brings to this host after the decision.
@@ -64,6 +66,7 @@ class SourceSession {
     std::uint64_t round_expected_ = 0;
     std::uint64_t sent_before_round_ = 0;
     bool committed_ = false;
+    bool locks_wanted_ = false;  // the destination waits for locks that our tree holds
 
     // Destroyed in reverse: a frozen tree is thawed first, the network is let go after it.
     std::unique_ptr<Link> link_;

@@ -62,6 +62,9 @@ struct ReadyBody {
 };
 struct RunningBody {
     double commit_ms = 0;
+    // The decision is recorded, but no task runs before the source's tree has ended, which holds
+    // locks of files that both see. A second Running without this follows.
+    bool waits_for_locks = false;
 };
 struct FinishedBody {
     std::uint64_t memory = 0;  // resident bytes of the tree

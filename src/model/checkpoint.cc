@@ -38,6 +38,7 @@ void renumber(Checkpoint& checkpoint, const Renumbering& ids) {
         for (PosixTimer& timer : process.posix_timers) change(timer.notify_tid);
     }
     for (OpenFile& file : checkpoint.files) change(file.owner.pid);
+    for (FileLock& lock : checkpoint.locks) change(lock.pid.value);
 }
 
 }  // namespace ferry::model

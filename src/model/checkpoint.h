@@ -27,6 +27,8 @@ struct Checkpoint {
     std::vector<Process> processes;  // parents before their children; the first is the root
     std::vector<OpenFile> files;     // ascending by id; ids from 1
     std::vector<Pipe> pipes;
+    std::vector<GhostFile> ghosts;  // ascending by id
+    std::vector<FileLock> locks;
     // XXH3 of the vdso's text: a destination whose vdso differs cannot take the tree.
     std::uint64_t vdso_hash = 0;
     // The source's clocks when it was frozen, in nanoseconds, and its boot id: on the same boot

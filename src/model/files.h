@@ -28,6 +28,24 @@ struct FileOwner {
     bool operator==(const FileOwner&) const = default;
 };
 
+// A regular file that has no name left: it exists only as long as somebody holds it open, so its
+// content is carried. Every open file description and mapping of it refers to its id.
+struct GhostFile {
+    struct Extent {
+        std::uint64_t offset = 0;
+        Bytes content;
+        bool operator==(const Extent&) const = default;
+    };
+    std::uint32_t id = 0;                        // from 1
+    std::uint32_t mode = 0;                      // st_mode
+    std::uint32_t uid = 0, gid = 0;              // st_uid, st_gid
+    std::uint64_t device = 0, inode = 0;         // at the source
+    std::uint64_t access_us = 0, modify_us = 0;  // microseconds since 1970
+    std::uint64_t size = 0;                      // bytes
+    std::vector<Extent> extents;                 // ascending; what is between them reads as zeros
+    bool operator==(const GhostFile&) const = default;
+};
+
 // A file, directory or device opened by path.
 struct RegularFile {
     std::string path;                   // absolute, in the tree's mount namespace
@@ -35,6 +53,7 @@ struct RegularFile {
     std::optional<std::uint64_t> size;  // regular files: checked at restore
     std::int64_t position = 0;
     std::int32_t mount_id = -1;
+    std::uint32_t ghost = 0;  // GhostFile::id; the path is what it was called. 0: it has its name
     // What a restoring host compares for files that it maps: ELF .note.gnu.build-id, if any.
     Bytes build_id;
     bool operator==(const RegularFile&) const = default;
@@ -166,6 +185,22 @@ struct OpenFile {
     FileOwner owner;
     FileBody body;
     bool operator==(const OpenFile&) const = default;
+};
+
+enum class LockKind : std::uint8_t {
+    Process,      // fcntl(F_SETLK): of a process, on a range
+    Flock,        // flock(2): of an open file description, on the whole file
+    Description,  // fcntl(F_OFD_SETLK): of an open file description, on a range
+};
+
+// An advisory lock of a file that is held.
+struct FileLock {
+    LockKind kind = LockKind::Process;
+    bool exclusive = false;               // else shared: a read lock
+    Pid pid;                              // the owner; of the others: one that has the description
+    int fd = -1;                          // in that process
+    std::uint64_t start = 0, length = 0;  // bytes; length 0: to the end, however far it grows
+    bool operator==(const FileLock&) const = default;
 };
 
 struct Pipe {

@@ -1,5 +1,6 @@
 #include "os/paths.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,6 +40,12 @@ Result<std::string> mkdtemp(const std::string& prefix) {
     if (::mkdtemp(path.data()) != nullptr) return path;
     const int code = errno;
     return fail(Error::system(code, fmt::format("mkdtemp({})", path)));
+}
+
+Result<> link_descriptor(int fd, const std::string& path) {
+    if (::linkat(fd, "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("linkat({}, {})", fd, path)));
 }
 
 }  // namespace ferry::os

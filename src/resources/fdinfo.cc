@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace ferry::resources {
@@ -78,6 +79,46 @@ bool parse_timer(std::string_view key, std::string_view value,
     return true;
 }
 
+std::vector<std::string_view> words_of(std::string_view text) {
+    std::vector<std::string_view> words;
+    for (text = trim(text); !text.empty(); text = trim(text)) {
+        const std::size_t size = std::min(text.find(' '), text.size());
+        words.push_back(text.substr(0, size));
+        text.remove_prefix(size);
+    }
+    return words;
+}
+
+// "1: POSIX  ADVISORY  WRITE 4711 fe:00:12 100 199": number, kind, mode, type, pid, file, first and
+// last byte, or EOF. A lease: "2: LEASE  ACTIVE    READ  4711 fe:00:12 0 EOF".
+bool parse_lock(std::string_view value, FdInfo& info) {
+    constexpr std::size_t kWords = 8;
+    const std::vector<std::string_view> words = words_of(value);
+    if (words.size() != kWords) return false;
+    if (words[1] == "LEASE" || words[1] == "DELEG") {
+        info.has_lease = true;
+        return true;
+    }
+    model::FileLock lock;
+    if (words[1] == "FLOCK") {
+        lock.kind = model::LockKind::Flock;
+    } else if (words[1] == "OFDLCK") {
+        lock.kind = model::LockKind::Description;
+    } else if (words[1] != "POSIX") {
+        return false;
+    }
+    lock.exclusive = words[3] == "WRITE";
+    if (!lock.exclusive && words[3] != "READ") return false;
+    if (!parse_number(words[6], lock.start, 10)) return false;
+    std::uint64_t last = 0;
+    if (words[7] != "EOF") {
+        if (!parse_number(words[7], last, 10) || last < lock.start) return false;
+        lock.length = last - lock.start + 1;
+    }
+    info.locks.push_back(lock);
+    return true;
+}
+
 enum Seen : unsigned { kPosition = 1, kFlags = 2, kMount = 4, kAll = 7 };
 
 Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
@@ -98,7 +139,7 @@ Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
     } else if (key == "ino") {
         good = parse_number(value, info.inode, 10);
     } else if (key == "lock") {
-        info.has_locks = true;
+        good = parse_lock(value, info);
     } else if (key == "eventfd-count") {
         good = parse_number(value, info.eventfd_count.emplace(), 16);
     } else if (key == "eventfd-semaphore") {

@@ -1,6 +1,6 @@
 // The text of /proc/PID/fdinfo/FD and of the /proc/PID/fd/FD link, parsed. Pure functions; formats
 // as in proc_pid_fdinfo(5) and the kernel's fs/proc/fd.c, fs/eventfd.c, fs/eventpoll.c,
-// fs/signalfd.c, fs/timerfd.c.
+// fs/signalfd.c, fs/timerfd.c, fs/locks.c.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,9 @@ struct FdInfo {
     std::int64_t position = 0;
     std::uint32_t flags = 0;  // F_GETFL and O_CLOEXEC
     std::int32_t mount_id = -1;
-    std::uint64_t inode = 0;  // Linux 5.14
-    bool has_locks = false;   // a lock or lease of this description
+    std::uint64_t inode = 0;             // Linux 5.14
+    std::vector<model::FileLock> locks;  // pid and fd are left open
+    bool has_lease = false;              // F_SETLEASE
     std::optional<std::uint64_t> eventfd_count;
     bool eventfd_semaphore = false;
     std::vector<model::EpollTarget> epoll_targets;

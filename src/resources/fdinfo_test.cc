@@ -13,15 +13,47 @@ TEST(FdInfo, reads_a_regular_file) {
     EXPECT_EQ(info->flags, 02102001u);
     EXPECT_EQ(info->mount_id, 31);
     EXPECT_EQ(info->inode, 72057594037927936u);
-    EXPECT_FALSE(info->has_locks);
+    EXPECT_TRUE(info->locks.empty());
 }
 
-TEST(FdInfo, sees_that_a_lock_is_held) {
+TEST(FdInfo, shows_each_lock_with_its_range) {
     const auto info = parse_fdinfo(
-        "pos:\t0\nflags:\t0100002\nmnt_id:\t31\nino:\t5\n"
-        "lock:\t1: FLOCK  ADVISORY  WRITE 4711 fe:00:5 0 EOF\n");
+        "pos:\t0\nflags:\t0100002\nmnt_id:\t23\n"
+        "lock:\t1: FLOCK  ADVISORY  WRITE 4711 fe:00:5 0 EOF\n"
+        "lock:\t2: POSIX  ADVISORY  READ 4711 fe:00:5 10 19\n"
+        "lock:\t3: OFDLCK ADVISORY  WRITE -1 fe:00:5 7 EOF\n");
     ASSERT_TRUE(info);
-    EXPECT_TRUE(info->has_locks);
+    using model::FileLock, model::LockKind;
+    FileLock whole, range, rest;
+    whole.kind = LockKind::Flock;
+    whole.exclusive = true;
+    range.start = range.length = 10;
+    rest.kind = LockKind::Description;
+    rest.exclusive = true;
+    rest.start = 7;
+    EXPECT_EQ(info->locks, (std::vector{whole, range, rest}));
+    EXPECT_FALSE(info->has_lease);
+}
+
+TEST(FdInfo, tells_a_lease_from_a_lock) {
+    const auto info = parse_fdinfo(
+        "pos:\t0\nflags:\t0100000\nmnt_id:\t23\n"
+        "lock:\t1: LEASE  ACTIVE    READ  4711 fe:00:5 0 EOF\n");
+    ASSERT_TRUE(info);
+    EXPECT_TRUE(info->has_lease);
+    EXPECT_TRUE(info->locks.empty());
+}
+
+TEST(FdInfo, a_lock_that_makes_no_sense_is_corrupt) {
+    for (const char* line :
+         {"1: POSIX  ADVISORY  READ 4711 fe:00:5 10 9",
+          "1: POSIX  ADVISORY  UNLCK 4711 fe:00:5 0 1", "1: NOVEL  ADVISORY  READ 4711 fe:00:5 0 1",
+          "1: POSIX  ADVISORY  READ 4711 fe:00:5 0"}) {
+        const auto info =
+            parse_fdinfo("pos:\t0\nflags:\t0\nmnt_id:\t1\nlock:\t" + std::string(line) + "\n");
+        ASSERT_FALSE(info) << line;
+        EXPECT_EQ(info.error().kind(), Error::Kind::Corrupt);
+    }
 }
 
 TEST(FdInfo, reads_an_eventfd) {

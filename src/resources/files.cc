@@ -17,6 +17,7 @@
 #include "os/scope.h"
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
+#include "resources/file_lock.h"
 #include "resources/inet_socket.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
@@ -80,17 +81,27 @@ Result<model::FileOwner> read_owner(int copy, std::uint32_t flags) {
     return owner;
 }
 
+// A file that loses its name becomes another one: its content has to be carried from then on.
 struct PathKey {
     std::string path;
     std::uint32_t flags = 0;
     std::uint64_t device = 0, inode = 0;
+    bool unlinked = false;
     auto operator<=>(const PathKey&) const = default;
 };
 
 struct PathEntry {
     model::OpenFile file;
+    struct stat status = {};
+    std::string link;  // that led to it last
     bool used = false;
 };
+
+// O_TMPFILE made the file; whoever opens it again must not make another one.
+std::uint32_t status_flags(std::uint32_t flags) {
+    if ((flags & O_TMPFILE) == O_TMPFILE) flags &= ~static_cast<std::uint32_t>(O_TMPFILE);
+    return flags & ~static_cast<std::uint32_t>(O_CLOEXEC);
+}
 
 }  // namespace
 
@@ -117,6 +128,7 @@ struct FileCollector::Impl {
         PipeTable pipes;
         std::map<std::uint32_t, std::size_t> pipe_group;  // a group that can read the pipe
         std::vector<HeldUnixSocket> unix_sockets;
+        std::map<std::uint32_t, std::string> ghosts;  // a procfs link to each
     };
 
     FileOptions options;
@@ -128,6 +140,7 @@ struct FileCollector::Impl {
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
     std::map<PathKey, PathEntry> paths;
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
+    std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> ghost_ids;
     std::vector<RepairedSocket> repaired;
     std::set<int> listening_families;  // as prepare() found them
     HandshakeSearch handshakes;
@@ -151,7 +164,16 @@ struct FileCollector::Impl {
     Result<> read_relations(Pass& pass);
     Result<> read_pipes(Pass& pass);
     Result<> read_connections(Pass& pass);
-    Result<> add_paths(CollectedFiles& result);
+    [[nodiscard]] PathRules rules() const {
+        return {.shell_job = options.shell_job,
+                .ghost_bytes_max = options.ghost_bytes_max,
+                .root = root};
+    }
+    // The same number for the same file, from 1.
+    std::uint32_t ghost_id(const struct stat& status);
+    model::RegularFile to_model(const PathFile& file, std::int64_t position, std::int32_t mount_id);
+    Result<> add_paths(Pass& pass);
+    Result<> read_ghosts(Pass& pass);
     void roll_back();
 };
 
@@ -204,13 +226,10 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
 }
 
 Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) {
-    if (slot.info.has_locks) {
-        return refuse(slot.holder,
-                      fmt::format("{} with a file lock or lease, which is not carried", slot.link));
-    }
+    TRY(check_locks(slot, options.file_locks));
     switch (slot.kind) {
         case FileKind::Path:
-            TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job, root));
+            TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
             return {};
         case FileKind::Pipe:
             seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot);
@@ -274,13 +293,18 @@ void FileCollector::begin_paths() {
 }
 
 Result<model::FileId> FileCollector::add_path(const std::string& link, std::uint32_t flags) {
-    const PathFile found = TRY(inspect_path(link, link, false, impl_->root));
-    const PathKey key = {found.path, flags, found.status.st_dev, found.status.st_ino};
+    const PathRules rules = {.ghost_bytes_max = impl_->options.ghost_bytes_max,
+                             .root = impl_->root};
+    const PathFile found = TRY(inspect_path(link, link, rules));
+    const PathKey key = {found.path, flags, found.status.st_dev, found.status.st_ino,
+                         found.unlinked};
     PathEntry& entry = impl_->paths[key];
     if (entry.file.id == 0) entry.file.id = impl_->next_id++;
     entry.used = true;
+    entry.status = found.status;
+    entry.link = link;
     entry.file.flags = flags;
-    entry.file.body = to_regular_file(found, 0, -1);
+    entry.file.body = impl_->to_model(found, 0, -1);
     return entry.file.id;
 }
 
@@ -293,17 +317,50 @@ std::vector<model::OpenFile> FileCollector::path_files() const {
     return files;
 }
 
-Result<> FileCollector::Impl::add_paths(CollectedFiles& result) {
+std::vector<model::GhostFile> FileCollector::path_ghosts() const {
+    std::map<std::uint32_t, model::GhostFile> ghosts;
+    for (const auto& [key, entry] : impl_->paths) {
+        const auto& body = std::get<model::RegularFile>(entry.file.body);
+        if (!entry.used || body.ghost == 0) continue;
+        ghosts.try_emplace(body.ghost, outline_ghost(entry.status, body.ghost));
+    }
+    std::vector<model::GhostFile> result;
+    for (auto& [id, ghost] : ghosts) result.push_back(std::move(ghost));
+    return result;
+}
+
+std::uint32_t FileCollector::Impl::ghost_id(const struct stat& status) {
+    const auto next = static_cast<std::uint32_t>(ghost_ids.size() + 1);
+    return ghost_ids.try_emplace({status.st_dev, status.st_ino}, next).first->second;
+}
+
+model::RegularFile FileCollector::Impl::to_model(const PathFile& file, std::int64_t position,
+                                                 std::int32_t mount_id) {
+    model::RegularFile regular = to_regular_file(file, position, mount_id);
+    if (file.unlinked) regular.ghost = ghost_id(file.status);
+    return regular;
+}
+
+Result<> FileCollector::Impl::add_paths(Pass& pass) {
     for (auto& [key, entry] : paths) {
         if (!entry.used) continue;
         auto& body = std::get<model::RegularFile>(entry.file.body);
-        const struct stat status = TRY(os::fstatat(os::kCwd, root + key.path));
+        const struct stat status =
+            TRY(os::fstatat(os::kCwd, key.unlinked ? entry.link : root + key.path));
         if (status.st_dev != key.device || status.st_ino != key.inode) {
             return fail(Error::unsupported(
                 fmt::format("{} was replaced while the tree was looked at", key.path)));
         }
         if (body.size) body.size = static_cast<std::uint64_t>(status.st_size);
-        result.files.push_back(entry.file);
+        if (body.ghost != 0) pass.ghosts.try_emplace(body.ghost, entry.link);
+        pass.result.files.push_back(entry.file);
+    }
+    return {};
+}
+
+Result<> FileCollector::Impl::read_ghosts(Pass& pass) {
+    for (const auto& [id, link] : pass.ghosts) {
+        pass.result.ghosts.push_back(TRY(read_ghost(link, id, options.ghost_bytes_max, link)));
     }
     return {};
 }
@@ -322,10 +379,11 @@ Result<> FileCollector::Impl::scan(std::span<const Pid> pids, Pass& pass) {
 
 Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::size_t group,
                                                        Pass& pass) {
-    const PathFile file =
-        TRY(inspect_path(link_of(slot.holder), slot.holder.text(), options.shell_job, root));
+    const PathFile file = TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
     if (!S_ISFIFO(file.status.st_mode)) {
-        return to_regular_file(file, slot.info.position, slot.info.mount_id);
+        model::RegularFile regular = to_model(file, slot.info.position, slot.info.mount_id);
+        if (regular.ghost != 0) pass.ghosts.try_emplace(regular.ghost, link_of(slot.holder));
+        return regular;
     }
     // A FIFO's inode number is its file system's; pipes' own numbers stay below this.
     constexpr std::uint32_t kFifoIds = 0x80000000;
@@ -394,23 +452,24 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
 
 Result<> FileCollector::Impl::read_group(std::size_t group, Pass& pass) {
     const Slot& slot = pass.slots[pass.groups[group].front()];
-    if (slot.info.has_locks) {
-        return refuse(slot.holder,
-                      fmt::format("{} with a file lock or lease, which is not carried", slot.link));
+    std::vector<const Slot*> sharers;
+    for (const std::size_t index : pass.groups[group]) {
+        TRY(check_locks(pass.slots[index], options.file_locks));
+        sharers.push_back(&pass.slots[index]);
     }
+    collect_locks(sharers, pass.result.locks);
     model::OpenFile file;
     file.id = next_id++;
-    file.flags = slot.info.flags & ~static_cast<std::uint32_t>(O_CLOEXEC);
+    file.flags = status_flags(slot.info.flags);
     pass.copies[group] = TRY(scanner.duplicate(slot.holder));
     file.owner = TRY(read_owner(pass.copies[group].get(), file.flags));
     file.body = TRY(read_body(slot, group, pass));
-    for (const std::size_t index : pass.groups[group]) {
-        const Slot& sharing = pass.slots[index];
+    for (const Slot* sharing : sharers) {
         const auto process =
-            std::ranges::find(pass.result.processes, sharing.holder.pid, &ProcessFiles::pid);
-        process->descriptors.push_back({.fd = sharing.holder.fd,
+            std::ranges::find(pass.result.processes, sharing->holder.pid, &ProcessFiles::pid);
+        process->descriptors.push_back({.fd = sharing->holder.fd,
                                         .file = file.id,
-                                        .close_on_exec = (sharing.info.flags & O_CLOEXEC) != 0});
+                                        .close_on_exec = (sharing->info.flags & O_CLOEXEC) != 0});
     }
     pass.result.files.push_back(std::move(file));
     return {};
@@ -527,7 +586,8 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
             if (!pass.result.busy.empty()) return {};
         }
         TRY(impl_->read_relations(pass));
-        return impl_->add_paths(pass.result);
+        TRY(impl_->add_paths(pass));
+        return impl_->read_ghosts(pass);
     };
     const auto done = work();
     if (!done || !pass.result.busy.empty()) impl_->roll_back();

@@ -23,6 +23,7 @@
 #include "base/types.h"
 #include "model/files.h"
 #include "model/memory.h"
+#include "resources/ghost_file.h"
 
 namespace ferry::resources {
 
@@ -33,6 +34,10 @@ struct FileOptions {
     bool shell_job = false;
     // A unix datagram or stream socket may be connected to a bound path outside the tree.
     bool external_unix = false;
+    // Locks of files are carried. Without it they are refused by name.
+    bool file_locks = false;
+    // Unlinked files are carried up to this size on their disk; larger ones are refused by name.
+    std::uint64_t ghost_bytes_max = kGhostBytesDefault;
     // The first process of the container that the tree is; 0: the tree lives where we do. Paths are
     // those of its root directory, sockets those of its network namespace.
     Pid container = {};
@@ -57,6 +62,8 @@ struct ProcessFiles {
 struct CollectedFiles {
     std::vector<model::OpenFile> files;  // ascending by id: descriptors' and registered paths
     std::vector<model::Pipe> pipes;
+    std::vector<model::GhostFile> ghosts;  // ascending by id
+    std::vector<model::FileLock> locks;
     std::vector<ProcessFiles> processes;  // in the order of the pids given
     // Not empty: something transient is in the way (a connection that was not accepted yet, a
     // handshake under way). Nothing else is filled in and nothing is in repair: let the tree run a
@@ -81,12 +88,14 @@ class FileCollector {
     // the same path, inode and flags give the same id.
     void begin_paths();
     // `link` is a procfs link ("/proc/12/exe", "/proc/12/cwd", "/proc/12/map_files/a-b"). `flags`
-    // are what the file is opened with (O_RDONLY, O_RDWR, O_RDONLY|O_DIRECTORY). Deleted files and
-    // paths that now lead to another file are refused by name.
+    // are what the file is opened with (O_RDONLY, O_RDWR, O_RDONLY|O_DIRECTORY). Paths that now
+    // lead to another file are refused by name, and deleted files that are no ghosts.
     Result<model::FileId> add_path(const std::string& link, std::uint32_t flags);
 
     // The registered files as they are now, for a skeleton that is sent ahead of the freeze.
     [[nodiscard]] std::vector<model::OpenFile> path_files() const;
+    // Those of them that have been unlinked, without their content.
+    [[nodiscard]] std::vector<model::GhostFile> path_ghosts() const;
 
     // May be called as soon as the tree stands still and nothing reaches its sockets any more:
     // starts in a thread of its own what collect() would wait for.

@@ -106,22 +106,64 @@ TEST_F(Files, a_file_of_another_size_is_not_taken_for_the_same) {
     EXPECT_NE(finished.error().message().find(path("a")), std::string::npos);
 }
 
+TEST_F(Files, an_unlinked_file_is_shared_again_and_has_its_name_nowhere) {
+    auto moved = move([&] {
+        const int fd = ::open(path("gone").c_str(), O_RDWR | O_CREAT, 0640);
+        write_text(fd, "0123456789");
+        ::open(path("gone").c_str(), O_RDONLY);
+        ::unlink(path("gone").c_str());
+        ::open(directory_.c_str(), O_TMPFILE | O_RDWR, 0600);
+    });
+    ASSERT_TRUE(moved) << moved.error().describe();
+    ASSERT_EQ(moved->checkpoint.ghosts.size(), 2u);
+    EXPECT_TRUE(std::filesystem::is_empty(directory_));
+    write_text(moved->fd(3), "more");
+    EXPECT_EQ(read_some(moved->fd(4), 20), "0123456789more");
+    const auto link = os::readlinkat(os::kCwd, "/proc/self/fd/" + std::to_string(moved->fd(4)));
+    EXPECT_EQ(link.value_or(""), path("gone") + " (deleted)");
+}
+
+TEST_F(Files, an_unlinked_file_does_not_disturb_another_one_of_its_name) {
+    auto moved = move([&] {
+        const int fd = ::open(path("name").c_str(), O_RDWR | O_CREAT, 0640);
+        write_text(fd, "old");
+        ::unlink(path("name").c_str());
+        write_text(::open(path("name").c_str(), O_RDWR | O_CREAT, 0640), "new");
+    });
+    ASSERT_TRUE(moved) << moved.error().describe();
+    ::lseek(moved->fd(3), 0, SEEK_SET);
+    ::lseek(moved->fd(4), 0, SEEK_SET);
+    EXPECT_EQ(read_some(moved->fd(3), 10), "old");
+    EXPECT_EQ(read_some(moved->fd(4), 10), "new");
+}
+
 TEST_F(Files, what_is_not_carried_is_refused_by_name) {
     expect_refusal(
         [&] {
-            ::open(path("gone").c_str(), O_RDWR | O_CREAT, 0600);
+            const int fd = ::open(path("gone").c_str(), O_RDWR | O_CREAT, 0600);
+            write_text(fd, std::string((1 << 20) + 1, 'x'));
             ::unlink(path("gone").c_str());
         },
-        "deleted file");
+        "--ghost-limit");
     expect_refusal(
         [&] {
-            ::open(path("a").c_str(), O_RDWR | O_CREAT, 0600);
-            ::rename(path("a").c_str(), path("b").c_str());
-            ::unlink(path("b").c_str());
+            ::open(path("one").c_str(), O_RDWR | O_CREAT, 0600);
+            ::link(path("one").c_str(), path("other").c_str());
+            ::unlink(path("one").c_str());
         },
-        "fd 3");
+        "hard link");
+    expect_refusal(
+        [&] {
+            ::mkdir(path("dir").c_str(), 0700);
+            ::open(path("dir").c_str(), O_RDONLY | O_DIRECTORY);
+            ::rmdir(path("dir").c_str());
+        },
+        "no regular one");
     expect_refusal([&] { ::flock(::open(path("a").c_str(), O_RDWR | O_CREAT, 0600), LOCK_EX); },
-                   "lock");
+                   "--file-locks");
+    expect_refusal(
+        [&] { ::fcntl(::open(path("a").c_str(), O_RDONLY | O_CREAT, 0600), F_SETLEASE, F_RDLCK); },
+        "lease");
     expect_refusal([] { ::timerfd_create(CLOCK_REALTIME_ALARM, 0); }, "timerfd of clock 8");
     expect_refusal([] { ::inotify_init1(IN_CLOEXEC); }, "inotify");
     expect_refusal([] { ::open("/dev/kmsg", O_RDONLY); }, "/dev/kmsg");

@@ -91,6 +91,8 @@ Result<model::Checkpoint> collect_files(FileCollector& collector, const LiveTree
     model::Checkpoint checkpoint;
     checkpoint.files = std::move(collected.files);
     checkpoint.pipes = std::move(collected.pipes);
+    checkpoint.ghosts = std::move(collected.ghosts);
+    checkpoint.locks = std::move(collected.locks);
     for (ProcessFiles& files : collected.processes) {
         model::Process& process = checkpoint.processes.emplace_back();
         process.pid = files.pid;

@@ -116,7 +116,6 @@ std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry)
         if (entry.shared) return std::unexpected("a shared mapping without a file");
         return Anonymous;
     }
-    if (entry.deleted) return std::unexpected("the deleted file " + entry.path);
     return entry.shared ? FileShared : FilePrivate;
 }
 

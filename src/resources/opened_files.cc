@@ -52,6 +52,7 @@ struct OpenedFiles::Impl {
     OpenOptions options;
     Surroundings surroundings;
     std::map<model::FileId, OpenedFile> files;
+    GhostFiles ghosts;
     InetOpener inet;
     UnixOpener unix_opener;
     std::vector<DormantConnection> dormant;
@@ -96,6 +97,12 @@ Result<> OpenedFiles::Impl::open_path(const model::OpenFile& file, const model::
         known->second.flags == file.flags) {
         return {};
     }
+    if (body.ghost != 0) {
+        files[file.id] = {.fd = TRY(ghosts.open(body.ghost, opening_flags(file.flags))),
+                          .path = body.path,
+                          .flags = file.flags};
+        return {};
+    }
     const os::RootScope there = TRY(os::RootScope::enter(surroundings.root.get()));
     files[file.id] = {.fd = TRY(open_regular_file(body, file.flags, options.shell_job)),
                       .path = body.path,
@@ -105,12 +112,22 @@ Result<> OpenedFiles::Impl::open_path(const model::OpenFile& file, const model::
 
 Result<> OpenedFiles::prepare(const model::Checkpoint& skeleton) {
     TRY(raise_descriptor_limit());
+    TRY(impl_->ghosts.prepare(skeleton, impl_->surroundings.root.get()));
     for (const model::OpenFile& file : skeleton.files) {
         if (const auto* body = std::get_if<model::RegularFile>(&file.body)) {
             TRY(impl_->open_path(file, *body));
         }
     }
     return {};
+}
+
+Result<os::UniqueFd> OpenedFiles::open_ghost(const model::Checkpoint& checkpoint,
+                                             model::FileId id) {
+    const model::OpenFile* file = checkpoint.find_file(id);
+    const auto* body = file == nullptr ? nullptr : std::get_if<model::RegularFile>(&file->body);
+    if (body == nullptr) return fail(Error::corrupt(fmt::format("file {} is no regular one", id)));
+    TRY(impl_->ghosts.prepare(checkpoint, impl_->surroundings.root.get()));
+    return impl_->ghosts.open(body->ghost, opening_flags(file->flags));
 }
 
 Result<os::UniqueFd> OpenedFiles::Impl::open_inet(const model::InetSocket& socket) {
@@ -172,6 +189,8 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
     std::erase_if(impl_->files, [&](const auto& entry) {
         return !std::ranges::binary_search(checkpoint.files, entry.first, {}, &model::OpenFile::id);
     });
+    TRY(impl_->ghosts.prepare(checkpoint, impl_->surroundings.root.get()));
+    TRY(impl_->ghosts.finish(checkpoint));
     PipeOpener pipes;
     for (const model::Pipe& pipe : checkpoint.pipes) pipes.announce(pipe);
     TRY(impl_->open_unix(checkpoint));

@@ -73,6 +73,10 @@ class OpenedFiles {
     Result<> settle_connections();
     Result<> leave_repair();
 
+    // A new description of an unlinked file that is mapped. Needs neither prepare() nor finish(),
+    // which brings the content.
+    Result<os::UniqueFd> open_ghost(const model::Checkpoint& checkpoint, model::FileId id);
+
     // The descriptor in our process, still owned here; -1 if there is none with this id.
     [[nodiscard]] int fd(model::FileId id) const;
 

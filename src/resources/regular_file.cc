@@ -52,10 +52,27 @@ bool same_file(const struct stat& a, const struct stat& b) {
 // What the kernel appends to the link of an unlinked file (fs/d_path.c).
 constexpr std::string_view kDeleted = " (deleted)";
 
+// Other names may be anywhere, and a content that others see as well must not be carried away.
+Result<> check_deleted(const PathFile& file, const std::string& name, const PathRules& rules) {
+    if (file.status.st_nlink != 0) {
+        return fail(Error::unsupported(
+            fmt::format("{} is {}, which was deleted but has another name still (a hard link), "
+                        "which is not carried: close or reopen it",
+                        name, file.path)));
+    }
+    if (!S_ISREG(file.status.st_mode)) {
+        return fail(Error::unsupported(
+            fmt::format("{} is {}, a deleted file that is no regular one: close or reopen it", name,
+                        file.path)));
+    }
+    return check_ghost_size(file.status, rules.ghost_bytes_max,
+                            fmt::format("{} is {}", name, file.path));
+}
+
 }  // namespace
 
-Result<PathFile> inspect_path(const std::string& link, const std::string& name, bool shell_job,
-                              const std::string& root) {
+Result<PathFile> inspect_path(const std::string& link, const std::string& name,
+                              const PathRules& rules) {
     PathFile file;
     auto target = os::readlinkat(os::kCwd, link);
     auto status = os::fstatat(os::kCwd, link);
@@ -69,18 +86,20 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name, 
     }
     file.path = std::move(*target);
     file.status = *status;
-    const auto by_path = os::fstatat(os::kCwd, root + file.path);
+    const auto by_path = os::fstatat(os::kCwd, rules.root + file.path);
     if (by_path && same_file(*by_path, file.status)) {
-        TRY(check_type(file, name, shell_job));
+        TRY(check_type(file, name, rules.shell_job));
         return file;
     }
-    if (file.status.st_nlink == 0 || file.path.ends_with(kDeleted)) {
+    if (!file.path.ends_with(kDeleted)) {
         return fail(Error::unsupported(
-            fmt::format("{} is a deleted file, {}: close or reopen it", name, file.path)));
+            fmt::format("{} is {}, but that path now leads to another file or nowhere: reopen it",
+                        name, file.path)));
     }
-    return fail(Error::unsupported(
-        fmt::format("{} is {}, but that path now leads to another file or nowhere: reopen it", name,
-                    file.path)));
+    file.path.resize(file.path.size() - kDeleted.size());
+    TRY(check_deleted(file, name, rules));
+    file.unlinked = true;
+    return file;
 }
 
 model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
@@ -111,12 +130,14 @@ Result<> settle_regular_file(int fd, const model::RegularFile& file, std::uint32
     return {};
 }
 
+// F_GETFL also shows O_ASYNC, which only F_SETFL may set, and the access mode 3 of O_PATH files.
+std::uint32_t opening_flags(std::uint32_t flags) {
+    return flags & ~static_cast<std::uint32_t>(O_ASYNC | O_CREAT | O_TRUNC | O_EXCL);
+}
+
 Result<os::UniqueFd> open_regular_file(const model::RegularFile& file, std::uint32_t flags,
                                        bool shell_job) {
-    // F_GETFL also shows O_ASYNC, which only F_SETFL may set, and the access mode 3 of O_PATH
-    // files.
-    const int how =
-        static_cast<int>(flags & ~static_cast<std::uint32_t>(O_ASYNC | O_CREAT | O_TRUNC | O_EXCL));
+    const int how = static_cast<int>(opening_flags(flags));
     const bool terminal =
         S_ISCHR(file.mode) && (file.path.starts_with("/dev/pts/") ||
                                file.path.starts_with("/dev/tty") || file.path == "/dev/console");

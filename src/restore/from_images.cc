@@ -26,7 +26,13 @@ std::chrono::microseconds between(Clock::time_point from, Clock::time_point to) 
     return std::chrono::duration_cast<std::chrono::microseconds>(to - from);
 }
 
-Result<> check_connections(const Checkpoint& checkpoint, const RestoreOptions& options) {
+Result<> check_options(const Checkpoint& checkpoint, const RestoreOptions& options) {
+    if (!checkpoint.locks.empty() && !options.file_locks) {
+        return fail(Error::invalid(
+            fmt::format("the images hold a file lock (process {}, descriptor {}); use --file-locks "
+                        "to restore it",
+                        checkpoint.locks.front().pid, checkpoint.locks.front().fd)));
+    }
     if (options.tcp_established) return {};
     for (const model::OpenFile& file : checkpoint.files) {
         const auto* socket = std::get_if<model::InetSocket>(&file.body);
@@ -37,6 +43,13 @@ Result<> check_connections(const Checkpoint& checkpoint, const RestoreOptions& o
                         socket->source_port)));
     }
     return {};
+}
+
+Result<> check_late_locks(const std::vector<model::FileLock>& locks) {
+    if (locks.empty()) return {};
+    return fail(Error::invalid(
+        fmt::format("process {}: the file that is its descriptor {} is locked by somebody else",
+                    locks.front().pid, locks.front().fd)));
 }
 
 // How far each process is from the root. A process is forked from its parent's stub after the
@@ -126,12 +139,18 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     const auto begin = Clock::now();
     const auto store = TRY(image::DirectoryStore::open(options.images_directory));
     const Checkpoint checkpoint = TRY(image::decode(store));
-    TRY(check_connections(checkpoint, options));
+    TRY(check_options(checkpoint, options));
     report.root = checkpoint.root().pid;
 
     const std::map<Pid, int> depth = generations(checkpoint);
     const int deepest = std::ranges::max(depth | std::views::values);
-    auto tree = TRY(StagedTree::create(up_to(checkpoint, depth, 0), options.stage));
+    resources::OpenedFiles files(
+        {.shell_job = options.shell_job, .external_unix = options.external_unix});
+    StageOptions stage = options.stage;
+    stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
+        return files.open_ghost(part, id);
+    };
+    auto tree = TRY(StagedTree::create(up_to(checkpoint, depth, 0), stage));
     const auto staged = Clock::now();
     for (int generation = 0; generation <= deepest; ++generation) {
         if (generation > 0) TRY(tree.update(up_to(checkpoint, depth, generation)));
@@ -147,13 +166,12 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     }
     const auto filled = Clock::now();
 
-    resources::OpenedFiles files(
-        {.shell_job = options.shell_job, .external_unix = options.external_unix});
     TRY(files.prepare(checkpoint));
     TRY(files.finish(checkpoint));
     const auto opened = Clock::now();
     report.activation =
         TRY(tree.activate(checkpoint, [&](model::FileId id) { return files.fd(id); }));
+    TRY(check_late_locks(report.activation.late_locks));
     if (options.on_restored) options.on_restored();
     if (const auto woken = files.leave_repair(); !woken) report.warning = woken.error().message();
     TRY(std::move(tree).run(options.leave_stopped ? RunMode::Stopped : RunMode::Running));

@@ -20,6 +20,8 @@ struct RestoreOptions {
     bool external_unix = false;
     // TCP connections with a peer are restored; without it images that hold some are refused.
     bool tcp_established = false;
+    // The same for locks of files.
+    bool file_locks = false;
     // Called when everything is in place, before connections go live: the network is unlocked here.
     std::function<void()> on_restored;
     StageOptions stage;

@@ -27,6 +27,8 @@ constexpr RemoteAddr kLowEnd{1ULL << 32};
 bool is_same_memory(const MappedVma& a, const MappedVma& b) {
     if (a.vma.kind != b.vma.kind || a.path != b.path) return false;
     if (a.vma.shared_id != b.vma.shared_id) return false;
+    // Pages of a private mapping stay when its file loses its name; a shared one's are the file's.
+    if (a.vma.kind == VmaKind::FileShared && a.ghost != b.ghost) return false;
     if (a.vma.grows_down != b.vma.grows_down || a.vma.no_reserve != b.vma.no_reserve) return false;
     if (a.vma.kind == VmaKind::Anonymous) return true;
     return a.vma.file_offset - a.vma.range.start.value ==
@@ -151,7 +153,7 @@ Result<std::vector<MappedVma>> wanted_mappings(const model::Checkpoint& checkpoi
             return fail(Error::corrupt(
                 fmt::format("process {}: the mapping {} has no file", process.pid, vma.range)));
         }
-        wanted.push_back({.vma = vma, .path = regular->path});
+        wanted.push_back({.vma = vma, .path = regular->path, .ghost = regular->ghost});
     }
     return wanted;
 }

@@ -68,10 +68,8 @@ int map_flags(const MappedVma& mapped) {
 // Adds the steps of a plan to programs and runs them, with the files they need.
 class Mapper {
   public:
-    // Paths lead from `root` (os::RootScope).
-    Mapper(StubProcess& process, const SharedMemories& shared, const model::Checkpoint& checkpoint,
-           int root)
-        : process_(process), shared_(shared), checkpoint_(checkpoint), root_(root) {}
+    Mapper(Tree& tree, StubProcess& process, const model::Checkpoint& checkpoint)
+        : process_(process), tree_(tree), checkpoint_(checkpoint) {}
 
     Result<> take(std::span<const LayoutStep> steps) {
         for (const LayoutStep& step : steps) {
@@ -118,11 +116,20 @@ class Mapper {
         if (step.target.vma.kind == VmaKind::Anonymous) return {};
         const auto id = key(step.target.vma);
         if (file_index_.contains(id)) return {};
-        files_.push_back(step.target.vma.kind == VmaKind::AnonShared
-                             ? TRY(os::dup(shared_.fd(step.target.vma.shared_id)))
-                             : TRY(open_mapped_file(checkpoint_, step.target, root_)));
+        files_.push_back(TRY(open(step.target)));
         file_index_[id] = files_.size() - 1;
         return {};
+    }
+
+    Result<os::UniqueFd> open(const MappedVma& mapped) const {
+        if (mapped.vma.kind == VmaKind::AnonShared) {
+            return os::dup(tree_.shared_memory().fd(mapped.vma.shared_id));
+        }
+        if (mapped.ghost == 0) {
+            return open_mapped_file(checkpoint_, mapped, tree_.root_directory());
+        }
+        CHECK(tree_.open_ghost() != nullptr);
+        return tree_.open_ghost()(checkpoint_, mapped.vma.file);
     }
 
     Result<> run() {
@@ -184,9 +191,8 @@ class Mapper {
     }
 
     StubProcess& process_;
-    const SharedMemories& shared_;
+    Tree& tree_;
     const model::Checkpoint& checkpoint_;
-    const int root_;
     std::vector<const LayoutStep*> pending_;
     std::size_t bytes_ = kReceiveBytes;  // of the program that they make
     std::vector<os::UniqueFd> files_;
@@ -247,8 +253,8 @@ Result<> apply_layout(Tree& tree, StubProcess& process, const model::Checkpoint&
             fmt::format("process {} mapped {} where the stub's code lies", wanted.pid, vma.range)));
     }
     const std::vector<LayoutStep> steps = plan_layout(process.mapped, target);
-    Mapper mapper(process, tree.shared_memory(), checkpoint, tree.root_directory());
-    TRY(with_context(mapper.take(steps), fmt::format("mappings of process {}", wanted.pid)));
+    TRY(with_context(Mapper(tree, process, checkpoint).take(steps),
+                     fmt::format("mappings of process {}", wanted.pid)));
     process.mapped = std::move(target);
     return {};
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <thread>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -17,6 +18,7 @@
 #include "proc/vdso.h"
 #include "restore/control_groups.h"
 #include "restore/descriptors.h"
+#include "restore/file_locks.h"
 #include "restore/filler.h"
 #include "restore/mapper.h"
 #include "restore/release.h"
@@ -73,6 +75,7 @@ struct StagedTree::Impl {
     std::unique_ptr<Tree> tree;
     StageOptions options;
     bool active = false;
+    std::vector<model::FileLock> late_locks;
 
     Result<StubProcess*> process(Pid pid) const {
         StubProcess* found = tree->find(pid);
@@ -140,6 +143,8 @@ struct StagedTree::Impl {
             return place_descriptors(stub, wanted, files);
         }));
         TRY(add_epoll_targets(*tree, final));
+        late_locks = TRY(take_locks(*tree, final));
+        report.late_locks = late_locks;
         report.descriptors = since(mark);
         TRY(each([&](StubProcess& stub, const model::Process& wanted) -> Result<> {
             TRY(finish_layout(*tree, stub, wanted));
@@ -217,6 +222,24 @@ Result<ActivationReport> StagedTree::activate(const model::Checkpoint& final,
                                               const FileLookup& files) {
     CHECK(!impl_->active);
     return impl_->activate(final, files);
+}
+
+Result<> StagedTree::take_late_locks(std::chrono::milliseconds timeout) {
+    CHECK(impl_->active);
+    constexpr std::chrono::microseconds kPause{200};
+    const auto deadline = Clock::now() + timeout;
+    std::vector<model::FileLock>& waiting = impl_->late_locks;
+    while (!waiting.empty()) {
+        if (TRY(take_late_lock(*impl_->tree, waiting.back()))) {
+            waiting.pop_back();
+        } else if (Clock::now() < deadline) {
+            std::this_thread::sleep_for(kPause);
+        } else {
+            return fail(Error::limit(
+                fmt::format("{} locks of files are still held elsewhere", waiting.size())));
+        }
+    }
+    return {};
 }
 
 Result<> StagedTree::run(RunMode mode) && {

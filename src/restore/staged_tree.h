@@ -32,6 +32,7 @@
 #include "base/types.h"
 #include "model/checkpoint.h"
 #include "os/clone.h"
+#include "os/fd.h"
 
 namespace ferry::restore {
 
@@ -47,6 +48,10 @@ struct RootImage {
 // after the tree's, is up to the caller.
 using StartRoot = std::function<Result<Pid>(const RootImage&)>;
 
+// Opens an unlinked file of the checkpoint that is mapped: resources::OpenedFiles::open_ghost, for
+// example. Called when the root's process is there.
+using OpenGhost = std::function<Result<os::UniqueFd>(const model::Checkpoint&, model::FileId)>;
+
 struct StageOptions {
     // How the root is made; empty: it is forked from us. A container runtime's process becomes the
     // root by this, with the namespaces, control groups and mounts that it was given.
@@ -56,6 +61,8 @@ struct StageOptions {
     // Put tasks into the control groups that the model names, where those exist here. Otherwise
     // they stay in ours.
     bool join_control_groups = false;
+    // Needed only where unlinked files are mapped; others are opened by their paths.
+    OpenGhost open_ghost;
 };
 
 // Pages that lie together in memory and in a file.
@@ -79,6 +86,9 @@ struct ActivationReport {
     std::chrono::microseconds threads{0};      // per-thread programs
     std::chrono::microseconds registers{0};    // stopped, blob removed, registers set
     std::chrono::microseconds total{0};
+    // Locks of files that somebody else holds (restore/file_locks.h): take_late_locks(), or give
+    // up.
+    std::vector<model::FileLock> late_locks;
     std::uint32_t system_calls = 0;  // run inside the tasks
 };
 
@@ -134,6 +144,10 @@ class StagedTree {
     // skipped by the caller. Every file that a descriptor, cwd, root, exe or epoll target needs
     // must be in `files`. TCP connections may still be in repair mode. Does not grow with memory.
     Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files);
+
+    // After activate(), and after whoever holds those locks has been told to let them go: tries
+    // until all are taken. Limit: not within the time; the others are taken.
+    Result<> take_late_locks(std::chrono::milliseconds timeout);
 
     // Commit: every thread is released. The tree is no longer ours, even if an error is returned.
     Result<> run(RunMode mode = RunMode::Running) &&;

@@ -45,6 +45,7 @@ class Tree {
     [[nodiscard]] std::vector<StubProcess*> processes();  // parents before children
     [[nodiscard]] Arena& arena() { return arena_; }
     [[nodiscard]] SharedMemories& shared_memory() { return shared_memory_; }
+    [[nodiscard]] const OpenGhost& open_ghost() const { return options_.open_ghost; }
     [[nodiscard]] const ParkedVdso& vdso() const { return vdso_; }
     // Where the paths of the tree lead from (os::RootScope); -1: from our root.
     [[nodiscard]] int root_directory() const { return root_directory_.get(); }

@@ -1,8 +1,10 @@
 // Victims that cross a directory of image files, in one process: dump and restore against each
 // other.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
@@ -33,7 +35,7 @@ class ImageDirectory {
 
 Result<> dump(Pid root, const std::string& path) {
     auto store = TRY(image::DirectoryStore::open(path));
-    auto tree = TRY(dump::SourceTree::open(root, {}));
+    auto tree = TRY(dump::SourceTree::open(root, {.files = {.file_locks = true}}));
     TRY(dump::dump_to_images(tree, store, {}));
     return {};
 }
@@ -51,6 +53,7 @@ TEST_P(Crossing, TheVictimFindsEverythingAsItWasTwice) {
         ::waitpid(victim->pid().value, nullptr, 0);
         restore::RestoreOptions options;
         options.images_directory = images.path();
+        options.file_locks = true;
         const auto report = restore::restore_from_images(options);
         ASSERT_TRUE(report.has_value()) << report.error().describe();
         Victim::let_run();
@@ -60,7 +63,8 @@ TEST_P(Crossing, TheVictimFindsEverythingAsItWasTwice) {
 
 INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                          testing::Values("append_log", "clocks", "credentials", "epoll", "eventfd",
-                                         "family", "file_positions", "floating_point", "fork_storm",
+                                         "family", "file_locks", "file_positions", "floating_point",
+                                         "fork_storm", "ghost_files", "ghost_mappings",
                                          "growing_memory", "many_descriptors", "many_mappings",
                                          "many_threads", "pipe_content", "plain", "process_state",
                                          "rseq", "seccomp", "shared_anonymous", "shared_pages",
@@ -68,6 +72,35 @@ INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                                          "spinning_vectors", "tcp_listen", "thread_storm", "timers",
                                          "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
+
+TEST(Restore, LeavesALockToWhoeverHasItByNow) {
+    auto victim = Victim::start("file_locks");
+    ASSERT_TRUE(victim.has_value()) << victim.error().describe();
+    const pid_t pid = victim->pid().value;
+    const std::string path =
+        std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/fd/3").string();
+    const ImageDirectory images;
+    const auto dumped = dump(victim->pid(), images.path());
+    ASSERT_TRUE(dumped.has_value()) << dumped.error().describe();
+    ::waitpid(pid, nullptr, 0);
+    const int ours = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    struct flock range = {};
+    range.l_type = F_WRLCK;
+    ASSERT_EQ(::fcntl(ours, F_OFD_SETLK, &range), 0);
+    restore::RestoreOptions options;
+    options.images_directory = images.path();
+    options.file_locks = true;
+    const auto refused = restore::restore_from_images(options);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_NE(refused.error().message().find("locked by somebody else"), std::string::npos);
+    EXPECT_NE(::kill(pid, 0), 0);
+    ::close(ours);
+    options.file_locks = false;
+    const auto not_asked_for = restore::restore_from_images(options);
+    ASSERT_FALSE(not_asked_for.has_value());
+    EXPECT_NE(not_asked_for.error().message().find("--file-locks"), std::string::npos);
+    ::unlink(path.c_str());
+}
 
 }  // namespace
 }  // namespace ferry::live

@@ -1,0 +1,52 @@
+// Unlinked regular files ("ghosts"): content, owner, mode and times are carried, holes stay holes.
+// At the destination such a file is made in the directory that its name was in, without a name
+// (O_TMPFILE), so that nothing is left behind whatever happens; it gets its old name for a moment
+// where that is free, so that /proc goes on showing it. Not carried: extended attributes.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+#include "os/fd.h"
+
+namespace ferry::resources {
+
+// As CRIU's --ghost-limit.
+inline constexpr std::uint64_t kGhostBytesDefault = 1 << 20;
+
+// Unsupported, with the option to use, where the file fills more than `bytes_max` on its disk.
+// `what` says for messages who holds it, and its path.
+Result<> check_ghost_size(const struct stat& status, std::uint64_t bytes_max,
+                          const std::string& what);
+
+// Everything but its content, as a skeleton needs it.
+[[nodiscard]] model::GhostFile outline_ghost(const struct stat& status, std::uint32_t id);
+
+// The whole file, while nobody writes to it. `link` is a procfs link that leads to it. Errors as of
+// check_ghost_size; Gone: there is no such link any more.
+Result<model::GhostFile> read_ghost(const std::string& link, std::uint32_t id,
+                                    std::uint64_t bytes_max, const std::string& what);
+
+// The ghosts of a checkpoint as files of this host. The destructor closes them, which ends those
+// that nobody else has open.
+class GhostFiles {
+  public:
+    // Makes those that are not there yet: with their size, still without content. Paths are those
+    // of `root` (os::RootScope).
+    Result<> prepare(const model::Checkpoint& checkpoint, int root);
+    // Content, owner, mode and times of all, which prepare() must have made.
+    Result<> finish(const model::Checkpoint& checkpoint);
+    // A new description of one, opened as `flags` (F_GETFL) say. Corrupt: there is no such ghost.
+    [[nodiscard]] Result<os::UniqueFd> open(std::uint32_t id, std::uint32_t flags) const;
+
+  private:
+    // Read-only: the kernel lets nobody execute a file that is open for writing (ETXTBSY).
+    std::map<std::uint32_t, os::UniqueFd> files_;
+};
+
+}  // namespace ferry::resources
