@@ -89,7 +89,10 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
     TRY(check_service_name(order.service));
     TRY(check_room());
     WorkerSetup setup = new_setup(Role::Source);
-    setup.source.root = TRY(find_service(order.service));
+    const Service service = TRY(find_service(order.service, config_.runtime_root));
+    setup.source.root = service.root;
+    setup.source.container = service.container;
+    setup.source.runtime_root = config_.runtime_root;
     if (setup.source.root.value == ::getpid()) {
         return fail(Error::invalid(fmt::format("{} is the agent itself", order.service)));
     }
@@ -162,6 +165,7 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     setup.destination.listen_address =
         config_.advertise.empty() ? config_.listen->host : config_.advertise;
     setup.destination.placement = {.uplink = config_.uplink, .bridge = order.bridge};
+    setup.destination.runtime_root = config_.runtime_root;
     const auto session = TRY(Session::start(setup, store_, *history_));
     TRY(add(session));
     const std::uint16_t port = TRY(session->wait_port(kListenTimeout));

@@ -14,6 +14,7 @@
 #include "agent/session.h"
 #include "agent/session_store.h"
 #include "base/error.h"
+#include "container/runtime.h"
 #include "net/tls_channel.h"
 
 namespace ferry::agent {
@@ -26,6 +27,7 @@ struct AgentConfig {
     std::optional<net::Endpoint> listen;  // TCP control; without it there are no migrations
     std::string advertise;  // where peers reach this host; empty: where their connection went to
     std::string uplink;     // Placement::uplink
+    std::string runtime_root = container::kRuncRoot;  // where runc keeps the states of containers
     int log_level = 3;
 };
 

@@ -102,6 +102,9 @@ int run_daemon(int argc, const char* const* argv) {
     app.add_option(
         "--uplink", config.uplink,
         "Device on which the address of an arriving service is put (default: as at the source)");
+    app.add_option("--runtime-root", config.runtime_root,
+                   "Where runc keeps the states of containers (runc --root)")
+        ->capture_default_str();
     app.add_option("-v,--verbosity", config.log_level, "1 errors, 2 warnings, 3 news, 4 everything")
         ->check(CLI::Range(1, 4))
         ->capture_default_str();

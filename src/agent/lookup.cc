@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "container/container.h"
 #include "os/fd.h"
 #include "os/process.h"
 
@@ -65,12 +66,19 @@ bool has_matching_ancestor(const std::map<pid_t, Process>& all, pid_t pid,
 
 }  // namespace
 
-Result<Pid> find_service(const std::string& text) {
+Result<Service> find_service(const std::string& text, const std::string& runtime_root) {
     if (text.empty()) return fail(Error::invalid("no service given"));
     const auto all = TRY(all_processes());
     if (const auto pid = number(text)) {
-        if (all.contains(*pid)) return Pid{*pid};
+        if (all.contains(*pid)) return Service{.root = Pid{*pid}, .container = {}};
         return fail(Error::gone(fmt::format("there is no process {}", *pid)));
+    }
+    const container::Runtime runtime = {.root = runtime_root};
+    if (container::Runtime::check_id(text) &&
+        os::fstatat(os::kCwd, runtime.directory_of(text) + "/state.json")) {
+        const container::Container found = TRY(container::find(text, runtime));
+        TRY(container::check_movable(found));
+        return Service{.root = found.state.init, .container = text};
     }
     // The kernel keeps 15 bytes of a name.
     const std::string name = text.substr(0, 15);
@@ -78,8 +86,10 @@ Result<Pid> find_service(const std::string& text) {
     for (const auto& [pid, process] : all) {
         if (process.name == name && !has_matching_ancestor(all, pid, name)) roots.push_back(pid);
     }
-    if (roots.empty()) return fail(Error::gone(fmt::format("there is no process named {}", text)));
-    if (roots.size() == 1) return Pid{roots.front()};
+    if (roots.empty()) {
+        return fail(Error::gone(fmt::format("there is no container or process named {}", text)));
+    }
+    if (roots.size() == 1) return Service{.root = Pid{roots.front()}, .container = {}};
     std::string candidates;
     for (const pid_t pid : roots) {
         std::string command = os::read_file(fmt::format("/proc/{}/cmdline", pid)).value_or("");

@@ -10,6 +10,8 @@
 namespace ferry::agent {
 namespace {
 
+const std::string kNoContainers = "/nonexistent";
+
 using migrate::SessionState;
 
 SessionInfo example(char digit, std::int64_t finished) {
@@ -104,15 +106,15 @@ TEST(History, AFileThatIsNoDatabaseIsRefused) {
 TEST(Lookup, ANameMeansTheOneProcessThatHasIt) {
     const net::TestDirectory directory;
     const NamedProcess service(directory.path(), "fl-one");
-    EXPECT_EQ(*find_service("fl-one"), service.pid());
-    EXPECT_EQ(*find_service(fmt::format("{}", service.pid())), service.pid());
+    EXPECT_EQ(find_service("fl-one", kNoContainers)->root, service.pid());
+    EXPECT_EQ(find_service(fmt::format("{}", service.pid()), kNoContainers)->root, service.pid());
 }
 
 TEST(Lookup, AnAmbiguousNameListsTheCandidates) {
     const net::TestDirectory directory;
     const NamedProcess one(directory.path(), "fl-two");
     const NamedProcess two(directory.path(), "fl-two");
-    const auto found = find_service("fl-two");
+    const auto found = find_service("fl-two", kNoContainers);
     ASSERT_FALSE(found);
     EXPECT_EQ(found.error().kind(), Error::Kind::Invalid);
     for (const Pid pid : {one.pid(), two.pid()}) {
@@ -121,9 +123,9 @@ TEST(Lookup, AnAmbiguousNameListsTheCandidates) {
 }
 
 TEST(Lookup, WhatIsNotThereIsGone) {
-    EXPECT_EQ(find_service("fl-nobody").error().kind(), Error::Kind::Gone);
-    EXPECT_EQ(find_service("4194304").error().kind(), Error::Kind::Gone);
-    EXPECT_EQ(find_service("").error().kind(), Error::Kind::Invalid);
+    EXPECT_EQ(find_service("fl-nobody", kNoContainers).error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(find_service("4194304", kNoContainers).error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(find_service("", kNoContainers).error().kind(), Error::Kind::Invalid);
 }
 
 }  // namespace

@@ -23,6 +23,8 @@ migrate::TlsFiles tls_files_of(const Json& json) {
 
 Json json_of(const migrate::SourceRequest& request) {
     return {{"root", request.root.value},
+            {"container", request.container},
+            {"runtime_root", request.runtime_root},
             {"address", request.address},
             {"port", request.port},
             {"tls", json_of(request.tls)},
@@ -38,7 +40,8 @@ Json json_of(const migrate::DestinationRequest& request) {
             {"tls", json_of(request.tls)},
             {"accept_timeout_s", request.accept_timeout.count()},
             {"uplink", request.placement.uplink},
-            {"bridge", request.placement.bridge}};
+            {"bridge", request.placement.bridge},
+            {"runtime_root", request.runtime_root}};
 }
 
 migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
@@ -46,6 +49,8 @@ migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
     request.session = info.id;
     request.service = info.service;
     request.root = Pid{json.at("root")};
+    request.container = json.at("container");
+    request.runtime_root = json.at("runtime_root");
     request.source_name = info.source;
     request.destination_name = info.destination;
     request.address = json.at("address");
@@ -69,6 +74,7 @@ migrate::DestinationRequest destination_of(const Json& json, const SessionInfo& 
     request.tls = tls_files_of(json.at("tls"));
     request.accept_timeout = std::chrono::seconds(json.at("accept_timeout_s").get<std::int64_t>());
     request.placement = {.uplink = json.at("uplink"), .bridge = json.at("bridge")};
+    request.runtime_root = json.at("runtime_root");
     return request;
 }
 

@@ -156,22 +156,6 @@ Result<Home> find_home(Pid root, bool is_container) {
     return Home{.namespaces = theirs, .is_container = true};
 }
 
-Result<> check_inhabitants(const Home& home, const std::vector<Pid>& tree, Pid root) {
-    if (!home.is_container) return {};
-    for (const auto& [pid, inode] : TRY(os::process_entries())) {
-        if (std::ranges::find(tree, pid) != tree.end()) continue;
-        const auto directory = proc::ProcessDirectory::open(pid);
-        if (!directory) continue;
-        const auto id = directory->namespace_id("pid");
-        if (!id || *id != home.namespaces.pid || descends_from(pid, root)) continue;
-        return fail(Error::unsupported(
-            fmt::format("process {} is in the container, but no descendant of its first process "
-                        "(exec?): end it first",
-                        pid)));
-    }
-    return {};
-}
-
 Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job) {
     if (shell_job) return {};
     if (std::ranges::find(pids, root.session) == pids.end()) {

@@ -28,10 +28,6 @@ Result<Home> find_home(Pid root, bool is_container);
 // a 32-bit program, stopped by SIGSTOP, dumping core.
 Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const Home& home);
 
-// The end of a container's first process is the end of all that its pid namespace holds: nobody in
-// it may stay behind. `tree` is the tree.
-Result<> check_inhabitants(const Home& home, const std::vector<Pid>& tree, Pid root);
-
 // The root's session and process group must be led from within the tree, or a restored tree could
 // not be put into them. `pids` is the tree. With a shell job (the restoring shell's session takes
 // their place) anything goes.

@@ -293,7 +293,6 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
                                             .outsiders = {}});
     const std::vector<Found> found = TRY(walk(root));
     TRY(check_session(found.front().stat, pids_of(found), options.files.shell_job));
-    TRY(check_inhabitants(impl->home, pids_of(found), root));
     impl->guardian = TRY(Guardian::start());
     resources::FileOptions files = options.files;
     if (impl->home.is_container) {

@@ -14,10 +14,17 @@ struct Hierarchy {
     const char* controllers;  // as in /proc/self/cgroup: "" is v2
     const char* mounted_at;
 };
-constexpr Hierarchy kHierarchies[] = {
-    {"memory", "/sys/fs/cgroup/memory"},   {"cpuacct", "/sys/fs/cgroup/cpuacct"},
-    {"freezer", "/sys/fs/cgroup/freezer"}, {"pids", "/sys/fs/cgroup/pids"},
-    {"", "/sys/fs/cgroup/unified"},        {"", "/sys/fs/cgroup"}};
+constexpr Hierarchy kHierarchies[] = {{"memory", "/sys/fs/cgroup/memory"},
+                                      {"cpuacct", "/sys/fs/cgroup/cpuacct"},
+                                      {"freezer", "/sys/fs/cgroup/freezer"},
+                                      {"pids", "/sys/fs/cgroup/pids"},
+                                      {"cpu", "/sys/fs/cgroup/cpu"},
+                                      {"cpuset", "/sys/fs/cgroup/cpuset"},
+                                      {"devices", "/sys/fs/cgroup/devices"},
+                                      {"blkio", "/sys/fs/cgroup/blkio"},
+                                      {"name=systemd", "/sys/fs/cgroup/systemd"},
+                                      {"", "/sys/fs/cgroup/unified"},
+                                      {"", "/sys/fs/cgroup"}};
 
 // The path of our own group in a hierarchy; nullopt if it is not there.
 std::optional<std::string> own_path(const std::string& proc_cgroup, std::string_view controllers) {
@@ -42,6 +49,15 @@ std::optional<std::uint64_t> read_number(const std::string& path) {
     return value;
 }
 
+// A new group of that controller takes no process before it has processors and memory.
+Result<> inherit_cpuset(const std::string& directory) {
+    for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
+        const auto parents = os::read_file(directory + "/.." + file);
+        if (parents) TRY(os::write_file(os::kCwd, directory + file, *parents));
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> Cgroup::directories_for(const std::string& name) {
@@ -63,6 +79,7 @@ Result<Cgroup> Cgroup::create(const std::string& name) {
     for (const std::string& directory : TRY(directories_for(name))) {
         TRY(os::mkdirat(os::kCwd, directory, 0755));
         cgroup.directories_.push_back(directory);
+        TRY(inherit_cpuset(directory));
         cgroup.procs_.push_back(TRY(os::open(directory + "/cgroup.procs", O_WRONLY)));
     }
     return cgroup;

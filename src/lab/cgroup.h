@@ -1,6 +1,6 @@
-// The control group of one platform: a directory of the same name below our own group, in the v1
-// hierarchies memory, cpuacct, freezer and pids, and in the v2 hierarchy, as far as this machine
-// has them mounted and writable.
+// The control group of one platform: a directory of the same name below our own group, in every v1
+// hierarchy and in the v2 hierarchy, as far as this machine has them mounted and writable. A
+// runtime's groups lie below it, so that two platforms' never are the same.
 #pragma once
 
 #include <cstdint>

@@ -17,6 +17,7 @@ namespace ferry::lab {
 namespace {
 
 using std::chrono::milliseconds;
+constexpr milliseconds kCopyTimeout{120000};
 constexpr milliseconds kTimeout{60000};
 constexpr milliseconds kPoll{20};
 
@@ -133,26 +134,39 @@ Result<> mount_cgroups(const Host& host) {
 Container::Container(const Host& host, ContainerPlan plan) : host_(&host), plan_(std::move(plan)) {}
 
 std::string Container::cgroup_name() const {
-    return fmt::format("ferry-lab-{}-{}-{}", ::getpid(), host_->name(), plan_.name);
+    return fmt::format("ferry-lab-{}-{}", ::getpid(), plan_.name);
+}
+
+Result<> Container::watch_groups() {
+    const std::string host_group = fmt::format("ferry-lab-{}-{}", ::getpid(), host_->name());
+    sweepers_.push_back(
+        TRY(os::sweep_after_death(TRY(possible_groups(host_group, cgroup_name())))));
+    return {};
+}
+
+Result<> Container::follow_to(const Host& host) {
+    host_ = &host;
+    TRY(watch_groups());
+    init_ = TRY(ask_init_pid());
+    return {};
 }
 
 Result<std::unique_ptr<Container>> Container::start(const Host& host, const ContainerPlan& plan) {
     std::unique_ptr<Container> container(new Container(host, plan));
-    const std::string host_group = fmt::format("ferry-lab-{}-{}", ::getpid(), host.name());
-    container->sweeper_ =
-        TRY(os::sweep_after_death(TRY(possible_groups(host_group, container->cgroup_name()))));
+    TRY(container->watch_groups());
     const std::string what = "container " + plan.name;
     TRY(with_context(container->make_bundle(), what));
     container->created_ = true;  // if only half
-    TRY(with_context(
-        runc_checked(host, {"create", "--bundle", plan.directory, plan.name}, kTimeout), what));
+    TRY(with_context(container->create(), what));
     container->init_ = TRY(with_context(container->ask_init_pid(), what));
     TRY(with_context(container->connect(), what));
     TRY(with_context(runc_checked(host, {"start", plan.name}, kTimeout), what));
     return container;
 }
 
-// The bundle's own is only read: an overlay takes what the container writes.
+// The bundle's own is only read: an overlay takes what the container writes, or, where another host
+// is to see it as well, which two overlays of the same files must not (overlayfs.rst, "Changes to
+// underlying filesystems"), a copy.
 Result<> Container::make_bundle() {
     nlohmann::json config = TRY(read_config(plan_.bundle));
     set_limits(config, {.cgroups_path = cgroup_name(),
@@ -162,6 +176,11 @@ Result<> Container::make_bundle() {
         std::filesystem::path(plan_.bundle) / config["root"]["path"].get<std::string>();
     config["root"]["path"] = "rootfs";
     const std::string& directory = plan_.directory;
+    if (plan_.shared_storage) {
+        TRY(host_->run_checked({"mkdir", "-p", directory}, kTimeout));
+        TRY(host_->run_checked({"cp", "-a", lower.string(), directory + "/rootfs"}, kCopyTimeout));
+        return write_report(host_->path(directory + "/config.json"), config);
+    }
     TRY(host_->run_checked(
         {"mkdir", "-p", directory + "/rootfs", directory + "/upper", directory + "/work"},
         kTimeout));
@@ -172,6 +191,18 @@ Result<> Container::make_bundle() {
         kTimeout));
     mounted_ = true;
     return write_report(host_->path(directory + "/config.json"), config);
+}
+
+// Its standard streams become the container's: /dev/null, so that nothing in it belongs to us.
+Result<> Container::create() {
+    const std::string log = plan_.directory + "/runc.log";
+    auto child = TRY(os::ChildProcess::start(
+        host_->launch({"runc", "--root", kRuncRoot, "--log", log, "create", "--bundle",
+                       plan_.directory, plan_.name})));
+    const auto status = TRY(child.wait(kTimeout));
+    if (status == 0) return {};
+    return fail(Error::invalid(fmt::format("runc create ended with {}: {}", status.value_or(-1),
+                                           os::read_file(host_->path(log)).value_or(""))));
 }
 
 Result<Pid> Container::ask_init_pid() {

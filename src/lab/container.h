@@ -22,6 +22,7 @@ struct ContainerPlan {
     std::string name;                // runc's id, and the last part of its control group
     std::string bundle;              // with config.json and root file system; only read
     std::string directory;           // on the host, absent yet: gets the container's own files
+    bool shared_storage = false;     // `directory` is one that other hosts have, too: a plain copy
     std::string bridge;              // of the host
     std::string address;             // of its eth0, with prefix length
     std::string mac;                 // "": the kernel chooses
@@ -51,6 +52,8 @@ class Container {
     [[nodiscard]] const Host& host() const { return *host_; }
     // Of its first process, as the host sees it.
     [[nodiscard]] Pid init_pid() const { return init_; }
+    // Somebody has moved it to another host; it is looked for and removed there from now on.
+    Result<> follow_to(const Host& host);
     // "created", "running", "paused", "stopped", or "absent".
     [[nodiscard]] Result<std::string> status() const;
     // SIGTERM, wait until it has ended, delete it. Error::Kind::Limit if it does not end in time;
@@ -59,7 +62,9 @@ class Container {
 
   private:
     Container(const Host& host, ContainerPlan plan);
+    Result<> watch_groups();
     Result<> make_bundle();
+    Result<> create();
     Result<> connect();
     Result<Pid> ask_init_pid();
     [[nodiscard]] std::string cgroup_name() const;
@@ -68,7 +73,7 @@ class Container {
     const ContainerPlan plan_;
     Pid init_;
     bool mounted_ = false, created_ = false;
-    os::ChildProcess sweeper_;
+    std::vector<os::ChildProcess> sweepers_;  // of the control groups on each host it was on
 };
 
 // `runc ARGUMENTS...` on a host, for any container there, whoever started it.

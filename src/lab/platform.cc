@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <thread>
 
+#include "lab/container.h"
+
 namespace ferry::lab {
 namespace {
 
@@ -49,7 +51,8 @@ Result<> Platform::start_agent() {
         TRY(os::open(host_->path(log_path()), O_WRONLY | O_CREAT | O_APPEND, 0600));
     os::Launch launch =
         host_->launch({directory + "/ferryd", "--name", host_->name(), "--listen", address_,
-                       "--pki-dir", kKeys, "--state-dir", std::string(kFerryDirectory) + "/state"});
+                       "--pki-dir", kKeys, "--state-dir", std::string(kFerryDirectory) + "/state",
+                       "--runtime-root", kRuncRoot});
     launch.stdout_fd = log.get();
     launch.stderr_fd = log.get();
     agent_ = TRY(os::ChildProcess::start(launch));

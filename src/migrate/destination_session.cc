@@ -54,6 +54,7 @@ Result<> DestinationSession::run(PortSink& port) {
     // Recorded only when nothing is left that could run.
     tree_.reset();
     network_.reset();
+    creation_.reset();
     if (const Result<> recorded = host_.record(SessionState::Aborted); !recorded) {
         log_warn("recording the end: {}, ignoring", recorded.error().message());
     }
@@ -88,6 +89,11 @@ Result<> DestinationSession::welcome() {
     if (hello.session != request_.session) {
         return fail(Error::peer(fmt::format("session \"{}\" was announced, \"{}\" has connected",
                                             request_.session, hello.session)));
+    }
+    if (!hello.container.empty()) {
+        creation_ = TRY(
+            container::Creation::prepare(TRY(container::description_from_json(hello.container)),
+                                         {.runtime_root = request_.runtime_root}));
     }
     service_network_ = TRY(handover::decode_network(hello.network));
     TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));
@@ -135,10 +141,21 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
         TRY(files_.prepare(skeleton));
         return tree_->update(skeleton);
     }
+    return stage(skeleton);
+}
+
+Result<> DestinationSession::stage(const model::Checkpoint& skeleton) {
     restore::StageOptions options;
     options.open_ghost = [this](const model::Checkpoint& checkpoint, model::FileId id) {
         return files_.open_ghost(checkpoint, id);
     };
+    if (creation_) {
+        options.start_root = [this](const restore::RootImage& image) -> Result<Pid> {
+            const Pid root = TRY(creation_->start(image.flat, image.socket, image.socket_number));
+            files_.settle_in(TRY(resources::Surroundings::of(root)));
+            return root;
+        };
+    }
     tree_ = TRY(restore::StagedTree::create(skeleton, options));
     // A container's network namespace exists only with its first process.
     if (!network_) {
@@ -253,6 +270,7 @@ Result<> DestinationSession::commit() {
         log_error("waking connections: {}, the others go on", woken.error().message());
     }
     replay(handover::ReplayPart::Rest);
+    if (creation_) std::move(*creation_).commit();
     const Result<> released = std::move(*tree_).run();
     tree_.reset();
     urgency_.reset();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "container/creation.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
 #include "migrate/link.h"
@@ -35,6 +36,7 @@ class DestinationSession {
     Result<> prepare_network(const os::NetworkNamespace& space);
     // Until everything is restored and Ready was sent.
     Result<> fill();
+    Result<> stage(const model::Checkpoint& skeleton);
     Result<> apply_layout(std::span<const std::byte> payload);
     Result<> apply_pages(std::span<const std::byte> payload);
     Result<> apply_shared_pages();  // of decoded_
@@ -64,8 +66,10 @@ class DestinationSession {
     std::size_t announced_ = 0;
     bool waits_for_locks_ = false;
 
-    // Destroyed in reverse: the stubs die first, then the files they shared, then the network.
+    // Destroyed in reverse: the stubs die first, then the files they shared, then the network,
+    // then what is left of a container.
     std::unique_ptr<Link> link_;
+    std::unique_ptr<container::Creation> creation_;  // where the tree is a container
     handover::ServiceNetwork service_network_;
     std::optional<handover::PacketReplay> replay_;
     std::optional<handover::ArrivingNetwork> network_;

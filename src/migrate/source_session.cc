@@ -12,6 +12,7 @@
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
 #include "os/schedule.h"
+#include "proc/process_directory.h"
 
 namespace ferry::migrate {
 namespace {
@@ -117,13 +118,13 @@ void SourceSession::run() {
 Result<> SourceSession::prepare() {
     progress("prepare");
     TRY(host_.record(SessionState::Precopy));
-    tree_ = TRY(dump::SourceTree::open(request_.root,
-                                       {.files = {.tcp_established = true,
-                                                  .shell_job = request_.shell_job,
-                                                  .external_unix = false,
-                                                  .file_locks = true,
-                                                  .ghost_bytes_max = request_.ghost_bytes_max},
-                                        .carry_shared_memory = false}));
+    const std::string container = TRY(find_container());
+    tree_ = TRY(dump::SourceTree::open(root_, {.files = {.tcp_established = true,
+                                                         .shell_job = request_.shell_job,
+                                                         .external_unix = false,
+                                                         .file_locks = true,
+                                                         .ghost_bytes_max = request_.ghost_bytes_max},
+                                               .is_container = container_.has_value()}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);
@@ -131,7 +132,7 @@ Result<> SourceSession::prepare() {
     report_.objects_before = figures.objects;
 
     std::vector<handover::IpAddress> addresses = TRY(local_addresses(pids));
-    space_ = TRY(os::NetworkNamespace::of(request_.root));
+    space_ = TRY(os::NetworkNamespace::of(root_));
     const auto network = TRY(handover::find_network(*space_, addresses));
     if (network.space) addresses = network.ip_addresses();
     for (const handover::IpAddress& address : addresses) targets_.push_back({.address = address});
@@ -141,7 +142,8 @@ Result<> SourceSession::prepare() {
                              .kernel_release = skeleton.kernel_release,
                              .vdso_hash = skeleton.vdso_hash,
                              .boot_id = skeleton.boot_id,
-                             .network = handover::encode_network(network)};
+                             .network = handover::encode_network(network),
+                             .container = container};
     const net::TlsContext context = TRY(net::TlsContext::load(
         {.ca = request_.tls.ca, .certificate = request_.tls.certificate, .key = request_.tls.key}));
     progress("connect");
@@ -151,6 +153,38 @@ Result<> SourceSession::prepare() {
     channel.interrupt_on(host_.control_fd());
     link_ = std::make_unique<Link>(std::move(channel));
     return link_->send(FrameType::Hello, encode(hello));
+}
+
+Result<std::string> SourceSession::find_container() {
+    root_ = request_.root;
+    if (request_.container.empty()) return std::string();
+    const container::Runtime runtime = {.root = request_.runtime_root};
+    container_ = TRY(container::find(request_.container, runtime));
+    TRY(container::check_movable(*container_));
+    root_ = container_->state.init;
+    const container::Description description = TRY(container::describe(*container_));
+    mounts_ = description.mounts;
+    return container::to_json(description);
+}
+
+Result<> SourceSession::check_container() {
+    if (!container_) return {};
+    const auto directory = TRY(proc::ProcessDirectory::open(root_));
+    if (TRY(directory.text("mountinfo")) != mounts_) {
+        return fail(Error::unsupported(fmt::format(
+            "the mounts of container \"{}\" have changed during the migration; try again",
+            request_.container)));
+    }
+    return {};
+}
+
+Result<> SourceSession::check_strangers() {
+    if (!container_) return {};
+    const std::vector<Pid> strangers = TRY(container::strangers(*container_));
+    if (strangers.empty()) return {};
+    return fail(Error::unsupported(
+        fmt::format("process {} came into container \"{}\" by exec: end it first",
+                    strangers.front(), request_.container)));
 }
 
 Result<> SourceSession::connect() {
@@ -276,6 +310,7 @@ pages::Seconds SourceSession::fixed_cost() const {
 
 Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
+    TRY(check_strangers());
     hold_ = TRY(space_->within([this] {
         return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections);
     }));
@@ -295,6 +330,7 @@ Result<bool> SourceSession::try_cut_over() {
         thaw();
         return false;
     }
+    TRY(check_container());
     if (!same_layout(collected.checkpoint, layout_)) {
         layout_ = collected.checkpoint;
         TRY(send_layout(layout_));
@@ -403,6 +439,7 @@ void SourceSession::finish() {
     tolerate(network_->commit(), "committing the network");
     tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(end_tree(), "ending the tree at the source");
+    if (container_) tolerate(container::remove(*container_), "removing the container at the source");
     tolerate(network_->remove(), "removing the network device at the source");
     tolerate(hold_->release(), "releasing the network");
     const Result<> finished = [&]() -> Result<> {
@@ -475,7 +512,7 @@ void SourceSession::roll_back(const Error& error) {
         report_.error = fmt::format(
             "outcome unknown: {}; the service is left stopped here: if it does not run at {}, "
             "continue it with SIGCONT to process {}",
-            error.message(), request_.destination_name, request_.root);
+            error.message(), request_.destination_name, root_);
         if (frozen_) {
             const Result<> stopped = std::move(*frozen_).leave_stopped();
             if (!stopped) log_error("stopping: {}", stopped.error().message());

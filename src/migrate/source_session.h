@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "container/container.h"
 #include "dump/source_tree.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
@@ -30,6 +31,12 @@ class SourceSession {
     using Clock = std::chrono::steady_clock;
 
     Result<> prepare();
+    // Gives what the destination has to know of the container; empty without one.
+    Result<std::string> find_container();
+    // In the freeze: the destination has made it as it was described.
+    Result<> check_container();
+    // Before it: the end of the container would be theirs.
+    Result<> check_strangers();
     Result<> connect();
     Result<> precopy();
     Result<> follow(const model::Checkpoint& skeleton);
@@ -70,6 +77,9 @@ class SourceSession {
 
     // Destroyed in reverse: a frozen tree is thawed first, the network is let go after it.
     std::unique_ptr<Link> link_;
+    Pid root_;
+    std::optional<container::Container> container_;
+    std::string mounts_;  // of the container, as it was described
     std::optional<dump::SourceTree> tree_;
     std::optional<MemorySender> memory_;
     std::optional<os::NetworkNamespace> space_;  // of the tree

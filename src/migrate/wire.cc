@@ -13,7 +13,7 @@
 namespace ferry::migrate {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HelloBody, version, session, kernel_release, vdso_hash, boot_id,
-                                   network)
+                                   network, container)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReadyBody, restore_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunningBody, commit_ms, waits_for_locks)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, files, sockets,

@@ -52,6 +52,7 @@ bool read_ids(std::string_view key, std::string_view value, Status& status) {
     if (key == "Gid") return read_four(value, status.gids);
     if (key == "Groups") return read_list(value, status.groups);
     if (key == "NStgid") return read_list(value, status.ns_pids);
+    if (key == "NSpid") return read_list(value, status.ns_tids);
     if (key == "NSpgid") return read_list(value, status.ns_groups);
     if (key == "NSsid") return read_list(value, status.ns_sessions);
     if (key == "Threads") return read_number(value, status.thread_count);

@@ -23,8 +23,8 @@ struct Status {
     std::array<std::uint32_t, 4> uids = {};  // real, effective, saved, filesystem
     std::array<std::uint32_t, 4> gids = {};
     std::vector<std::uint32_t> groups;
-    // NStgid, NSpgid, NSsid: ours first, the innermost namespace's last.
-    std::vector<pid_t> ns_pids, ns_groups, ns_sessions;
+    // NStgid, NSpid, NSpgid, NSsid: ours first, the innermost namespace's last.
+    std::vector<pid_t> ns_pids, ns_tids, ns_groups, ns_sessions;
     int thread_count = 0;
     // Masks: bit 0 is signal 1.
     std::uint64_t pending_thread = 0, pending_process = 0, blocked = 0, ignored = 0, caught = 0;

@@ -25,6 +25,7 @@
 #include "os/socket.h"
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
+#include "trace/ends.h"
 
 namespace ferry::restore {
 namespace {
@@ -94,20 +95,6 @@ std::uint32_t slots_for(const model::Checkpoint& skeleton) {
         slots += 2 * (kLeaderSlots + process.threads.size());
     }
     return static_cast<std::uint32_t>(slots);
-}
-
-// Waits for the end of a killed thread that we trace, whatever it reports before.
-void await_end(Tid tid) {
-    const auto deadline = std::chrono::steady_clock::now() + kEndTimeout;
-    while (std::chrono::steady_clock::now() < deadline) {
-        const auto status = os::wait_nohang(tid);
-        if (!status) return;
-        if (!status->has_value()) {
-            std::this_thread::sleep_for(std::chrono::microseconds(100));
-        } else if (trace::Stop::decode(**status).is_end()) {
-            return;
-        }
-    }
 }
 
 // Reaps whatever of these has become our child. Their other threads are gone.
@@ -504,15 +491,18 @@ void Tree::kill_all() noexcept {
         pids.push_back(process->here);
         std::ignore = os::kill(process->here, SIGKILL);
     }
+    std::vector<Tid> threads;
     for (auto& process : processes_) {
-        for (auto it = process->threads.rbegin(); it != process->threads.rend(); ++it) {
-            StubThread& thread = **it;
-            if (!thread.is_seized()) continue;
-            await_end(thread.here());
-            thread.tracee().forget();
+        for (auto& thread : process->threads) {
+            if (!thread->is_seized()) continue;
+            threads.push_back(thread->here());
+            thread->tracee().forget();
         }
-        process->threads.clear();
     }
+    if (const auto ended = trace::await_ends(std::move(threads), kEndTimeout); !ended) {
+        log_warn("stubs: {}, ignoring", ended.error().message());
+    }
+    for (auto& process : processes_) process->threads.clear();
     reap(pids);
     if (subreaper && !*subreaper) std::ignore = os::set_child_subreaper(false);
     processes_.clear();

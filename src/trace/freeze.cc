@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "os/ptrace.h"
+#include "trace/ends.h"
 
 namespace ferry::trace {
 namespace {
@@ -242,13 +243,15 @@ Result<> Freeze::kill() && {
         if (!sent && !is_gone(sent.error()) && !first) first = std::move(sent.error());
     }
     if (first) return fail(std::move(*first));
+    std::vector<Tid> threads;
     for (FrozenProcess& process : processes_) {
-        // The leader last: it is reported only after its other threads have been.
-        for (auto it = process.threads.rbegin(); it != process.threads.rend(); ++it) {
-            auto ended = it->await_end(kEndTimeout);
-            if (!ended && !is_gone(ended.error()) && !first) first = std::move(ended.error());
+        for (Tracee& tracee : process.threads) {
+            threads.push_back(tracee.tid());
+            tracee.forget();
         }
     }
+    auto ended = await_ends(std::move(threads), kEndTimeout);
+    if (!ended && !first) first = std::move(ended.error());
     processes_.clear();
     if (first) return fail(std::move(*first));
     return {};

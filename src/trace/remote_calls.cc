@@ -214,13 +214,18 @@ Result<long> RemoteCalls::call(long number, std::initializer_list<std::uint64_t>
 
 // A signal that the thread can be sent without anybody noticing, even if we die at once: ignored,
 // without handler, and not pending already (it would be lost when ours is dropped).
-Result<int> RemoteCalls::meaningless_signal() const {
+Result<RemoteCalls::OwnSignal> RemoteCalls::meaningless_signal() const {
     auto directory = TRY(proc::ProcessDirectory::open_thread(tracee_->process(), tracee_->tid()));
     const proc::Status status = TRY(directory.status());
     const std::uint64_t ignored = (status.ignored | kIgnoredByDefault) & ~status.caught;
     const std::uint64_t usable =
         ignored & ~status.pending_thread & ~status.pending_process & kOrdinarySignals;
-    return usable == 0 ? 0 : std::bit_width(usable);
+    OwnSignal own;
+    own.number = static_cast<int>(std::bit_width(usable));
+    // As the thread itself calls the two, in whatever pid namespace it is.
+    own.process = status.ns_pids.empty() ? tracee_->process().value : status.ns_pids.back();
+    own.thread = status.ns_tids.empty() ? tracee_->tid().value : status.ns_tids.back();
+    return own;
 }
 
 Result<> RemoteCalls::await_signal(int signal) {
@@ -243,12 +248,13 @@ Result<> RemoteCalls::await_signal(int signal) {
 }
 
 Result<> RemoteCalls::start_chain(std::span<const arch::Call> calls) {
-    const int signal = TRY(meaningless_signal());
+    const OwnSignal own = TRY(meaningless_signal());
+    const int signal = own.number;
     if (signal == 0) return run_one_by_one(calls);
     std::vector<arch::Call> all(calls.begin(), calls.end());
     all.push_back({.number = SYS_tgkill,
-                   .arguments = {static_cast<std::uint64_t>(tracee_->process().value),
-                                 static_cast<std::uint64_t>(tracee_->tid().value),
+                   .arguments = {static_cast<std::uint64_t>(own.process),
+                                 static_cast<std::uint64_t>(own.thread),
                                  static_cast<std::uint64_t>(signal)}});
     const arch::CallChain chain = arch::chain_calls(home_, stack_, gadgets_, all, kAllSignals,
                                                     kAllSignals & ~(1ull << (signal - 1)));

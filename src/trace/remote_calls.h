@@ -94,7 +94,11 @@ class RemoteCalls {
     Result<> start_chain(std::span<const arch::Call> calls);
     Result<> await_signal(int signal);
     Result<> run_one_by_one(std::span<const arch::Call> calls);
-    Result<int> meaningless_signal() const;
+    struct OwnSignal {
+        int number = 0;  // 0: there is none
+        pid_t process = 0, thread = 0;
+    };
+    Result<OwnSignal> meaningless_signal() const;
     Result<> keep_from(std::uint64_t address);
     Result<> walk_home();
 

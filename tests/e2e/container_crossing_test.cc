@@ -1,0 +1,118 @@
+// A container under runc crosses live, by its name, and is its runtime's on the other side.
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "fixture.h"
+#include "lab/container.h"
+
+namespace ferry::lab {
+namespace {
+
+using testing::HasSubstr;
+
+class ContainerCrossingTest : public TwoPlatformsTest {
+  protected:
+    static constexpr const char* kIp = "10.77.1.100";
+
+    void SetUp() override {
+        TwoPlatformsTest::SetUp();
+        if (IsSkipped() || HasFatalFailure()) return;
+        std::string path = "/var/tmp/ferry-e2e-XXXXXX";
+        ASSERT_NE(::mkdtemp(path.data()), nullptr);
+        directory_ = path;
+        for (std::size_t i = 0; i < 2; ++i) {
+            ASSERT_OK(mount_cgroups(platform(i).host()));
+            ASSERT_OK(add_bridge(platform(i).host(), "lan"));
+        }
+    }
+
+    void TearDown() override {
+        container_.reset();
+        lab_.reset();
+        std::error_code ignored;
+        std::filesystem::remove_all(directory_, ignored);
+    }
+
+    // A bundle of the programs of this machine.
+    void start_container(const std::vector<std::string>& arguments) {
+        const std::string bundle = directory_ + "/bundle";
+        for (const char* made : {"usr", "proc", "dev", "sys", "tmp", "run", "etc", "data"}) {
+            std::filesystem::create_directories(bundle + "/rootfs/" + made);
+        }
+        for (const char* merged : {"bin", "lib", "lib64", "sbin"}) {
+            std::filesystem::create_symlink(std::string("usr/") + merged,
+                                            bundle + "/rootfs/" + merged);
+        }
+        ASSERT_OK(platform(0).host().run_checked({"runc", "spec", "--bundle", bundle}, 10s));
+        auto config = nlohmann::json::parse(std::ifstream(bundle + "/config.json"));
+        config["process"]["terminal"] = false;
+        config["process"]["args"] = arguments;
+        config["process"]["cwd"] = "/data";
+        config["root"]["readonly"] = false;
+        config["mounts"].push_back({{"destination", "/usr"},
+                                    {"type", "bind"},
+                                    {"source", "/usr"},
+                                    {"options", {"bind", "ro"}}});
+        std::ofstream(bundle + "/config.json") << config.dump(4);
+        auto container = Container::start(platform(0).host(), {.name = "web",
+                                                               .bundle = bundle,
+                                                               .directory = directory_ + "/web",
+                                                               .shared_storage = true,
+                                                               .bridge = "lan",
+                                                               .address = "10.77.1.100/24",
+                                                               .mac = "02:fe:77:00:01:64"});
+        ASSERT_OK(container);
+        container_ = std::move(*container);
+    }
+
+    void cross(std::size_t from, std::size_t to) {
+        const auto result = platform(from).run_ferry(
+            {"migrate", "web", "--to", platform(to).address(), "--json"}, 60s);
+        ASSERT_OK(result);
+        ASSERT_EQ(result->status, 0) << result->err << result->out << "\n"
+                                     << platform(from).agent_log() << platform(to).agent_log();
+        ASSERT_OK(container_->follow_to(platform(to).host()));
+    }
+
+    std::string directory_;
+    std::unique_ptr<Container> container_;
+};
+
+TEST_F(ContainerCrossingTest, RedisCrossesThereAndBackAndItsClientsGoOn) {
+    start_container({"redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "",
+                     "--logfile", "/data/log"});
+    const RedisAddress address = {kIp, 6379};
+    const auto pong = [&] {
+        const auto answer = lab_->client().run({"redis-cli", "-h", kIp, "ping"}, 5s);
+        return answer && answer->out.find("PONG") != std::string::npos;
+    };
+    for (int attempt = 0; attempt < 100 && !pong(); ++attempt) std::this_thread::sleep_for(50ms);
+    ASSERT_OK(Load::fill(lab_->client(), address, 16 * 1024));
+    auto load = Load::start(lab_->client(), {.address = address, .keys = 16 * 1024});
+    ASSERT_OK(load);
+    std::this_thread::sleep_for(300ms);
+    cross(0, 1);
+    EXPECT_EQ((*load)->failure(), std::nullopt);
+    const auto state = container_->status();
+    ASSERT_OK(state);
+    EXPECT_EQ(*state, "running");
+    const auto gone = runc(platform(0).host(), {"list"}, 10s);
+    ASSERT_OK(gone);
+    EXPECT_THAT(gone->out, testing::Not(HasSubstr("web")));
+    const auto inside =
+        runc_checked(platform(1).host(), {"exec", "web", "redis-cli", "ping"}, 10s);
+    ASSERT_OK(inside);
+    EXPECT_THAT(*inside, HasSubstr("PONG"));
+    cross(1, 0);
+    EXPECT_EQ((*load)->failure(), std::nullopt);
+    ASSERT_OK((*load)->stop());
+    const auto verified = (*load)->verify();
+    ASSERT_OK(verified);
+    EXPECT_EQ(verified->lost, 0u);
+    EXPECT_EQ(verified->foreign, 0u);
+    ASSERT_OK(container_->stop(10s));
+}
+
+}  // namespace
+}  // namespace ferry::lab
