@@ -168,6 +168,33 @@ TEST(CreationTest, LeavesTheRuntimeWithTheOriginalsView) {
     EXPECT_FALSE(has_cgroup(lab));
 }
 
+TEST(CreationTest, KeepsLimitsThatWereChangedSince) {
+    ContainerLab lab;
+    lab.config["linux"]["resources"]["pids"] = {{"limit", 77}};
+    lab.write_config();
+    lab.start();
+    lab.runc("update --memory 200000000 --cpu-quota 50000 --cpu-period 100000 --cpu-share 300 " +
+             lab.id);
+    const Description description = described(lab);
+    ASSERT_TRUE(remove(*find(lab.id, lab.runtime)));
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation);
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_TRUE(pid) << pid.error().message();
+    const State state = find(lab.id, lab.runtime)->state;
+    const auto value = [&state](const char* controller, const char* file) {
+        return *os::read_file(state.cgroup_paths.at(controller) + "/" + file);
+    };
+    EXPECT_EQ(value("memory", "memory.limit_in_bytes"), "199999488\n");
+    EXPECT_EQ(value("cpu", "cpu.cfs_quota_us"), "50000\n");
+    EXPECT_EQ(value("cpu", "cpu.shares"), "300\n");
+    EXPECT_EQ(value("pids", "pids.max"), "77\n");
+    const auto now =
+        nlohmann::json::parse(*os::read_file(lab.runtime.directory_of(lab.id) + "/state.json"));
+    EXPECT_EQ(now["config"], nlohmann::json::parse(description.state)["config"]);
+}
+
 TEST(CreationTest, UndoesItselfWithoutACommit) {
     const ContainerLab lab;
     const Description description = moved_away(lab);
