@@ -43,4 +43,13 @@ inline constexpr std::size_t kMountsMax = 1u << 16;
 // state.json or config.json of a container: Docker's are below 100 KiB, a seccomp profile included.
 inline constexpr std::size_t kContainerDocumentBytesMax = 4u << 20;
 
+// What a container's tmpfs mounts hold together: it is read again in the freeze (some
+// milliseconds), and goes in one frame of the wire.
+inline constexpr std::size_t kTmpfsBytesMax = 48u << 20;
+inline constexpr std::size_t kTmpfsEntriesMax = 1u << 16;
+// The size that a file there claims; its holes cost a call for each 64 KiB.
+inline constexpr std::uint64_t kTmpfsFileSizeMax = std::uint64_t{1} << 34;
+// PATH_MAX.
+inline constexpr std::size_t kTmpfsPathBytesMax = 4096;
+
 }  // namespace ferry::limits

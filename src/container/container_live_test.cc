@@ -3,22 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <cstring>
-
-#include "abi/blob.h"
 #include "container/container_lab.h"
 #include "container/creation.h"
+#include "container/stub_image.h"
 #include "os/fd.h"
-#include "os/memory.h"
-#include "os/socket.h"
 #include "proc/process_directory.h"
-
-extern "C" const std::byte restorer_blob_begin[], restorer_blob_end[];
 
 namespace ferry::container {
 namespace {
@@ -26,96 +18,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-constexpr int kSocketNumber = 9;
-
-// The restorer's image with one slot, as restore::Arena lays it out.
-class StubImage {
-  public:
-    StubImage() {
-        const std::span<const std::byte> blob(restorer_blob_begin, restorer_blob_end);
-        std::memcpy(&header_, blob.data(), sizeof header_);
-        code_bytes_ = page_align_up(blob.size());
-        file_ = *os::memfd_create("test-stub", 0);
-        CHECK(os::ftruncate(file_.get(), code_bytes_ + kSlotBytes).has_value());
-        memory_ = *os::Mapping::map(code_bytes_ + kSlotBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                                    file_.get());
-        std::memcpy(memory_.data(), blob.data(), blob.size());
-        slot() = {.doorbell = 0,
-                  .answered = 0,
-                  .socket = kSocketNumber,
-                  .next_socket = kSocketNumber,
-                  .op_count = 0,
-                  .reserved = 0,
-                  .program = kBase + code_bytes_ + kPageSize,
-                  .failed = abi::kNoFailure,
-                  .executed = 0,
-                  .failed_result = 0};
-        auto sockets = *os::socketpair(AF_UNIX, SOCK_SEQPACKET);
-        ours_ = std::move(sockets.first);
-        theirs_ = std::move(sockets.second);
-    }
-
-    [[nodiscard]] os::FlatImage flat() const {
-        const std::uint64_t slot = kBase + code_bytes_;
-        return {.memory = file_.get(),
-                .base = kBase,
-                .bytes = memory_.size(),
-                .code_bytes = code_bytes_,
-                .entry = kBase + header_.entry_offset,
-                .argument = slot,
-                .stack_top = slot + kPageSize};
-    }
-    Result<Pid> start(Creation& creation) {
-        auto pid = creation.start(flat(), theirs_.get(), kSocketNumber);
-        theirs_.reset();
-        return pid;
-    }
-    // One system call in the stub; EOF if it is gone.
-    std::int64_t call(std::uint32_t number, std::uint64_t a = 0, std::uint64_t b = 0) {
-        auto& op = *reinterpret_cast<abi::Op*>(memory_.data() + code_bytes_ + kPageSize);
-        op = {.kind = abi::OpKind::Call,
-              .expect = abi::Expect::Any,
-              .number = number,
-              .reserved = 0,
-              .args = {a, b},
-              .sources = {},
-              .expected = 0,
-              .result = 0};
-        std::ranges::fill(op.sources, abi::kLiteral);
-        slot().op_count = 1;
-        const std::uint32_t bell = ++slot().doorbell;
-        CHECK(::send(ours_.get(), &bell, sizeof bell, MSG_NOSIGNAL) == sizeof bell);
-        std::uint32_t answer = 0;
-        CHECK(::recv(ours_.get(), &answer, sizeof answer, 0) == sizeof answer);
-        return op.result;
-    }
-
-  private:
-    static constexpr std::uint64_t kBase = 0x10000000, kSlotBytes = 8 * kPageSize;
-    abi::Slot& slot() { return *reinterpret_cast<abi::Slot*>(memory_.data() + code_bytes_); }
-    abi::BlobHeader header_;
-    std::uint64_t code_bytes_ = 0;
-    os::UniqueFd file_, ours_, theirs_;
-    os::Mapping memory_;
-};
-
-Description described(const ContainerLab& lab) {
-    const auto container = find(lab.id, lab.runtime);
-    CHECK(container.has_value());
-    auto description = describe(*container);
-    CHECK(description.has_value());
-    return *description;
-}
-
-// A description of the lab's container, which then is gone: this host becomes the destination.
-Description moved_away(const ContainerLab& lab) {
-    lab.start();
-    Description description = described(lab);
-    const auto removed = remove(*find(lab.id, lab.runtime));
-    EXPECT_TRUE(removed) << removed.error().message();
-    return description;
-}
 
 std::vector<std::string> bundles_aside() {
     std::vector<std::string> found;
@@ -264,6 +166,33 @@ TEST(CreationTest, LeavesTheRuntimeWithTheOriginalsView) {
     EXPECT_TRUE(eventually([&] { return find(lab.id, lab.runtime)->status == Status::Stopped; }));
     lab.runc("delete " + lab.id);
     EXPECT_FALSE(has_cgroup(lab));
+}
+
+TEST(CreationTest, KeepsLimitsThatWereChangedSince) {
+    ContainerLab lab;
+    lab.config["linux"]["resources"]["pids"] = {{"limit", 77}};
+    lab.write_config();
+    lab.start();
+    lab.runc("update --memory 200000000 --cpu-quota 50000 --cpu-period 100000 --cpu-share 300 " +
+             lab.id);
+    const Description description = described(lab);
+    ASSERT_TRUE(remove(*find(lab.id, lab.runtime)));
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation);
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_TRUE(pid) << pid.error().message();
+    const State state = find(lab.id, lab.runtime)->state;
+    const auto value = [&state](const char* controller, const char* file) {
+        return *os::read_file(state.cgroup_paths.at(controller) + "/" + file);
+    };
+    EXPECT_EQ(value("memory", "memory.limit_in_bytes"), "199999488\n");
+    EXPECT_EQ(value("cpu", "cpu.cfs_quota_us"), "50000\n");
+    EXPECT_EQ(value("cpu", "cpu.shares"), "300\n");
+    EXPECT_EQ(value("pids", "pids.max"), "77\n");
+    const auto now =
+        nlohmann::json::parse(*os::read_file(lab.runtime.directory_of(lab.id) + "/state.json"));
+    EXPECT_EQ(now["config"], nlohmann::json::parse(description.state)["config"]);
 }
 
 TEST(CreationTest, UndoesItselfWithoutACommit) {

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "container/limits.h"
+
 namespace ferry::container {
 namespace {
 
@@ -164,6 +166,23 @@ TEST(Config, OfACreationDiffersInItsProgramOnly) {
         (*json)["linux"].erase("seccomp");
     }
     EXPECT_EQ(altered, original);
+}
+
+TEST(Limits, AreThoseThatWereChangedSince) {
+    EXPECT_EQ(*changed_limits(kState, kState), std::nullopt);
+    std::string original = with(kState, "/config/cgroups/memory", "-1");
+    original = with(original.c_str(), "/config/cgroups/pids_limit", "55");
+    original = with(original.c_str(), "/config/cgroups/cpuset_cpus", R"("0-1")");
+    const auto changed = changed_limits(kState, original);
+    ASSERT_TRUE(changed) << changed.error().message();
+    ASSERT_TRUE(*changed);
+    const auto resources = nlohmann::json::parse(**changed);
+    EXPECT_EQ(resources["memory"]["limit"], -1);
+    EXPECT_EQ(resources["pids"]["limit"], 55);
+    EXPECT_EQ(resources["cpu"]["cpus"], "0-1");
+    EXPECT_EQ(resources["cpu"]["quota"], 0);
+    EXPECT_FALSE(changed_limits(kState, with(kState, "/config/cgroups/memory", R"("much")")));
+    EXPECT_FALSE(changed_limits(kState, with(kState, "/config/cgroups", "7")));
 }
 
 TEST(Refusals, AreByName) {

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "container/capabilities.h"
+#include "container/limits.h"
 #include "container/mounts.h"
 #include "os/paths.h"
 #include "os/spawn.h"
@@ -193,6 +194,16 @@ Result<Pid> Creation::create_and_start(const os::FlatImage& image, int socket) {
     return pid_;
 }
 
+Result<> Creation::restore_limits() const {
+    const std::string path = runtime_.directory_of(description_.id) + "/state.json";
+    const auto limits = TRY(changed_limits(TRY(os::read_file(path)), description_.state));
+    if (!limits) return {};
+    TRY(runtime_.update(description_.id, *limits));
+    if (!TRY(changed_limits(TRY(os::read_file(path)), description_.state))) return {};
+    return fail(Error::unsupported(
+        fmt::format("the limits {} cannot be set on a container that is made anew", *limits)));
+}
+
 // Nothing but the documents: the runtime keeps neither in memory.
 Result<> Creation::restore_state() const {
     const std::string path = runtime_.directory_of(description_.id) + "/state.json";
@@ -206,7 +217,8 @@ Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_n
     Result<> done = write_aside(socket_number, image);
     if (done) {
         const auto pid = create_and_start(image, socket);
-        done = pid ? restore_state() : fail(pid.error());
+        done = pid ? restore_limits() : fail(pid.error());
+        if (done) done = restore_state();
     }
     if (!done) {
         roll_back();

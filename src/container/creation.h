@@ -68,6 +68,7 @@ class Creation {
     [[nodiscard]] std::string rootfs(const Config& config) const;
     Result<> write_aside(int socket_number, const os::FlatImage& image);
     Result<Pid> create_and_start(const os::FlatImage& image, int socket);
+    Result<> restore_limits() const;
     Result<> restore_state() const;
     void remove_aside();
     void roll_back();

@@ -100,4 +100,20 @@ Result<> compare_mounts(const std::vector<proc::Mount>& original,
     return fail(Error::unsupported(fmt::format("{}", fmt::join(differences, "; "))));
 }
 
+std::vector<proc::Mount> own_tmpfs(const std::vector<proc::Mount>& mounts, const Config& config) {
+    std::vector<proc::Mount> own;
+    for (const auto& [point, stack] : by_point(mounts)) {
+        const proc::Mount& mount = *stack.back();
+        const bool writable = !mount.has_option("ro") && !mount.super_options.starts_with("ro");
+        if (mount.type != "tmpfs" || mount.root != "/" || !writable) continue;
+        if (is_from_outside(point, config)) continue;
+        const bool is_there = std::ranges::any_of(own, [&mount](const proc::Mount& other) {
+            return other.device_major == mount.device_major &&
+                   other.device_minor == mount.device_minor;
+        });
+        if (!is_there) own.push_back(mount);
+    }
+    return own;
+}
+
 }  // namespace ferry::container

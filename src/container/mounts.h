@@ -17,4 +17,8 @@ namespace ferry::container {
 Result<> compare_mounts(const std::vector<proc::Mount>& original,
                         const std::vector<proc::Mount>& created, const Config& config);
 
+// Those of a container's tmpfs mounts whose content is its own: made by its runtime, writable,
+// whole, reachable.
+std::vector<proc::Mount> own_tmpfs(const std::vector<proc::Mount>& mounts, const Config& config);
+
 }  // namespace ferry::container

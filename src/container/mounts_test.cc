@@ -78,5 +78,20 @@ TEST(CompareMounts, NamesEveryDifference) {
                 HasSubstr("; mount /proc/keys"));
 }
 
+TEST(OwnTmpfs, IsWhatTheRuntimeMadeForTheContainer) {
+    const auto mounts = *proc::parse_mounts(
+        "60 1 0:30 / / rw - tmpfs root rw\n"
+        "67 60 0:41 / /dev rw,nosuid - tmpfs tmpfs rw,size=65536k\n"
+        "68 60 0:41 /null /proc/keys rw,nosuid - tmpfs tmpfs rw,size=65536k\n"
+        "69 60 0:50 / /data rw - tmpfs host rw\n"
+        "70 60 0:51 / /proc/acpi ro - tmpfs tmpfs ro\n"
+        "71 60 0:52 / /tmp rw - tmpfs tmpfs rw\n"
+        "72 60 0:53 / /run rw - tmpfs covered rw\n"
+        "73 60 254:0 / /run rw - ext4 /dev/vda rw\n");
+    std::vector<std::string> points;
+    for (const proc::Mount& mount : own_tmpfs(mounts, kConfig)) points.push_back(mount.point);
+    EXPECT_THAT(points, ::testing::ElementsAre("/dev", "/tmp"));
+}
+
 }  // namespace
 }  // namespace ferry::container

@@ -112,6 +112,14 @@ Result<> Runtime::start(const std::string& id) const {
     return run_checked({.arguments = command({"start", id}), .dies_with_parent = false});
 }
 
+Result<> Runtime::update(const std::string& id, const std::string& resources) const {
+    const os::UniqueFd input = TRY(os::memfd_create("resources", 0));
+    TRY(os::pwrite_all(input.get(), os::as_bytes(resources), 0));
+    return run_checked({.arguments = command({"update", "--resources", "-", id}),
+                        .stdin_fd = input.get(),
+                        .dies_with_parent = false});
+}
+
 Result<> Runtime::remove(const std::string& id) const {
     return run_checked({.arguments = remove_command(id), .dies_with_parent = false});
 }

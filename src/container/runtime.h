@@ -32,6 +32,8 @@ struct Runtime {
     Result<> create(const Creation& creation) const;
     // `runc start`.
     Result<> start(const std::string& id) const;
+    // `runc update`. Resources as the OCI runtime specification writes them (JSON).
+    Result<> update(const std::string& id, const std::string& resources) const;
     // `runc delete --force`: kills what runs in it. No error if there is no such container.
     Result<> remove(const std::string& id) const;
     // The command line of remove().
