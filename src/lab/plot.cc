@@ -18,7 +18,14 @@ namespace ferry::lab {
 namespace {
 
 constexpr std::chrono::minutes kTimeout{5};
-constexpr int kWidth = 680, kHeight = 320;  // px; a PNG has twice as many
+// Pixels of an SVG; a PNG has twice as many. The plot itself has always the same place and size, so
+// that plots below each other share their axis of time; the key above it has as many rows as it
+// takes.
+constexpr double kWidth = 680, kPlotHeight = 190;
+constexpr double kLeft = 72, kRight = 22, kAxisLabel = 14, kTop = 12, kTopLabels = 22, kBottom = 60;
+constexpr double kKeyRow = 19, kKeySample = 28, kKeyGap = 18;
+// Of the widest font that "sans-serif" may turn out to be, at 13 px.
+constexpr double kCharacter = 7.4;
 
 struct Colour {
     const char* light;
@@ -71,44 +78,160 @@ std::string data_block(const Curve& curve, std::size_t number) {
     return text + "EOD\n";
 }
 
-std::string bands_script(const Plot& plot) {
-    std::string text;
-    int number = 0;
+// An entry of the key and where its sample begins.
+struct KeyEntry {
+    std::string title;
+    Ink ink;
+    int dash = 0;
+    bool is_band = false;
+    double x = 0;
+    int row = 0;
+};
+
+// What a reader sees as one character; the bytes that continue one in UTF-8 do not count.
+double text_width(const std::string& text) {
+    const auto characters = std::count_if(text.begin(), text.end(), [](char c) {
+        return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
+    });
+    return kCharacter * static_cast<double>(characters);
+}
+
+// Curves, then each kind of band once, row by row like words. gnuplot's own key has columns, which
+// overlap where titles are short and eat the plot where they are long.
+std::vector<KeyEntry> layout_key(const Plot& plot) {
+    std::vector<KeyEntry> entries;
+    for (const Curve& curve : plot.curves) {
+        entries.push_back({curve.title, curve.ink, curve.dash});
+    }
+    std::set<std::string> named;
     for (const Band& band : plot.bands) {
-        const double least = kBandShareMin * (plot.x_to - plot.x_from);
-        const double to = std::max(band.to, band.from + least);
+        if (named.insert(band.title).second) entries.push_back({band.title, band.ink, 0, true});
+    }
+    double x = kLeft;
+    int row = 0;
+    for (KeyEntry& entry : entries) {
+        const double width = kKeySample + text_width(entry.title);
+        if (x > kLeft && x + width > kWidth - kRight) {
+            x = kLeft;
+            ++row;
+        }
+        entry.x = x;
+        entry.row = row;
+        x += width + kKeyGap;
+    }
+    return entries;
+}
+
+double key_height(const std::vector<KeyEntry>& key) {
+    return key.empty() ? 0 : kKeyRow * (key.back().row + 1);
+}
+double height_of(const std::vector<KeyEntry>& key) {
+    return kTop + key_height(key) + kTopLabels + kPlotHeight + kBottom;
+}
+
+const char* dash_of(int dash) {
+    const auto last = static_cast<int>(std::size(kDashes)) - 1;
+    return kDashes[std::clamp(dash, 0, last)];
+}
+
+// Numbers the arrows, labels and rectangles of one plot.
+class Decorations {
+  public:
+    explicit Decorations(const Plot& plot) : plot_(plot) {}
+
+    std::string script(const std::vector<KeyEntry>& key) {
+        std::string text;
+        for (const Band& band : plot_.bands) text += draw_band(band);
+        for (const PlotMark& mark : plot_.marks) text += draw_mark(mark);
+        for (const KeyEntry& entry : key) text += draw_key(entry, height_of(key));
+        return text;
+    }
+
+  private:
+    std::string draw_band(const Band& band) {
+        const double range = plot_.x_to - plot_.x_from;
+        const double to = std::max(band.to, band.from + kBandShareMin * range);
         const bool strip = band.ink == Ink::Frozen;
-        text += fmt::format(
+        std::string text = fmt::format(
             "set object {} rectangle from {:.6g}, graph {} to {:.6g}, graph 1 fc rgb '{}' "
             "fillstyle "
             "solid noborder {}\n",
-            ++number, band.from, strip ? 1 - kStripShare : 0, to, light_colour(band.ink),
+            ++number_, band.from, strip ? 1 - kStripShare : 0, to, light_colour(band.ink),
             strip ? "front" : "behind");
-        if (!strip || to - band.from > kLineShare * (plot.x_to - plot.x_from)) continue;
-        text += fmt::format(
-            "set arrow {0} from {1:.6g}, graph 0 to {1:.6g}, graph 1 nohead lc rgb '{2}' lw 1.2 "
-            "front\n",
-            number, band.from, light_colour(band.ink));
+        if (strip && to - band.from <= kLineShare * range) {
+            text += line(band.from, fmt::format("lc rgb '{}' lw 1.2", light_colour(band.ink)));
+        }
+        return text;
     }
-    for (const PlotMark& mark : plot.marks) {
-        ++number;
+
+    std::string draw_mark(const PlotMark& mark) {
         // Near the right end there is no room on that side.
-        const bool left = mark.at > plot.x_from + 0.7 * (plot.x_to - plot.x_from);
-        text += fmt::format(
-            "set arrow {0} from {1:.6g}, graph 0 to {1:.6g}, graph 1 nohead lc rgb '{2}' dt (4,3) "
-            "front\nset label {0} {3} at {1:.6g}, graph 0.9 {5} tc rgb '{4}' front\n",
-            number, mark.at, kAxis.light, quoted(mark.label), kText.light,
-            left ? "right offset -0.5,0" : "left offset 0.5,0");
+        const bool left = mark.at > plot_.x_from + 0.7 * (plot_.x_to - plot_.x_from);
+        const std::string drawn = line(mark.at, fmt::format("lc rgb '{}' dt (4,3)", kAxis.light));
+        return drawn + fmt::format("set label {} {} at {:.6g}, graph 0.88 {} tc rgb '{}' front\n",
+                                   number_, quoted(mark.label), mark.at,
+                                   left ? "right offset -0.5,0" : "left offset 0.5,0", kText.light);
     }
-    if (plot.top_labels.empty()) return text;
+
+    std::string line(double at, const std::string& look) {
+        return fmt::format(
+            "set arrow {0} from {1:.6g}, graph 0 to {1:.6g}, graph 1 nohead {2} front\n", ++number_,
+            at, look);
+    }
+
+    // Widths differ a little by dash: between two lines of the same width and colour gnuplot's SVG
+    // keeps the first one's dash (5.4).
+    std::string draw_key(const KeyEntry& entry, double height) {
+        ++number_;
+        const double y = 1 - (kTop + kKeyRow * (entry.row + 0.5)) / height;
+        const double from = entry.x / kWidth, to = (entry.x + kKeySample - 7) / kWidth;
+        const double half = 5 / height;
+        const std::string sample =
+            entry.is_band
+                ? fmt::format(
+                      "set object {} rectangle from screen {:.5f}, screen {:.5f} to screen "
+                      "{:.5f}, screen {:.5f} fc rgb '{}' fillstyle solid noborder front\n",
+                      number_, from, y - half, to, y + half, light_colour(entry.ink))
+                : fmt::format(
+                      "set arrow {0} from screen {1:.5f}, screen {2:.5f} to screen {3:.5f}, "
+                      "screen {2:.5f} nohead lc rgb '{4}' lw {6:.2f} dt {5} front\n",
+                      number_, from, y, to, light_colour(entry.ink), dash_of(entry.dash),
+                      1.8 + 0.01 * entry.dash);
+        return sample + fmt::format(
+                            "set label {} {} at screen {:.5f}, screen {:.5f} left tc rgb "
+                            "'{}' front\n",
+                            number_, quoted(entry.title), (entry.x + kKeySample) / kWidth, y,
+                            kText.light);
+    }
+
+    const Plot& plot_;
+    int number_ = 1;  // 1 is the label of the y axis
+};
+
+// Words above the plot are tics of the upper axis.
+std::string top_script(const Plot& plot) {
+    if (plot.top_labels.empty()) return "";
     std::string tics;
     for (const PlotMark& label : plot.top_labels) {
         tics += fmt::format("{}{} {:.6g}", tics.empty() ? "" : ", ", quoted(label.label), label.at);
     }
-    return text + fmt::format(
-                      "set x2range [{:.6g}:{:.6g}]\nset x2tics ({}) scale 0 offset 0,-0.4 "
-                      "textcolor rgb '{}'\n",
-                      plot.x_from, plot.x_to, tics, kText.light);
+    return fmt::format(
+        "set x2range [{:.6g}:{:.6g}]\nset x2tics ({}) scale 0 offset 0,-0.4 textcolor rgb '{}'\n",
+        plot.x_from, plot.x_to, tics, kText.light);
+}
+
+// And the y axis's label, which gnuplot would push over the edge where numbers are long.
+std::string margins_script(const Plot& plot, double height) {
+    return fmt::format(
+               "set lmargin at screen {:.5f}\nset rmargin at screen {:.5f}\n"
+               "set bmargin at screen {:.5f}\nset tmargin at screen {:.5f}\n",
+               kLeft / kWidth, 1 - kRight / kWidth, kBottom / height,
+               (kBottom + kPlotHeight) / height) +
+           fmt::format(
+               "set label 1 {} at screen {:.5f}, screen {:.5f} center rotate by 90 tc rgb "
+               "'{}'\n",
+               quoted(plot.y_label), kAxisLabel / kWidth, (kBottom + kPlotHeight / 2) / height,
+               kText.light);
 }
 
 std::string axes_script(const Plot& plot) {
@@ -118,53 +241,44 @@ std::string axes_script(const Plot& plot) {
         "set border 3 lc rgb '{axis}' lw 1\n"
         "set tics nomirror out scale 0.5 textcolor rgb '{text}'\n"
         "set grid y lc rgb '{grid}' lw 1 lt 1\n"
-        "set xlabel {x} tc rgb '{text}'\nset ylabel {y} tc rgb '{text}'\n"
-        "set key outside top left horizontal Left reverse samplen 1.6 width -4 textcolor rgb "
-        "'{text}'\n"
-        // The same margins for all, so that plots below each other share their axis of time.
-        "set lmargin 10\nset rmargin 3\nset tmargin 6\n"
+        "set xlabel {x} offset 0,0.3 tc rgb '{text}'\n"
+        "unset key\n"
         "set xrange [{from:.6g}:{to:.6g}]\n{scale}\n",
         fmt::arg("axis", kAxis.light), fmt::arg("text", kText.light), fmt::arg("grid", kGrid.light),
-        fmt::arg("x", quoted(plot.x_label)), fmt::arg("y", quoted(plot.y_label)),
-        fmt::arg("from", plot.x_from), fmt::arg("to", plot.x_to),
+        fmt::arg("x", quoted(plot.x_label)), fmt::arg("from", plot.x_from),
+        fmt::arg("to", plot.x_to),
         fmt::arg("scale", plot.log_y
                               ? "set logscale y\nset format y '%g'\nset yrange [*:" + top + "]"
                               : "set yrange [0:" + top + "]"));
 }
 
-// The curves, then the key's entries of the bands (an entry is a plot of nothing).
 std::string plot_command(const Plot& plot) {
     std::string text;
     for (std::size_t i = 0; i < plot.curves.size(); ++i) {
         const Curve& curve = plot.curves[i];
-        const auto dash = std::min<std::size_t>(static_cast<std::size_t>(std::max(curve.dash, 0)),
-                                                std::size(kDashes) - 1);
-        text += fmt::format("{}$d{} using 1:2 with lines lc rgb '{}' lw 1.8 dt {} title {}",
+        text += fmt::format("{}$d{} using 1:2 with lines lc rgb '{}' lw 1.8 dt {}",
                             text.empty() ? "plot " : ", ", i, light_colour(curve.ink),
-                            kDashes[dash], quoted(curve.title));
-    }
-    std::set<std::string> named;
-    for (const Band& band : plot.bands) {
-        if (!named.insert(band.title).second) continue;
-        text += fmt::format(", NaN with boxes fc rgb '{}' fillstyle solid noborder title {}",
-                            light_colour(band.ink), quoted(band.title));
+                            dash_of(curve.dash));
     }
     return text + "\n";
 }
 
 std::string script(const Plot& plot, const std::string& directory) {
-    std::string text = axes_script(plot) + bands_script(plot);
+    const std::vector<KeyEntry> key = layout_key(plot);
+    const double height = height_of(key);
+    std::string text = axes_script(plot) + margins_script(plot, height) + top_script(plot) +
+                       Decorations(plot).script(key);
     for (std::size_t i = 0; i < plot.curves.size(); ++i) text += data_block(plot.curves[i], i);
     const std::string path = directory + "/" + plot.name;
     text += fmt::format(
         "set terminal svg size {},{} dynamic noenhanced font 'sans-serif,13' background '{}'\n"
         "set output {}\n{}",
-        kWidth, kHeight, kPaper.light, quoted(path + ".svg"), plot_command(plot));
+        kWidth, height, kPaper.light, quoted(path + ".svg"), plot_command(plot));
     text += fmt::format(
-        "set terminal pngcairo size {},{} noenhanced font 'sans-serif,10' fontscale 2.4 linewidth "
+        "set terminal pngcairo size {},{} noenhanced font 'sans-serif,10' fontscale 2.0 linewidth "
         "2 "
         "background '{}'\nset output {}\n{}unset output\n",
-        2 * kWidth, 2 * kHeight, kPaper.light, quoted(path + ".png"), plot_command(plot));
+        2 * kWidth, 2 * height, kPaper.light, quoted(path + ".png"), plot_command(plot));
     return text;
 }
 

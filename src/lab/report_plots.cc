@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kGap = std::numeric_limits<double>::quiet_NaN();
 // A hole in a series that is this much longer than its usual interval is shown as one.
-constexpr double kGapIntervals = 3.5;
+constexpr double kGapIntervals = 10;
 // Words above a plot stand at least this far apart, as a share of the axis.
 constexpr double kLabelShare = 0.08;
 // The parts of a freeze are drawn where they can be told apart.

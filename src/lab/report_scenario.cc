@@ -71,8 +71,8 @@ std::string timelines(const LabRecord& record, const ScenarioText& scenario,
     return "<h3>Over time</h3>\n" +
            paragraph(
                "Coloured bands are the phases of a crossing, the arrow above them its "
-               "direction; under the red strip at the top the service stands still. Both "
-               "methods have the same axes.",
+               "direction; under the red strip at the top the service stands still. Where "
+               "there are both methods, they have the same axes.",
                "note") +
            notes + "<div class=\"pairs\">\n" + figures + "</div>\n";
 }

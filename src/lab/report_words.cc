@@ -137,14 +137,19 @@ std::string story(const LabRecord& record) {
     const std::size_t live = crossings_of(record, Method::Live);
     const std::size_t checkpoint = crossings_of(record, Method::Checkpoint);
     const std::string& service = record.settings.service;
+    std::string how;
+    if (live > 0) how = plural(live, "time", "times") + " live";
+    if (checkpoint > 0) {
+        how += (how.empty() ? "" : " and ") + plural(checkpoint, "time", "times") +
+               " by a checkpoint in files";
+    }
     std::string text =
-        fmt::format("A service{} ran under load and crossed between two platforms: {} live",
-                    service.empty() ? "" : " (" + service + ")", plural(live, "time", "times"));
-    text += fmt::format(" and {} by a checkpoint in files.", plural(checkpoint, "time", "times"));
+        fmt::format("A service{} ran under load and crossed between two platforms{}.",
+                    service.empty() ? "" : " (" + service + ")",
+                    how.empty() ? ", or was meant to" : ": " + how);
     if (record.settings.requests_per_second) {
-        text +=
-            fmt::format(" Its clients asked {:.0f} times a second, whether answers came or not.",
-                        *record.settings.requests_per_second);
+        text += fmt::format(" Its clients asked {} times a second, whether answers came or not.",
+                            decimal_text(*record.settings.requests_per_second, 0));
     }
     return text;
 }
