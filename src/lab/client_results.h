@@ -26,6 +26,8 @@ struct HttpRecord {
     bool answered = false;    // as was expected
     bool broke = false;       // its connection was closed or reset by anyone but the client
     std::uint64_t bytes = 0;  // headers and body received
+    // Segments that the client's side of the connection sent again since the request before.
+    std::uint64_t retransmissions = 0;
 };
 
 // The answers of one interval; an answer belongs to the interval in which its last byte came.
@@ -36,6 +38,7 @@ struct HttpSample {
     std::uint64_t answered = 0;            // with the status that was expected
     std::uint64_t failed = 0;              // any other answer, or none
     std::uint64_t broken_connections = 0;  // closed or reset by anyone but the client
+    std::uint64_t retransmissions = 0;     // by the client's TCP
     std::uint64_t bytes = 0;               // headers and bodies received
     double median_ms = 0;                  // delay of the answered ones; 0 if there were none
     double longest_ms = 0;
@@ -52,8 +55,11 @@ struct HttpResult {
     std::array<LatencyHistogram, kRequestKinds> delays;      // of the answered ones
     std::uint64_t failed = 0;
     std::uint64_t broken_connections = 0;
+    std::uint64_t retransmissions = 0;
     std::uint64_t bytes = 0;
-    // The longest delay of any request, failed ones included: what the unluckiest client waited.
+    double longest_delay_ms = 0;  // of any request, failed ones included
+    // The most that any request took beyond the median of its kind: what the unluckiest client
+    // waited for something else than the service's own work.
     double longest_pause_ms = 0;
     // The longest time in which requests were under way and no connection got an answer.
     double longest_silence_ms = 0;
@@ -78,25 +84,28 @@ struct CommentCheck {
     [[nodiscard]] bool good() const { return lost == 0 && doubled == 0 && foreign == 0; }
 };
 
-// One datagram of the UDP probe, by its sequence number (the index in UdpResult::packets).
+// One datagram of the UDP probe.
 struct UdpPacket {
-    Moment sent;
-    double delay_ms = -1;  // there and back; negative: no echo came
+    Moment sent = {};
+    double delay_ms = -1;          // there and back; negative: no echo came (yet)
+    std::uint64_t duplicates = 0;  // echoes after the first
 };
 
+// Of the datagrams that were sent in a span of time, see summarise() in lab/udp_probe.h.
 struct UdpResult {
+    Moment begin;
+    double seconds = 0;  // length of the span
     std::uint64_t sent = 0;
-    std::uint64_t received = 0;    // different sequence numbers
-    std::uint64_t duplicates = 0;  // echoes of a number that had come before
-    std::uint64_t reordered = 0;   // echoes that came after one of a later number
-    std::uint64_t foreign = 0;     // datagrams that are no echo of ours
+    std::uint64_t received = 0;    // of these, at least once
+    std::uint64_t duplicates = 0;  // echoes after the first
+    std::uint64_t reordered = 0;   // echoes that came after that of a later datagram
     LatencyHistogram delays;
     double mean_delay_ms = 0;
     // Interarrival jitter as RFC 3550, 6.4.1 has it, over the way there and back.
-    double jitter_ms = 0;          // at the end
-    double longest_jitter_ms = 0;  // at its worst
-    double longest_gap_ms = 0;     // between two echoes one after the other
-    std::vector<UdpPacket> packets;
+    double jitter_ms = 0;            // at the end
+    double longest_jitter_ms = 0;    // at its worst
+    double longest_gap_ms = 0;       // between two echoes one after the other
+    std::vector<UdpPacket> packets;  // in the order of sending
 
     [[nodiscard]] std::uint64_t lost() const { return sent - received; }
     [[nodiscard]] double loss() const {  // share, 0 to 1

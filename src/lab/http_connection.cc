@@ -2,12 +2,14 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <mutex>
 #include <utility>
 
 #include "base/check.h"
+#include "os/socket.h"
 
 namespace ferry::lab {
 namespace {
@@ -38,6 +40,7 @@ struct HttpConnection::Callbacks {
         if (!connection->may_open_) return CURL_SOCKET_BAD;
         connection->may_open_ = false;
         ++connection->opened_;
+        connection->retransmitted_ = 0;
         return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     }
     static int look_for_abort(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
@@ -107,6 +110,15 @@ Result<HttpAnswer> HttpConnection::send(const std::string& path, const std::stri
     answer_.status = static_cast<int>(status);
     answer_.bytes = answer_.headers.size() + answer_.body.size();
     return std::move(answer_);
+}
+
+std::uint64_t HttpConnection::take_retransmissions() {
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    ::curl_easy_getinfo(easy_, CURLINFO_ACTIVESOCKET, &socket);
+    if (socket == CURL_SOCKET_BAD) return 0;
+    const Result<tcp_info> info = os::getsockopt<tcp_info>(socket, IPPROTO_TCP, TCP_INFO);
+    if (!info) return 0;
+    return info->tcpi_total_retrans - std::exchange(retransmitted_, info->tcpi_total_retrans);
 }
 
 Error HttpConnection::explain(int code) {

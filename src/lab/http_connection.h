@@ -42,6 +42,9 @@ class HttpConnection {
     void abort() { aborted_ = true; }
     // Of the client, as others see it: connections that were opened so far.
     [[nodiscard]] int opened() const { return opened_; }
+    // Segments that our side has sent again since the last call (TCP_INFO); those of a connection
+    // that has ended since are not known.
+    std::uint64_t take_retransmissions();
 
   private:
     HttpConnection() = default;
@@ -54,6 +57,7 @@ class HttpConnection {
     char error_[256] = {};  // CURL_ERROR_SIZE
     bool may_open_ = true, connected_ = false;
     int opened_ = 0;
+    std::uint32_t retransmitted_ = 0;  // on this connection, as told before
     std::atomic<bool> aborted_ = false;
 };
 

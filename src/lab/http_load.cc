@@ -182,6 +182,7 @@ void HttpLoad::perform(HttpConnection& connection, const Task& task) {
     HttpRecord entry{.kind = task.kind, .due = task.due};
     const Result<HttpAnswer> answer = connection.send(task.path, task.form, options_.timeout);
     entry.done = std::chrono::steady_clock::now();
+    entry.retransmissions = connection.take_retransmissions();
     Result<> outcome;
     if (!answer) {
         entry.broke = answer.error().kind() == Error::Kind::Gone;

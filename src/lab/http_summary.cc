@@ -32,11 +32,34 @@ double longest_silence(const std::vector<HttpRecord>& by_end) {
     return longest;
 }
 
-void finish(HttpSample& sample, std::vector<double>& delays) {
+// 0 of none.
+double median(std::vector<double> values) {
+    if (values.empty()) return 0;
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+}
+
+// Beyond the median of its kind.
+double longest_pause(const std::vector<HttpRecord>& records) {
+    std::array<std::vector<double>, kRequestKinds> delays;
+    for (const HttpRecord& record : records) {
+        if (record.answered)
+            delays[static_cast<std::size_t>(record.kind)].push_back(delay_ms(record));
+    }
+    std::array<double, kRequestKinds> usual = {};
+    for (std::size_t kind = 0; kind < kRequestKinds; ++kind) usual[kind] = median(delays[kind]);
+    double longest = 0;
+    for (const HttpRecord& record : records) {
+        longest =
+            std::max(longest, delay_ms(record) - usual[static_cast<std::size_t>(record.kind)]);
+    }
+    return longest;
+}
+
+void finish(HttpSample& sample, const std::vector<double>& delays) {
     if (delays.empty()) return;
-    const auto middle = delays.begin() + static_cast<std::ptrdiff_t>(delays.size() / 2);
-    std::nth_element(delays.begin(), middle, delays.end());
-    sample.median_ms = *middle;
+    sample.median_ms = median(delays);
     sample.longest_ms = *std::max_element(delays.begin(), delays.end());
 }
 
@@ -57,6 +80,7 @@ std::vector<HttpSample> samples_of(const std::vector<HttpRecord>& by_end, Moment
         HttpSample& sample = samples[index(record.done)];
         ++(record.answered ? sample.answered : sample.failed);
         sample.broken_connections += record.broke ? 1 : 0;
+        sample.retransmissions += record.retransmissions;
         sample.bytes += record.bytes;
         if (record.answered) delays[index(record.done)].push_back(delay_ms(record));
     }
@@ -87,9 +111,11 @@ HttpResult summarise(std::span<const HttpRecord> records, Moment begin, Moment e
             ++result.failed;
         }
         result.broken_connections += record.broke ? 1 : 0;
+        result.retransmissions += record.retransmissions;
         result.bytes += record.bytes;
-        result.longest_pause_ms = std::max(result.longest_pause_ms, delay_ms(record));
+        result.longest_delay_ms = std::max(result.longest_delay_ms, delay_ms(record));
     }
+    result.longest_pause_ms = longest_pause(by_end);
     result.longest_silence_ms = longest_silence(by_end);
     result.samples = samples_of(by_end, begin, end, interval);
     return result;

@@ -26,42 +26,51 @@ struct Head {
     std::uint64_t mark, number;
 };
 
+std::chrono::time_point<Clock, std::chrono::duration<double, std::nano>> arrival(
+    const UdpPacket& packet) {
+    return packet.sent + Milliseconds(packet.delay_ms);
+}
+
 }  // namespace
 
-void EchoAccount::sent(Moment at) {
-    result_.packets.push_back({.sent = at});
-    ++result_.sent;
-}
-
-void EchoAccount::echoed(std::uint64_t number, Moment at) {
-    if (number >= result_.packets.size()) return foreign();
-    UdpPacket& packet = result_.packets[number];
-    if (packet.delay_ms >= 0) {
-        ++result_.duplicates;
-        return;
+UdpResult summarise(std::span<const UdpPacket> packets, Moment begin, Moment end) {
+    UdpResult result;
+    result.begin = begin;
+    result.seconds = std::chrono::duration<double>(end - begin).count();
+    std::vector<std::size_t> by_arrival;
+    for (const UdpPacket& packet : packets) {
+        if (packet.sent < begin || packet.sent >= end) continue;
+        result.duplicates += packet.duplicates;
+        if (packet.delay_ms >= 0) by_arrival.push_back(result.packets.size());
+        result.packets.push_back(packet);
     }
-    packet.delay_ms = Milliseconds(at - packet.sent).count();
-    delay_sum_ms_ += packet.delay_ms;
-    result_.delays.add(at - packet.sent);
-    if (result_.received > 0) {
-        if (number < highest_) ++result_.reordered;
-        // RFC 3550, 6.4.1: D of two packets is the difference of their transit times.
-        const double difference = std::abs(packet.delay_ms - last_delay_ms_);
-        result_.jitter_ms += (difference - result_.jitter_ms) / 16;
-        result_.longest_jitter_ms = std::max(result_.longest_jitter_ms, result_.jitter_ms);
-        result_.longest_gap_ms =
-            std::max(result_.longest_gap_ms, Milliseconds(at - last_echo_).count());
+    result.sent = result.packets.size();
+    result.received = by_arrival.size();
+    std::stable_sort(by_arrival.begin(), by_arrival.end(), [&](std::size_t a, std::size_t b) {
+        return arrival(result.packets[a]) < arrival(result.packets[b]);
+    });
+    double delay_sum_ms = 0;
+    std::size_t highest = 0;
+    const UdpPacket* before = nullptr;
+    for (const std::size_t number : by_arrival) {
+        const UdpPacket& packet = result.packets[number];
+        delay_sum_ms += packet.delay_ms;
+        result.delays.add(
+            std::chrono::duration_cast<std::chrono::nanoseconds>(Milliseconds(packet.delay_ms)));
+        if (number < highest) ++result.reordered;
+        highest = std::max(highest, number);
+        if (before != nullptr) {
+            // D of two packets is the difference of their transit times.
+            const double difference = std::abs(packet.delay_ms - before->delay_ms);
+            result.jitter_ms += (difference - result.jitter_ms) / 16;
+            result.longest_jitter_ms = std::max(result.longest_jitter_ms, result.jitter_ms);
+            const Milliseconds gap = arrival(packet) - arrival(*before);
+            result.longest_gap_ms = std::max(result.longest_gap_ms, gap.count());
+        }
+        before = &packet;
     }
-    highest_ = std::max(highest_, number);
-    last_delay_ms_ = packet.delay_ms;
-    last_echo_ = at;
-    ++result_.received;
-}
-
-UdpResult EchoAccount::result() const {
-    UdpResult result = result_;
     if (result.received > 0) {
-        result.mean_delay_ms = delay_sum_ms_ / static_cast<double>(result.received);
+        result.mean_delay_ms = delay_sum_ms / static_cast<double>(result.received);
     }
     return result;
 }
@@ -81,13 +90,20 @@ Result<std::unique_ptr<UdpProbe>> UdpProbe::start(const Host& client,
 }
 
 UdpProbe::~UdpProbe() {
-    static_cast<void>(stop());
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+}
+
+UdpResult UdpProbe::window(Moment begin, Moment end) {
+    const std::lock_guard lock(mutex_);
+    return summarise(packets_, begin, end);
 }
 
 UdpResult UdpProbe::stop() {
     stop_ = true;
     if (thread_.joinable()) thread_.join();
-    return account_.result();
+    if (packets_.empty()) return {};
+    return window(packets_.front().sent, packets_.back().sent + options_.interval);
 }
 
 void UdpProbe::run() {
@@ -97,7 +113,7 @@ void UdpProbe::run() {
     for (;;) {
         const Moment now = Clock::now();
         if (stop_ && end == Moment::max()) end = now + options_.patience;
-        const bool complete = account_.received() == account_.next_number();
+        const bool complete = received_ == packets_.size();  // only this thread changes them
         if (now >= end || (end != Moment::max() && complete)) return;
         if (end == Moment::max() && now >= due) {
             send_next();
@@ -115,9 +131,12 @@ void UdpProbe::run() {
 // What cannot be sent (no route for a moment, a full queue) was lost on its way like any other.
 void UdpProbe::send_next() {
     std::array<std::byte, kDatagramBytes> datagram = {};
-    const Head head = {mark_, account_.next_number()};
+    const Head head = {mark_, packets_.size()};
     std::memcpy(datagram.data(), &head, sizeof head);
-    account_.sent(Clock::now());
+    {
+        const std::lock_guard lock(mutex_);
+        packets_.push_back({.sent = Clock::now()});
+    }
     static_cast<void>(os::send_some(socket_.get(), datagram));
 }
 
@@ -130,12 +149,21 @@ void UdpProbe::take_echoes() {
         Head head = {};
         std::memcpy(&head, datagram.data(), sizeof head);
         if (moved->bytes == kDatagramBytes && head.mark == mark_) {
-            account_.echoed(head.number, Clock::now());
-        } else {
-            account_.foreign();
+            note_echo(head.number, Clock::now());
         }
-        received_ = account_.received();
     }
+}
+
+void UdpProbe::note_echo(std::uint64_t number, Moment at) {
+    const std::lock_guard lock(mutex_);
+    if (number >= packets_.size()) return;
+    UdpPacket& packet = packets_[number];
+    if (packet.delay_ms >= 0) {
+        ++packet.duplicates;
+        return;
+    }
+    packet.delay_ms = Milliseconds(at - packet.sent).count();
+    ++received_;
 }
 
 }  // namespace ferry::lab

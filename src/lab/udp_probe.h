@@ -5,8 +5,11 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
+#include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "lab/client_results.h"
@@ -15,23 +18,8 @@
 
 namespace ferry::lab {
 
-// Counts what was sent and what came back. Not synchronised.
-class EchoAccount {
-  public:
-    // Datagrams are numbered from 0 in the order of this call.
-    void sent(Moment at);
-    void echoed(std::uint64_t number, Moment at);
-    void foreign() { ++result_.foreign; }
-    [[nodiscard]] std::uint64_t next_number() const { return result_.packets.size(); }
-    [[nodiscard]] std::uint64_t received() const { return result_.received; }
-    [[nodiscard]] UdpResult result() const;
-
-  private:
-    UdpResult result_;
-    double delay_sum_ms_ = 0, last_delay_ms_ = 0;
-    std::uint64_t highest_ = 0;
-    Moment last_echo_;
-};
+// Of the datagrams sent in [begin, end). `packets` in the order of sending. Pure.
+UdpResult summarise(std::span<const UdpPacket> packets, Moment begin, Moment end);
 
 struct UdpProbeOptions {
     std::string ip;
@@ -47,23 +35,26 @@ class UdpProbe {
     static Result<std::unique_ptr<UdpProbe>> start(const Host& client,
                                                    const UdpProbeOptions& options);
     ~UdpProbe();
+    // Of the datagrams sent in a span that lies in the past; an echo that is still under way counts
+    // as lost.
+    UdpResult window(Moment begin, Moment end);
     // Sends no more, waits for the last echoes.
     UdpResult stop();
-    // For a progress display.
-    [[nodiscard]] std::uint64_t received() const { return received_; }
 
   private:
     explicit UdpProbe(UdpProbeOptions options) : options_(std::move(options)) {}
     void run();
     void send_next();
     void take_echoes();
+    void note_echo(std::uint64_t number, Moment at);
 
     const UdpProbeOptions options_;
     std::uint64_t mark_ = 0;  // begins every datagram of this probe
     os::UniqueFd socket_;
-    EchoAccount account_;
-    std::atomic<std::uint64_t> received_ = 0;
     std::atomic<bool> stop_ = false;
+    std::mutex mutex_;  // guards the two below
+    std::vector<UdpPacket> packets_;
+    std::uint64_t received_ = 0;  // of these
     std::thread thread_;
 };
 

@@ -222,23 +222,6 @@ Result<> Tracee::await_stop(std::chrono::milliseconds timeout) {
     }
 }
 
-// A stopped thread that is killed leaves its stop by itself (ptrace(2)).
-Result<> Tracee::await_end(std::chrono::milliseconds timeout) {
-    if (state_ == State::None) return {};
-    state_ = State::Running;
-    for (;;) {
-        auto stop = wait(timeout);
-        if (!stop) {
-            const bool gone = stop.error().kind() == Error::Kind::Gone;
-            state_ = State::None;
-            if (gone) return {};
-            return fail(std::move(stop.error()));
-        }
-        if (stop->is_end()) return {};
-        TRY(resume());
-    }
-}
-
 Result<> Tracee::stop(std::chrono::milliseconds timeout) {
     if (state_ == State::Stopped) return {};
     TRY(interrupt());

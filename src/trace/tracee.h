@@ -91,8 +91,6 @@ class Tracee {
     Result<> resume_to_syscall();
     // Lets the thread run on and gives up tracing it, whatever OnTracerExit says.
     Result<> detach() &&;
-    // Waits until the thread, which somebody has killed, has ended, and reaps what the tracer sees.
-    Result<> await_end(std::chrono::milliseconds timeout = kStopTimeout);
     // For a thread that has been seen to end, or that the caller has killed: nothing left to do.
     void forget() { state_ = State::None; }
 
