@@ -106,6 +106,18 @@ model::InetSocket listener() {
     return socket;
 }
 
+model::InetSocket udp_socket() {
+    model::InetSocket socket;
+    socket.type = SOCK_DGRAM;
+    socket.protocol = IPPROTO_UDP;
+    socket.inode = 0x1f9;
+    socket.source_port = 53;
+    socket.datagrams = {{.source = {}, .source_port = 1234, .content = bytes_of("query")},
+                        {.source = {}, .source_port = 4321, .content = {}}};
+    socket.datagrams.front().source.s6_addr[0] = 10;
+    return socket;
+}
+
 model::UnixSocket datagram_socket() {
     model::UnixSocket socket;
     socket.inode = 0x1f7;
@@ -179,6 +191,7 @@ void add_files(model::Checkpoint& c) {
                         .size = 123456,
                         .extents = {{.offset = 0, .content = bytes_of("front")},
                                     {.offset = 4096, .content = bytes_of("middle")}}});
+    c.files.push_back({.id = 19, .flags = O_RDWR, .owner = {}, .body = udp_socket()});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
     c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
 }

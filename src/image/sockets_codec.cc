@@ -169,6 +169,33 @@ void append(std::span<const std::byte> from, model::Bytes& into) {
     into.insert(into.end(), from.begin(), from.end());
 }
 
+void datagrams_to_extra(const std::vector<model::Datagram>& from, wire::FerrySocket& extra) {
+    for (const model::Datagram& datagram : from) {
+        wire::FerryDatagram& record = *extra.add_datagrams();
+        record.set_source(&datagram.source, sizeof(datagram.source));
+        record.set_port(datagram.source_port);
+        record.set_content(datagram.content.data(), datagram.content.size());
+    }
+}
+
+Result<std::vector<model::Datagram>> datagrams_from_extra(const wire::FerrySocket& extra) {
+    constexpr std::size_t kContentMax = 65507;  // what an IP packet has room for
+    std::vector<model::Datagram> datagrams;
+    for (const wire::FerryDatagram& record : extra.datagrams()) {
+        model::Datagram datagram;
+        if (record.source().size() != sizeof(datagram.source) || record.port() > UINT16_MAX ||
+            record.content().size() > kContentMax) {
+            return fail(Error::corrupt("an unread datagram"));
+        }
+        std::memcpy(&datagram.source, record.source().data(), sizeof(datagram.source));
+        datagram.source_port = static_cast<std::uint16_t>(record.port());
+        const auto content = std::as_bytes(std::span(record.content()));
+        datagram.content.assign(content.begin(), content.end());
+        datagrams.push_back(std::move(datagram));
+    }
+    return datagrams;
+}
+
 }  // namespace
 
 void owner_to_wire(const model::FileOwner& owner, wire::Fown& into) {
@@ -195,9 +222,6 @@ Result<model::FileOwner> owner_from_wire(const wire::Fown& from) {
 
 Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
                           wire::FerrySocket& extra) {
-    if (!socket.receive_queue_udp.empty()) {
-        return fail(Error::unsupported("a UDP socket with unread datagrams"));
-    }
     into.set_ino(socket.inode);
     into.set_family(static_cast<std::uint32_t>(socket.family));
     into.set_type(static_cast<std::uint32_t>(socket.type));
@@ -219,7 +243,9 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     const bool more = options_to_extra(socket.options, extra);
     const bool sent_lately = socket.tcp && socket.tcp->sent_lately;
     extra.set_sent_lately(sent_lately);
-    return more || socket.interface_index != 0 || socket.transparent || sent_lately;
+    datagrams_to_extra(socket.datagrams, extra);
+    return more || socket.interface_index != 0 || socket.transparent || sent_lately ||
+           !socket.datagrams.empty();
 }
 
 Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::FerrySocket& extra) {
@@ -255,6 +281,7 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
     socket.shutdown = TRY(shutdown_from_wire(from.shutdown()));
     socket.interface_index = extra.interface_index();
     socket.transparent = extra.transparent();
+    socket.datagrams = TRY(datagrams_from_extra(extra));
     return socket;
 }
 

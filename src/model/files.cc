@@ -4,6 +4,11 @@
 
 namespace ferry::model {
 
+bool Datagram::operator==(const Datagram& o) const {
+    return std::memcmp(&source, &o.source, sizeof(source)) == 0 && source_port == o.source_port &&
+           content == o.content;
+}
+
 bool InetSocket::operator==(const InetSocket& o) const {
     return family == o.family && type == o.type && protocol == o.protocol && state == o.state &&
            inode == o.inode && std::memcmp(&source, &o.source, sizeof(source)) == 0 &&
@@ -12,7 +17,7 @@ bool InetSocket::operator==(const InetSocket& o) const {
            backlog == o.backlog && interface_index == o.interface_index &&
            ipv6_only == o.ipv6_only && free_bind == o.free_bind && transparent == o.transparent &&
            shutdown == o.shutdown && options == o.options && tcp == o.tcp &&
-           receive_queue_udp == o.receive_queue_udp;
+           datagrams == o.datagrams;
 }
 
 }  // namespace ferry::model

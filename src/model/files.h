@@ -140,6 +140,14 @@ struct TcpConnection {
     bool operator==(const TcpConnection&) const = default;
 };
 
+// A UDP datagram that was received and not read.
+struct Datagram {
+    in6_addr source = {};  // as InetSocket::source
+    std::uint16_t source_port = 0;
+    Bytes content;
+    bool operator==(const Datagram& o) const;
+};
+
 struct InetSocket {
     int family = AF_INET;    // AF_INET or AF_INET6
     int type = SOCK_STREAM;  // SOCK_STREAM or SOCK_DGRAM
@@ -155,7 +163,7 @@ struct InetSocket {
     int shutdown = 0;
     SocketOptions options;
     std::optional<TcpConnection> tcp;  // present for every state that has a peer
-    Bytes receive_queue_udp;           // reserved for datagrams: refused when not empty
+    std::vector<Datagram> datagrams;   // UDP, in the order of their arrival
 
     bool operator==(const InetSocket& o) const;
 };

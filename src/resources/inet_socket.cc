@@ -17,6 +17,8 @@
 #include "os/description.h"
 #include "os/endpoint.h"
 #include "os/socket.h"
+#include "resources/ip_packet.h"
+#include "resources/message_queue.h"
 #include "resources/sock_diag.h"
 
 namespace ferry::resources {
@@ -123,14 +125,33 @@ Result<> read_tcp(int fd, const Holder& holder, bool established_too, InetReadin
     return {};
 }
 
-Result<> read_udp(int fd, const Holder& holder, InetSocket& socket) {
-    socket.state = socket.destination_port != 0 ? TCP_ESTABLISHED : TCP_CLOSE;
+// An error that waits to be read would be taken by looking at the queue.
+Result<> read_datagrams(int fd, const Holder& holder, InetReading& reading) {
     std::array<pollfd, 1> polled = {{{.fd = fd, .events = POLLIN, .revents = 0}}};
     TRY(os::poll(polled, 0));
-    if ((polled[0].revents & POLLIN) != 0) {
-        return refuse(holder, "a UDP socket with unread datagrams, which are not carried");
+    if ((polled[0].revents & POLLIN) == 0) return {};
+    InetSocket& socket = reading.socket;
+    // What is given back comes through loopback.
+    const bool bound = !socket.options.bound_device.empty() || socket.interface_index != 0;
+    if ((polled[0].revents & POLLERR) != 0 || bound) {
+        reading.busy = fmt::format("{} is a UDP socket {} with unread datagrams", holder.text(),
+                                   bound ? "of one device" : "in error");
+        return {};
+    }
+    for (QueuedMessage& message : TRY(peek_queue(fd, SOCK_DGRAM, holder, "a UDP socket"))) {
+        const InetEndpoint sender = TRY(to_endpoint(message.sender));
+        socket.datagrams.push_back({.source = sender.address,
+                                    .source_port = sender.port,
+                                    .content = std::move(message.content)});
     }
     return {};
+}
+
+Result<> read_udp(int fd, const Holder& holder, bool with_queue, InetReading& reading) {
+    InetSocket& socket = reading.socket;
+    socket.state = socket.destination_port != 0 ? TCP_ESTABLISHED : TCP_CLOSE;
+    if (!with_queue) return {};
+    return read_datagrams(fd, holder, reading);
 }
 
 bool is_carried(const SocketKind& kind) {
@@ -198,6 +219,17 @@ Result<> shut_down_unconnected(int fd, int shutdown) {
     return fail(shut.error());
 }
 
+InetEndpoint loopback(int family, std::uint16_t port) {
+    InetEndpoint endpoint = {.family = family, .address = {}, .port = port};
+    if (family == AF_INET6) {
+        endpoint.address = in6addr_loopback;
+    } else {
+        const in_addr_t address = htonl(INADDR_LOOPBACK);
+        std::memcpy(&endpoint.address, &address, sizeof(address));
+    }
+    return endpoint;
+}
+
 Result<PortsByFamily> ports_of_handshakes(const std::set<int>& families) {
     PortsByFamily found;
     SockDiag diag = TRY(SockDiag::open());
@@ -241,7 +273,7 @@ Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketK
     if (kind.protocol == IPPROTO_TCP) {
         TRY(read_tcp(fd, holder, tcp_established, reading));
     } else {
-        TRY(read_udp(fd, holder, socket));
+        TRY(read_udp(fd, holder, !thorough, reading));
     }
     return reading;
 }
@@ -299,6 +331,23 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     }
     TRY(settle_plain(fd, socket));
     return opened;
+}
+
+Result<> deliver_datagrams(const InetSocket& socket, std::uint32_t mark) {
+    for (const model::Datagram& datagram : socket.datagrams) {
+        PacketEnds ends = {
+            .source = on_the_wire({.family = socket.family,
+                                   .address = datagram.source,
+                                   .port = datagram.source_port}),
+            .destination = on_the_wire(
+                {.family = socket.family, .address = socket.source, .port = socket.source_port})};
+        if (is_any(ends.destination) || ends.destination.family != ends.source.family) {
+            ends.destination = loopback(ends.source.family, socket.source_port);
+        }
+        const auto packet = build_datagram(ends, datagram.content);
+        TRY(with_context(inject_packet(ends.destination, packet, mark), "an unread datagram"));
+    }
+    return {};
 }
 
 Result<OpenedConnection> InetOpener::open_connection(const InetSocket& socket) {

@@ -26,9 +26,9 @@ struct InetReading {
     std::string busy;           // see CollectedFiles::busy
 };
 
-// Refused by name: filters, TLS and other upper protocols, MPTCP, UDP with queued data, connections
-// where tcp_established is not set. `thorough` also looks at what an application sets up once and
-// never changes; it is meant for the time before the freeze.
+// Refused by name: filters, TLS and other upper protocols, MPTCP, connections where tcp_established
+// is not set. `thorough` looks at what an application sets up once and never changes, and not at
+// unread datagrams; it is meant for the time before the freeze.
 Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
                                      bool tcp_established, bool thorough);
 
@@ -50,6 +50,11 @@ class HandshakeSearch {
     std::set<int> families_;
     std::future<Result<PortsByFamily>> found_;
 };
+
+// Gives a UDP socket, which is open and whose address is up, its unread datagrams again: as packets
+// of their senders, through loopback, marked with `mark`. A socket that is bound to no address gets
+// them at the loopback address, which it does not see (IP_PKTINFO is refused).
+Result<> deliver_datagrams(const model::InetSocket& socket, std::uint32_t mark);
 
 // Opens sockets again. Remembers the options of a fresh socket of each kind.
 class InetOpener {

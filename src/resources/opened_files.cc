@@ -57,6 +57,7 @@ struct OpenedFiles::Impl {
     UnixOpener unix_opener;
     std::vector<DormantConnection> dormant;
     bool settled = false;  // all of them
+    std::vector<model::InetSocket> with_datagrams;
 
     Result<> open_path(const model::OpenFile& file, const model::RegularFile& body);
     Result<os::UniqueFd> open_inet(const model::InetSocket& socket);
@@ -132,6 +133,7 @@ Result<os::UniqueFd> OpenedFiles::open_ghost(const model::Checkpoint& checkpoint
 
 Result<os::UniqueFd> OpenedFiles::Impl::open_inet(const model::InetSocket& socket) {
     const os::NetworkScope there = TRY(os::NetworkScope::enter(surroundings.network.get()));
+    if (!socket.datagrams.empty()) with_datagrams.push_back(socket);
     if (!socket.tcp) return inet.open_plain(socket);
     OpenedConnection opened = TRY(inet.open_connection(socket));
     dormant.push_back(std::move(opened.dormant));
@@ -224,6 +226,11 @@ Result<> OpenedFiles::leave_repair() {
         if (!woken && first) first = std::move(woken);
     }
     impl_->dormant.clear();
+    for (const model::InetSocket& socket : impl_->with_datagrams) {
+        auto delivered = deliver_datagrams(socket, impl_->options.inject_mark);
+        if (!delivered && first) first = std::move(delivered);
+    }
+    impl_->with_datagrams.clear();
     impl_->unix_opener.settle();
     return first;
 }

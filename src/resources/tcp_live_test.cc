@@ -450,18 +450,34 @@ TEST_P(Udp, bound_and_connected_sockets_go_on) {
     EXPECT_EQ(read_some(moved->fd(3), 8), "datagram");
 }
 
-TEST_P(Udp, unread_datagrams_are_refused_by_name) {
+TEST_P(Udp, unread_datagrams_come_again_from_their_senders) {
     enter_test_network();
     const os::SocketAddress address = local(GetParam());
-    const LiveTree tree([&] {
+    const int sender = ::socket(GetParam(), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    LiveTree tree([&] {
         const int bound = ::socket(GetParam(), SOCK_DGRAM, 0);
         ::bind(bound, address.raw(), address.size);
-        ::sendto(bound, "x", 1, 0, address.raw(), address.size);
     });
-    FileCollector collector({}, nullptr);
-    const auto prepared = collector.prepare(std::vector<Pid>{tree.pid()});
-    ASSERT_FALSE(prepared);
-    EXPECT_NE(prepared.error().message().find("unread datagrams"), std::string::npos);
+    ::sendto(sender, "one", 3, 0, address.raw(), address.size);
+    ::sendto(sender, "", 0, 0, address.raw(), address.size);
+    ::sendto(sender, "three", 5, 0, address.raw(), address.size);
+    auto moved = move_files(tree);
+    ASSERT_TRUE(moved) << moved.error().describe();
+    os::SocketAddress wanted, found;
+    wanted.size = found.size = sizeof(found.storage);
+    ::getsockname(sender, reinterpret_cast<sockaddr*>(&wanted.storage), &wanted.size);
+    for (const std::string text : {"one", "", "three"}) {
+        char buffer[16] = {};
+        const ssize_t n = ::recvfrom(moved->fd(3), buffer, sizeof(buffer), MSG_DONTWAIT,
+                                     reinterpret_cast<sockaddr*>(&found.storage), &found.size);
+        EXPECT_EQ(std::string(buffer, n < 0 ? 0 : static_cast<std::size_t>(n)), text);
+        const auto port = [](const os::SocketAddress& a) { return to_endpoint(a)->port; };
+        ASSERT_EQ(n, static_cast<ssize_t>(text.size()));
+        EXPECT_EQ(port(found), port(wanted));
+    }
+    char byte = 0;
+    EXPECT_EQ(::recv(moved->fd(3), &byte, 1, MSG_DONTWAIT), -1);
+    ::close(sender);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-// One TCP segment without payload, given to our own stack through loopback as if its sender, a peer
-// elsewhere, had sent it. The only means to bring a half-closed connection into its state:
-// TCP_REPAIR cannot put a FIN into a receive queue.
+// One TCP segment without payload (ip_packet.h). The only means to bring a half-closed connection
+// into its state: TCP_REPAIR cannot put a FIN into a receive queue.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "resources/inet_address.h"
+#include "resources/ip_packet.h"
 
 namespace ferry::resources {
 
@@ -22,7 +21,7 @@ struct TcpSegment {
 // The packet with its IP header, checksums filled in.
 [[nodiscard]] std::vector<std::byte> build_segment(const TcpSegment& segment);
 
-// Through a raw socket marked with `mark` (needs CAP_NET_RAW, CAP_NET_ADMIN).
+// Gives it to our own stack, as inject_packet().
 Result<> inject_segment(const TcpSegment& segment, std::uint32_t mark);
 
 }  // namespace ferry::resources

@@ -11,9 +11,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/limits.h"
 #include "os/endpoint.h"
 #include "os/socket.h"
+#include "resources/message_queue.h"
 
 namespace ferry::resources {
 namespace {
@@ -128,40 +128,11 @@ Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, const
     return {};
 }
 
-constexpr std::size_t kMessageMax = 256 * 1024;  // beyond net.core.wmem_max's default of 208 KiB
-
-Result<> peek_queue(int fd, const Holder& holder, UnixSocket& socket) {
-    model::Bytes buffer(kMessageMax);
-    std::size_t total = 0;
-    for (;;) {
-        const auto peeked = os::peek_message(fd, buffer);
-        if (!peeked) {
-            if (peeked.error().code() == EAGAIN) return {};
-            return fail(peeked.error());
-        }
-        if (peeked->carries_rights) {
-            return refuse(holder, "a unix socket with descriptors in flight (SCM_RIGHTS)");
-        }
-        // End of file; an empty datagram is a message.
-        if (peeked->bytes == 0 && socket.type != SOCK_DGRAM) return {};
-        total += peeked->bytes;
-        if (peeked->bytes > buffer.size() || total > limits::kQueueBytesMax) {
-            return refuse(holder, fmt::format("a unix socket with a message of {} bytes", total));
-        }
-        const auto size = static_cast<std::ptrdiff_t>(peeked->bytes);
-        socket.receive_queue.emplace_back(buffer.begin(), buffer.begin() + size);
-    }
-}
-
-// SO_PEEK_OFF moves each peek on to the next message. It is the socket's own state, so it is put
-// back.
 Result<> read_queue(int fd, const Holder& holder, UnixSocket& socket) {
-    const int before = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_PEEK_OFF));
-    constexpr int kStart = 0;
-    TRY(os::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, kStart));
-    const auto peeked = peek_queue(fd, holder, socket);
-    TRY(os::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, before));
-    return peeked;
+    for (QueuedMessage& message : TRY(peek_queue(fd, socket.type, holder, "a unix socket"))) {
+        socket.receive_queue.push_back(std::move(message.content));
+    }
+    return {};
 }
 
 bool may_have_data(const DiagAnswer& answer, const UnixSocket& socket) {

@@ -70,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                                          "rseq", "seccomp", "shared_anonymous", "shared_pages",
                                          "shared_writers", "signalfd", "timerfd",
                                          "spinning_vectors", "tcp_listen", "thread_storm", "timers",
-                                         "unix_pair", "writer"),
+                                         "udp_queue", "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, LeavesALockToWhoeverHasItByNow) {
