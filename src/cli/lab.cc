@@ -9,8 +9,9 @@
 #include "lab/bench.h"
 #include "lab/demo.h"
 #include "lab/display.h"
-#include "lab/site_bundle.h"
+#include "lab/lab_run.h"
 #include "lab/report.h"
+#include "lab/site_bundle.h"
 
 namespace ferry::cli {
 namespace {
@@ -46,6 +47,53 @@ void add_bench(CLI::App& lab, Invocation& invocation) {
     verb->callback([options, &invocation] {
         invocation.run = [options]() -> Result<int> {
             return TRY(lab::run_bench(*options)) ? kExitOk : kExitFailure;
+        };
+    });
+}
+
+void add_run(CLI::App& lab, Invocation& invocation) {
+    CLI::App* verb = lab.add_subcommand(
+        "run", "Run the scenarios: sites in containers cross between two platforms under load");
+    auto options = std::make_shared<lab::LabRunOptions>();
+    options->cache = lab::default_cache();
+    // Sizes of this machine's two processors: the second is the larger, as the paper's was.
+    options->lab.platforms[0] = {.cpus = 1.5, .memory = 6ull << 30};
+    options->lab.platforms[1] = {.cpus = 2, .memory = 8ull << 30};
+    auto scenarios = std::make_shared<std::vector<std::string>>();
+    auto rate = std::make_shared<double>(options->lab.link_bits_per_second / 1e9);
+    verb->add_option("SCENARIO", *scenarios,
+                     "1 (one site, platform 1 to 2), 2 (2 to 1), 3 (there and back), 4 (three "
+                     "sites there and back), or all")
+        ->required()
+        ->check(CLI::IsMember({"1", "2", "3", "4", "all"}));
+    verb->add_option("--runs", options->runs, "Runs of each scenario")
+        ->check(CLI::Range(1, 100))
+        ->capture_default_str();
+    verb->add_option("--bundle", options->bundle,
+                     "An OCI bundle that is run instead of the lab's own site");
+    verb->add_option("--cache", options->cache, "Where built sites are kept")
+        ->capture_default_str();
+    verb->add_option("--rate", *rate, "Of the network between the platforms, Gbit/s; 0: no limit")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    verb->add_option("--requests", options->lab.requests_per_second,
+                     "HTTP requests per second to each site")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    verb->add_option("-o,--output", options->directory, "Directory of the report")
+        ->capture_default_str();
+    verb->callback([options, scenarios, rate, &invocation] {
+        invocation.run = [options, scenarios, rate]() -> Result<int> {
+            for (const std::string& wanted : *scenarios) {
+                if (wanted == "all") {
+                    options->scenarios.insert(options->scenarios.end(), {"1", "2", "3", "4"});
+                } else {
+                    options->scenarios.push_back(wanted);
+                }
+            }
+            options->lab.link_bits_per_second = *rate * 1e9;
+            options->command_line = fmt::format("ferry lab run {}", fmt::join(*scenarios, " "));
+            return TRY(lab::run_lab(*options)) ? kExitOk : kExitFailure;
         };
     });
 }
@@ -106,6 +154,7 @@ void add_lab(CLI::App& app, Invocation& invocation) {
     add_demo(*verb, invocation);
     add_bench(*verb, invocation);
     add_build(*verb, invocation);
+    add_run(*verb, invocation);
     add_report(*verb, invocation);
 }
 

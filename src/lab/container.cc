@@ -196,9 +196,9 @@ Result<> Container::make_bundle() {
 // Its standard streams become the container's: /dev/null, so that nothing in it belongs to us.
 Result<> Container::create() {
     const std::string log = plan_.directory + "/runc.log";
-    auto child = TRY(os::ChildProcess::start(
-        host_->launch({"runc", "--root", kRuncRoot, "--log", log, "create", "--bundle",
-                       plan_.directory, plan_.name})));
+    auto child = TRY(
+        os::ChildProcess::start(host_->launch({"runc", "--root", kRuncRoot, "--log", log, "create",
+                                               "--bundle", plan_.directory, plan_.name})));
     const auto status = TRY(child.wait(kTimeout));
     if (status == 0) return {};
     return fail(Error::invalid(fmt::format("runc create ended with {}: {}", status.value_or(-1),

@@ -50,6 +50,8 @@ class Container {
 
     [[nodiscard]] const std::string& name() const { return plan_.name; }
     [[nodiscard]] const Host& host() const { return *host_; }
+    // Of its control groups, below its host's.
+    [[nodiscard]] std::string cgroup_name() const;
     // Of its first process, as the host sees it.
     [[nodiscard]] Pid init_pid() const { return init_; }
     // Somebody has moved it to another host; it is looked for and removed there from now on.
@@ -67,8 +69,6 @@ class Container {
     Result<> create();
     Result<> connect();
     Result<Pid> ask_init_pid();
-    [[nodiscard]] std::string cgroup_name() const;
-
     const Host* host_;
     const ContainerPlan plan_;
     Pid init_;

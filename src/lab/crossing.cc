@@ -50,6 +50,24 @@ std::string platform_line(const std::string& name, const PlatformFigures& before
 
 }  // namespace
 
+// The report is the last JSON object with rounds.
+migrate::Report find_report(const CommandResult& result) {
+    std::size_t end = result.out.size();
+    while (end > 0) {
+        const std::size_t start = result.out.find_last_of('\n', end - 1);
+        const std::size_t from = start == std::string::npos ? 0 : start + 1;
+        const auto json =
+            nlohmann::json::parse(result.out.substr(from, end - from), nullptr, false);
+        if (json.is_object() && json.contains("rounds")) {
+            if (const auto report = migrate::report_from_json(json.dump())) return *report;
+        }
+        end = start == std::string::npos ? 0 : start;
+    }
+    migrate::Report failed;
+    failed.error = fmt::format("exit {}: {}{}", result.status, result.err, result.out);
+    return failed;
+}
+
 std::string human_bytes(std::uint64_t bytes) {
     const double value = static_cast<double>(bytes);
     if (bytes >= (std::uint64_t{1} << 30)) return fmt::format("{:.2f} GiB", value / kMib / 1024);

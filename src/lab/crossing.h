@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "lab/command.h"
 #include "lab/load.h"
 #include "migrate/report.h"
 
@@ -23,6 +24,10 @@ struct Crossing {
     PlatformFigures from_before, from_after, to_before, to_after;
     std::size_t copies = 0;  // of the service, on both platforms, afterwards
 };
+
+// Of what `ferry migrate --json` printed; a command that printed none has failed, and the report says
+// how.
+[[nodiscard]] migrate::Report find_report(const CommandResult& result);
 
 [[nodiscard]] nlohmann::json to_json(const Crossing& crossing);
 [[nodiscard]] nlohmann::json to_json(const Verification& verification);

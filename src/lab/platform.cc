@@ -49,10 +49,9 @@ Result<> Platform::start_agent() {
     const std::string directory = TRY(program_directory());
     const os::UniqueFd log =
         TRY(os::open(host_->path(log_path()), O_WRONLY | O_CREAT | O_APPEND, 0600));
-    os::Launch launch =
-        host_->launch({directory + "/ferryd", "--name", host_->name(), "--listen", address_,
-                       "--pki-dir", kKeys, "--state-dir", std::string(kFerryDirectory) + "/state",
-                       "--runtime-root", kRuncRoot});
+    os::Launch launch = host_->launch(
+        {directory + "/ferryd", "--name", host_->name(), "--listen", address_, "--pki-dir", kKeys,
+         "--state-dir", std::string(kFerryDirectory) + "/state", "--runtime-root", kRuncRoot});
     launch.stdout_fd = log.get();
     launch.stderr_fd = log.get();
     agent_ = TRY(os::ChildProcess::start(launch));

@@ -24,23 +24,6 @@ std::vector<HostPlan> plans() {
             {"client", {"10.77.1.2/24"}, 300}};
 }
 
-// The report is the last JSON object with a session in what `ferry migrate --json` printed.
-Result<migrate::Report> find_report(const CommandResult& result) {
-    std::size_t end = result.out.size();
-    while (end > 0) {
-        const std::size_t start = result.out.find_last_of('\n', end - 1);
-        const std::size_t from = start == std::string::npos ? 0 : start + 1;
-        const auto json =
-            nlohmann::json::parse(result.out.substr(from, end - from), nullptr, false);
-        if (json.is_object() && json.contains("rounds"))
-            return migrate::report_from_json(json.dump());
-        end = start == std::string::npos ? 0 : start;
-    }
-    migrate::Report failed;
-    failed.error = fmt::format("exit {}: {}{}", result.status, result.err, result.out);
-    return failed;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<TwoPlatforms>> TwoPlatforms::create() {
@@ -103,7 +86,7 @@ Result<Crossing> TwoPlatforms::migrate(std::size_t from, std::size_t to,
     const CommandResult result =
         TRY(run(platforms_[from].host().launch(platforms_[from].ferry(command)), kMigrateTimeout,
                 {}, on_line));
-    crossing.report = TRY(find_report(result));
+    crossing.report = find_report(result);
     std::this_thread::sleep_for(kAftermath);
     if (load_) crossing.clients = load_->take_window();
     crossing.from_after = TRY(figures(from));

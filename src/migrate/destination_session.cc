@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "container/tmpfs_restore.h"
 #include "image/codec.h"
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
@@ -91,9 +92,10 @@ Result<> DestinationSession::welcome() {
                                             request_.session, hello.session)));
     }
     if (!hello.container.empty()) {
-        creation_ = TRY(
-            container::Creation::prepare(TRY(container::description_from_json(hello.container)),
-                                         {.runtime_root = request_.runtime_root}));
+        container::Description description = TRY(container::description_from_json(hello.container));
+        config_ = TRY(container::parse_config(description.config));
+        creation_ = TRY(container::Creation::prepare(std::move(description),
+                                                     {.runtime_root = request_.runtime_root}));
     }
     service_network_ = TRY(handover::decode_network(hello.network));
     TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));
@@ -111,6 +113,9 @@ Result<> DestinationSession::fill() {
     for (;;) {
         const Frame frame = TRY(link_->receive());
         switch (frame.type) {
+            case FrameType::Files:
+                TRY(apply_files(frame.payload));
+                break;
             case FrameType::Layout:
                 TRY(apply_layout(frame.payload));
                 TRY(link_->send(FrameType::Staged, std::span<const std::byte>{}));
@@ -135,6 +140,14 @@ Result<> DestinationSession::fill() {
     }
 }
 
+Result<> DestinationSession::apply_files(std::span<const std::byte> payload) {
+    if (!creation_) return fail(Error::corrupt("the source sent files without a container"));
+    const std::string_view archive(reinterpret_cast<const char*>(payload.data()), payload.size());
+    if (tree_) return container::restore_tmpfs(tree_->root_here(), config_, archive);
+    first_files_ = archive;
+    return {};
+}
+
 Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
     const model::Checkpoint skeleton = TRY(with_context(decode_checkpoint(payload), "layout"));
     if (tree_) {
@@ -153,6 +166,7 @@ Result<> DestinationSession::stage(const model::Checkpoint& skeleton) {
         options.start_root = [this](const restore::RootImage& image) -> Result<Pid> {
             const Pid root = TRY(creation_->start(image.flat, image.socket, image.socket_number));
             files_.settle_in(TRY(resources::Surroundings::of(root)));
+            TRY(container::restore_tmpfs(root, config_, std::exchange(first_files_, {})));
             return root;
         };
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "container/config.h"
 #include "container/creation.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
@@ -37,6 +38,7 @@ class DestinationSession {
     // Until everything is restored and Ready was sent.
     Result<> fill();
     Result<> stage(const model::Checkpoint& skeleton);
+    Result<> apply_files(std::span<const std::byte> payload);
     Result<> apply_layout(std::span<const std::byte> payload);
     Result<> apply_pages(std::span<const std::byte> payload);
     Result<> apply_shared_pages();  // of decoded_
@@ -70,6 +72,8 @@ class DestinationSession {
     // then what is left of a container.
     std::unique_ptr<Link> link_;
     std::unique_ptr<container::Creation> creation_;  // where the tree is a container
+    container::Config config_;                       // its
+    std::string first_files_;                        // until there is a container to put them into
     handover::ServiceNetwork service_network_;
     std::optional<handover::PacketReplay> replay_;
     std::optional<handover::ArrivingNetwork> network_;

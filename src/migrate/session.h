@@ -81,10 +81,10 @@ struct TlsFiles {
 struct SourceRequest {
     std::string session;
     std::string service;  // as the user named it
-    Pid root;  // without a container
+    Pid root;             // without a container
     // The container that the tree is, by its runtime's name for it; empty: a tree of processes.
     std::string container;
-    std::string runtime_root;  // where its runtime keeps states
+    std::string runtime_root;                   // where its runtime keeps states
     std::string source_name, destination_name;  // names in the certificates
     std::string address;                        // of the destination's data listener
     std::uint16_t port = 0;

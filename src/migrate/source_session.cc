@@ -119,12 +119,13 @@ Result<> SourceSession::prepare() {
     progress("prepare");
     TRY(host_.record(SessionState::Precopy));
     const std::string container = TRY(find_container());
-    tree_ = TRY(dump::SourceTree::open(root_, {.files = {.tcp_established = true,
-                                                         .shell_job = request_.shell_job,
-                                                         .external_unix = false,
-                                                         .file_locks = true,
-                                                         .ghost_bytes_max = request_.ghost_bytes_max},
-                                               .is_container = container_.has_value()}));
+    tree_ =
+        TRY(dump::SourceTree::open(root_, {.files = {.tcp_established = true,
+                                                     .shell_job = request_.shell_job,
+                                                     .external_unix = false,
+                                                     .file_locks = true,
+                                                     .ghost_bytes_max = request_.ghost_bytes_max},
+                                           .is_container = container_.has_value()}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);
@@ -164,6 +165,7 @@ Result<std::string> SourceSession::find_container() {
     root_ = container_->state.init;
     const container::Description description = TRY(container::describe(*container_));
     mounts_ = description.mounts;
+    tmpfs_ = TRY(container::TmpfsSource::open(*container_));
     return container::to_json(description);
 }
 
@@ -269,7 +271,14 @@ Result<> SourceSession::send_checkpoint(FrameType type, model::Checkpoint checkp
     return link_->send(type, pack(store));
 }
 
+Result<> SourceSession::send_files() {
+    if (!tmpfs_) return {};
+    const std::string archive = TRY(tmpfs_->collect());
+    return link_->send(FrameType::Files, std::as_bytes(std::span(archive)));
+}
+
 Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
+    TRY(send_files());
     TRY(send_checkpoint(FrameType::Layout, layout));
     return with_context(
         [&]() -> Result<> {
@@ -345,6 +354,7 @@ Result<bool> SourceSession::try_cut_over() {
                               .zero_pages = moved.zero_pages,
                               .milliseconds = elapsed_ms(pages_begun),
                               .in_freeze = true});
+    TRY(send_files());
     TRY(send_checkpoint(FrameType::Final, collected.checkpoint));
     report_.checkpoint_ms = elapsed_ms(begun);
     log_info(
@@ -439,7 +449,8 @@ void SourceSession::finish() {
     tolerate(network_->commit(), "committing the network");
     tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(end_tree(), "ending the tree at the source");
-    if (container_) tolerate(container::remove(*container_), "removing the container at the source");
+    if (container_)
+        tolerate(container::remove(*container_), "removing the container at the source");
     tolerate(network_->remove(), "removing the network device at the source");
     tolerate(hold_->release(), "releasing the network");
     const Result<> finished = [&]() -> Result<> {

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "container/container.h"
+#include "container/tmpfs_source.h"
 #include "dump/source_tree.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
@@ -40,6 +41,8 @@ class SourceSession {
     Result<> connect();
     Result<> precopy();
     Result<> follow(const model::Checkpoint& skeleton);
+    // What has changed in the container's own file systems, before what refers to it.
+    Result<> send_files();
     Result<> send_layout(const model::Checkpoint& layout);
     // With the ids that the tree itself sees.
     Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);
@@ -80,6 +83,7 @@ class SourceSession {
     Pid root_;
     std::optional<container::Container> container_;
     std::string mounts_;  // of the container, as it was described
+    std::optional<container::TmpfsSource> tmpfs_;
     std::optional<dump::SourceTree> tree_;
     std::optional<MemorySender> memory_;
     std::optional<os::NetworkNamespace> space_;  // of the tree

@@ -36,6 +36,7 @@ enum class FrameType : std::uint32_t {
     Finished = 14,  // destination: JSON of FinishedBody
     Failed = 15,    // either: one line of text, the side that sends it has rolled back
     Frozen = 16,    // source: the tree stands still, what follows is urgent; empty
+    Files = 17,     // source: what has changed in a container's tmpfs mounts; container's archive
 };
 [[nodiscard]] const char* name_of(FrameType type);
 

@@ -1,0 +1,252 @@
+#include "lab/lab_run.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <thread>
+
+#include "lab/client_record.h"
+#include "lab/crossing.h"
+#include "lab/crossing_record.h"
+#include "lab/display.h"
+#include "lab/interrupt.h"
+#include "lab/machine.h"
+#include "lab/record_figures.h"
+#include "lab/report.h"
+#include "lab/sampler.h"
+#include "lab/site_bundle.h"
+
+namespace ferry::lab {
+namespace {
+
+using std::chrono::milliseconds;
+// Of load before the first crossing, between crossings, and after the last.
+constexpr milliseconds kCalm{3000};
+// A crossing's window of the clients begins this long before it and ends this long after it.
+constexpr milliseconds kMargin{500};
+
+struct Scenario {
+    std::size_t sites = 1;
+    int start = 1;
+    std::vector<int> ways;  // platforms that everything goes to, one after the other
+};
+
+Scenario scenario_of(const std::string& number) {
+    if (number == "2") return {.sites = 1, .start = 2, .ways = {1}};
+    if (number == "3") return {.sites = 1, .start = 1, .ways = {2, 1}};
+    if (number == "4") return {.sites = 3, .start = 1, .ways = {2, 1}};
+    return {.sites = 1, .start = 1, .ways = {2}};
+}
+
+std::string text_of(double ms) {
+    return ms < 10 ? fmt::format("{:.1f} ms", ms) : fmt::format("{:.0f} ms", ms);
+}
+
+// One scenario, once.
+class ScenarioRun {
+  public:
+    ScenarioRun(const LabRunOptions& options, const std::string& number, int run,
+                InterruptGuard& guard, Display& display)
+        : options_(options), scenario_(scenario_of(number)), guard_(guard), display_(display) {
+        record_.scenario = number;
+        record_.number = run;
+    }
+
+    // What went wrong in the lab, not in what it measures.
+    Result<RunRecord> conduct() {
+        TRY(set_up());
+        Sampler sampler(clock_, lab_->sample_sources());
+        std::this_thread::sleep_for(kCalm);
+        for (const int to : scenario_.ways) {
+            for (std::size_t site = 0; site < lab_->sites(); ++site) TRY(cross(site, to));
+            std::this_thread::sleep_for(kCalm);
+        }
+        TRY(finish());
+        record_.series = sampler.stop();
+        add_client_series();
+        record_.duration_ns = clock_.now_ns();
+        return std::move(record_);
+    }
+
+  private:
+    std::string title() const {
+        return fmt::format("scenario {}, run {}", record_.scenario, record_.number);
+    }
+
+    Result<> set_up() {
+        display_.progress(title() + ": starting the platforms and sites");
+        lab_ = TRY(SiteLab::create(options_.lab, guard_));
+        TRY(lab_->start_sites(scenario_.sites, scenario_.start));
+        clock_ = RunClock();
+        TRY(lab_->start_clients());
+        mark(fmt::format("{} answering on platform {}",
+                         scenario_.sites == 1 ? "the site is" : "the sites are", scenario_.start));
+        return {};
+    }
+
+    void mark(std::string text) { record_.marks.push_back({clock_.now_ns(), std::move(text)}); }
+
+    void fail_run(const std::string& why) {
+        if (record_.error.empty()) record_.error = why;
+    }
+
+    Result<> cross(std::size_t site, int to) {
+        const int from = lab_->platform_of(site);
+        const std::string way =
+            fmt::format("{} from platform {} to {}", lab_->name(site), from, to);
+        display_.progress(fmt::format("{}: {}", title(), way));
+        const Moment begin = std::chrono::steady_clock::now() - kMargin;
+        const MemoryRecord before[2] = {lab_->memory(from), lab_->memory(to)};
+        const migrate::Report report = TRY(lab_->move(site, to));
+        CrossingRecord crossing =
+            crossing_record(report, {.number = static_cast<int>(record_.crossings.size()) + 1,
+                                     .from = from,
+                                     .to = to,
+                                     .containers = {lab_->name(site)},
+                                     .ended_ns = clock_.now_ns()});
+        std::this_thread::sleep_for(kMargin);
+        set_memory(crossing, before, {lab_->memory(from), lab_->memory(to)});
+        crossing.clients =
+            client_record(clients_between(begin, std::chrono::steady_clock::now()), clock_);
+        mark(report.succeeded ? way : way + " failed");
+        if (!report.succeeded) fail_run(way + ": " + report.error);
+        display_.print(fmt::format(
+            "    {}: {}\n", way,
+            report.succeeded ? fmt::format("frozen {}, in all {}; longest pause of a client {}",
+                                           text_of(report.frozen_ms), text_of(report.total_ms),
+                                           text_of(crossing.clients->longest_pause_ms.value_or(0)))
+                             : report.error));
+        record_.crossings.push_back(std::move(crossing));
+        return {};
+    }
+
+    static void set_memory(CrossingRecord& crossing, const MemoryRecord (&before)[2],
+                           const std::array<MemoryRecord, 2>& after) {
+        for (PhaseRecord& phase : crossing.phases) {
+            if (phase.platform == 0) continue;
+            const std::size_t side = phase.platform == crossing.from ? 0 : 1;
+            phase.memory_before = before[side];
+            phase.memory_after = after[side];
+        }
+    }
+
+    ClientFigures clients_between(Moment begin, Moment end) {
+        ClientFigures figures;
+        for (std::size_t site = 0; site < lab_->sites(); ++site) {
+            figures.http.push_back(lab_->http(site).window(begin, end));
+            figures.udp.push_back(lab_->probe(site).window(begin, end));
+        }
+        return figures;
+    }
+
+    Result<> finish() {
+        display_.progress(title() + ": waiting for the last answers, looking for every comment");
+        for (std::size_t site = 0; site < lab_->sites(); ++site) {
+            clients_.http.push_back(lab_->http(site).stop());
+            clients_.udp.push_back(lab_->probe(site).stop());
+            clients_.comments.push_back(lab_->http(site).check(TRY(lab_->new_comments(site))));
+            if (const int copies = TRY(lab_->copies(site)); copies != 1) {
+                fail_run(fmt::format("{} runs {} times", lab_->name(site), copies));
+            }
+            if (!clients_.http.back().good()) {
+                fail_run(fmt::format("{}: {} requests failed, {} connections broke; first: {}",
+                                     lab_->name(site), clients_.http.back().failed,
+                                     clients_.http.back().broken_connections,
+                                     lab_->http(site).first_failure()));
+            }
+            const CommentCheck& comments = clients_.comments.back();
+            if (!comments.good()) {
+                fail_run(fmt::format("{}: of {} acknowledged comments {} are lost, {} doubled",
+                                     lab_->name(site), comments.acknowledged, comments.lost,
+                                     comments.doubled));
+            }
+        }
+        record_.clients = client_record(clients_, clock_);
+        record_.succeeded = record_.error.empty();
+        return {};
+    }
+
+    void add_client_series() {
+        const auto add = [this](std::vector<Series> more) {
+            record_.series.insert(record_.series.end(), std::make_move_iterator(more.begin()),
+                                  std::make_move_iterator(more.end()));
+        };
+        for (std::size_t site = 0; site < clients_.http.size(); ++site) {
+            add(http_series(clients_.http[site], clock_, lab_->name(site)));
+            add(udp_series(clients_.udp[site], clock_, lab_->name(site)));
+        }
+    }
+
+    const LabRunOptions& options_;
+    const Scenario scenario_;
+    InterruptGuard& guard_;
+    Display& display_;
+    RunClock clock_;
+    RunRecord record_;
+    ClientFigures clients_;
+    std::unique_ptr<SiteLab> lab_;
+};
+
+SettingsRecord settings_of(const LabRunOptions& options) {
+    SettingsRecord settings;
+    settings.command_line = options.command_line;
+    settings.service = options.bundle.empty()
+                           ? "WordPress: nginx, PHP-FPM, MariaDB in one container"
+                           : options.bundle;
+    settings.runs = options.runs;
+    for (const int number : {1, 2}) {
+        const PlatformSize& size = options.lab.platforms[number - 1];
+        PlatformRecord platform = {
+            .number = number, .name = fmt::format("platform{}", number), .cpus = {}, .memory = {}};
+        if (size.cpus > 0) platform.cpus = size.cpus;
+        if (size.memory > 0) platform.memory = size.memory;
+        settings.platforms.push_back(platform);
+    }
+    if (options.lab.link_bits_per_second > 0) {
+        settings.link_bits_per_second = options.lab.link_bits_per_second;
+    }
+    settings.requests_per_second = options.lab.requests_per_second;
+    settings.probes_per_second = 1e6 / static_cast<double>(UdpProbeOptions{}.interval.count());
+    settings.sample_interval_ms = static_cast<double>(Sampler::kInterval.count());
+    settings.shared_storage = true;
+    return settings;
+}
+
+}  // namespace
+
+Result<bool> run_lab(const LabRunOptions& given) {
+    LabRunOptions options = given;
+    InterruptGuard guard;
+    Display display;
+    if (options.bundle.empty()) {
+        const SiteBundle site =
+            TRY(build_site({.cache = options.cache}, guard, [&](const std::string& text) {
+                display.progress("the site: " + text);
+            }));
+        options.lab.bundle = site.directory;
+    } else {
+        options.lab.bundle = options.bundle;
+    }
+    LabRecord record;
+    record.machine = describe_machine();
+    record.settings = settings_of(given);
+    bool good = true;
+    for (const std::string& scenario : options.scenarios) {
+        for (int run = 1; run <= options.runs; ++run) {
+            display.print(fmt::format("scenario {}, run {} of {}\n", scenario, run, options.runs));
+            RunRecord result = TRY(ScenarioRun(options, scenario, run, guard, display).conduct());
+            good = good && result.succeeded;
+            const auto pause = longest_pause(result);
+            display.print(fmt::format(
+                "    {}; longest pause {}\n",
+                result.succeeded ? "nothing failed, nothing was lost" : "NOT good: " + result.error,
+                pause ? text_of(*pause) : "-"));
+            record.runs.push_back(std::move(result));
+        }
+    }
+    display.progress("drawing the report");
+    display.print("report: " + TRY(write_lab_report(record, options.directory)) + "\n");
+    return good;
+}
+
+}  // namespace ferry::lab

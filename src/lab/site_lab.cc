@@ -1,0 +1,194 @@
+#include "lab/site_lab.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "lab/site.h"
+#include "os/paths.h"
+
+namespace ferry::lab {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr milliseconds kTimeout{20000};
+constexpr milliseconds kMigrateTimeout{300000};
+constexpr milliseconds kStartTimeout{120000};
+constexpr const char* kBridge = "lan";
+constexpr int kCpuPeriodUs = 100'000;  // cpu.cfs_period_us: the kernel's default
+constexpr int kSitePids = 400;
+
+// A platform's control group is a directory in every hierarchy; a limit is a file in one of them.
+Result<> set_limit(const Cgroup& group, const std::string& file, const std::string& value) {
+    for (const std::string& directory : group.directories()) {
+        const std::string path = directory + "/" + file;
+        if (os::fstatat(os::kCwd, path)) return os::write_file(os::kCwd, path, value);
+    }
+    return fail(Error::unsupported(fmt::format("no control group here has {}", file)));
+}
+
+Result<> limit_size(const Cgroup& group, const PlatformSize& size) {
+    if (size.cpus > 0) {
+        const int quota = static_cast<int>(size.cpus * kCpuPeriodUs);
+        TRY(set_limit(group, "cpu.cfs_quota_us", fmt::format("{}", quota)));
+    }
+    if (size.memory > 0) {
+        TRY(set_limit(group, "memory.limit_in_bytes", fmt::format("{}", size.memory)));
+    }
+    return {};
+}
+
+Result<> limit_rate(const Host& host, double bits_per_second) {
+    if (bits_per_second <= 0) return {};
+    // A bucket of some milliseconds, so that a timer tick's worth of traffic fits (tc-tbf(8)).
+    TRY(host.run_checked({"tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate",
+                          fmt::format("{:.0f}bit", bits_per_second), "burst",
+                          fmt::format("{:.0f}", bits_per_second / 8 / 250), "latency", "50ms"},
+                         kTimeout));
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SiteLab>> SiteLab::create(const SiteLabOptions& options,
+                                                 InterruptGuard& guard) {
+    std::unique_ptr<SiteLab> lab(new SiteLab(options));
+    lab->guard_ = &guard;
+    lab->storage_ = TRY(os::mkdtemp("/var/tmp/ferry-lab-"));
+    lab->platforms_ = TRY(TwoPlatforms::create());
+    const World* world = &lab->platforms_->world();
+    guard.watch([world, storage = lab->storage_] {
+        world->kill_everything();
+        std::error_code ignored;
+        std::filesystem::remove_all(storage, ignored);
+    });
+    for (const int number : {1, 2}) TRY(lab->prepare_platform(number));
+    return lab;
+}
+
+SiteLab::~SiteLab() {
+    if (guard_ != nullptr) guard_->watch(nullptr);
+    sites_.clear();
+    platforms_.reset();
+    std::error_code ignored;
+    if (!storage_.empty()) std::filesystem::remove_all(storage_, ignored);
+}
+
+Platform& SiteLab::platform(int number) {
+    return platforms_->platform(static_cast<std::size_t>(number - 1));
+}
+
+Result<> SiteLab::prepare_platform(int number) {
+    const Host& host = platform(number).host();
+    TRY(mount_cgroups(host));
+    TRY(add_bridge(host, kBridge));
+    TRY(limit_size(host.cgroup(), options_.platforms[number - 1]));
+    return limit_rate(host, options_.link_bits_per_second);
+}
+
+Result<> SiteLab::start_sites(std::size_t count, int platform_number) {
+    for (std::size_t i = 0; i < count; ++i) {
+        Site site;
+        site.name = fmt::format("site{}", i + 1);
+        site.ip = fmt::format("10.77.1.{}", 101 + i);
+        site.platform = platform_number;
+        site.container = TRY(Container::start(platform(platform_number).host(),
+                                              {.name = site.name,
+                                               .bundle = options_.bundle,
+                                               .directory = storage_ + "/" + site.name,
+                                               .shared_storage = true,
+                                               .bridge = kBridge,
+                                               .address = site.ip + "/24",
+                                               .mac = fmt::format("02:fe:77:00:01:{:02x}", 101 + i),
+                                               .memory_bytes = options_.site_memory,
+                                               .processes = kSitePids}));
+        sites_.push_back(std::move(site));
+    }
+    for (const Site& site : sites_) TRY(wait_for_site(client(), site.ip, kStartTimeout));
+    return {};
+}
+
+Result<> SiteLab::start_clients() {
+    for (Site& site : sites_) {
+        const auto there = TRY(site_comments(site.container->host(), site.name));
+        if (!there.empty()) site.last_comment = there.back().id;
+        site.probe = TRY(UdpProbe::start(client(), {.ip = site.ip, .port = kSiteEchoPort}));
+        site.http = TRY(HttpLoad::start(
+            client(), {.ip = site.ip, .requests_per_second = options_.requests_per_second}));
+    }
+    return {};
+}
+
+Result<migrate::Report> SiteLab::move(std::size_t index, int to) {
+    Site& site = sites_.at(index);
+    const Platform& from = platform(site.platform);
+    const CommandResult result = TRY(from.run_ferry(
+        {"migrate", site.name, "--to", platform(to).address(), "--json"}, kMigrateTimeout));
+    migrate::Report report = find_report(result);
+    if (!report.succeeded) return report;
+    site.platform = to;
+    TRY(site.container->follow_to(platform(to).host()));
+    return report;
+}
+
+Result<std::vector<SiteComment>> SiteLab::new_comments(std::size_t index) {
+    const Site& site = sites_.at(index);
+    return site_comments(site.container->host(), site.name, site.last_comment);
+}
+
+Result<int> SiteLab::copies(std::size_t index) {
+    int running = 0;
+    for (const int number : {1, 2}) {
+        const CommandResult state =
+            TRY(runc(platform(number).host(), {"state", sites_.at(index).name}, kTimeout));
+        if (state.status == 0 && state.out.find("\"running\"") != std::string::npos) ++running;
+    }
+    return running;
+}
+
+std::vector<std::string> SiteLab::groups(int number, const Site* site) const {
+    std::vector<std::string> directories =
+        platforms_->platform(static_cast<std::size_t>(number - 1)).host().cgroup().directories();
+    if (site == nullptr) return directories;
+    for (std::string& directory : directories) directory += "/" + site->container->cgroup_name();
+    return directories;
+}
+
+MemoryRecord SiteLab::memory(int number) const {
+    MemoryRecord record;
+    record.host = memory_of_group(groups(number, nullptr));
+    for (const Site& site : sites_) {
+        if (site.platform != number) continue;
+        const auto own = memory_of_group(groups(number, &site));
+        if (own) record.container = record.container.value_or(0) + *own;
+    }
+    return record;
+}
+
+std::vector<SampleSource> SiteLab::sample_sources() const {
+    std::vector<SampleSource> sources;
+    for (const int number : {1, 2}) {
+        Platform& where = platforms_->platform(static_cast<std::size_t>(number - 1));
+        sources.push_back(
+            group_memory(Quantity::HostMemory, number, "host", groups(number, nullptr)));
+        sources.push_back(group_cpu(number, "host", groups(number, nullptr)));
+        sources.push_back(
+            process_cpu(number, "ferryd", process_with_descendants(where.agent().pid())));
+        sources.push_back(
+            network_device(number, "eth0", fmt::format("/proc/{}/net", where.host().init_pid())));
+        for (const Site& site : sites_) {
+            const std::vector<std::string> group = groups(number, &site);
+            sources.push_back(group_memory(Quantity::ContainerMemory, number, site.name, group));
+            sources.push_back(group_cpu(number, site.name, group));
+            sources.push_back(object_counts(number, site.name, processes_of_group(group), 10));
+        }
+    }
+    sources.push_back(tcp_retransmissions(
+        0, "client", fmt::format("/proc/{}/net", platforms_->client().init_pid())));
+    return sources;
+}
+
+}  // namespace ferry::lab

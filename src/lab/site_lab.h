@@ -1,0 +1,91 @@
+// The setting of the paper's scenarios: two platforms of different size, sites in containers that
+// can cross between them, and their clients on a third host.
+//
+//   platform1 10.77.0.11    platform2 10.77.0.12     client 10.77.1.2
+//     lan | site1 10.77.1.101 --(moves)--> lan |        |
+//         \_____________________ br0 ___________________/
+//
+// The sites' files lie where both platforms see them, as the paper's did (NFS there).
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "lab/container.h"
+#include "lab/http_load.h"
+#include "lab/interrupt.h"
+#include "lab/run_record.h"
+#include "lab/sample_source.h"
+#include "lab/two_platforms.h"
+#include "lab/udp_probe.h"
+#include "migrate/report.h"
+
+namespace ferry::lab {
+
+struct PlatformSize {
+    double cpus = 0;           // 0: no limit
+    std::uint64_t memory = 0;  // bytes; 0: no limit
+};
+
+struct SiteLabOptions {
+    std::string bundle;                      // of the service
+    PlatformSize platforms[2];               // 1 and 2
+    double link_bits_per_second = 1e9;       // each way, of each platform; 0: no limit
+    double requests_per_second = 20;         // to each site
+    std::uint64_t site_memory = 2ull << 30;  // limit of a site's control group
+};
+
+// One thread. Platforms are numbered 1 and 2, sites from 0.
+class SiteLab {
+  public:
+    // From the main thread. The guard takes down what there is when a signal comes.
+    static Result<std::unique_ptr<SiteLab>> create(const SiteLabOptions& options,
+                                                   InterruptGuard& guard);
+    ~SiteLab();
+
+    // They answer when this returns.
+    Result<> start_sites(std::size_t count, int platform);
+    Result<> start_clients();
+
+    [[nodiscard]] std::size_t sites() const { return sites_.size(); }
+    [[nodiscard]] std::string name(std::size_t site) const { return sites_.at(site).name; }
+    [[nodiscard]] int platform_of(std::size_t site) const { return sites_.at(site).platform; }
+    [[nodiscard]] HttpLoad& http(std::size_t site) { return *sites_.at(site).http; }
+    [[nodiscard]] UdpProbe& probe(std::size_t site) { return *sites_.at(site).probe; }
+    [[nodiscard]] Platform& platform(int number);
+    [[nodiscard]] Host& client() { return platforms_->client(); }
+
+    // `ferry migrate`. A migration that fails is a success of this function: see Report.
+    Result<migrate::Report> move(std::size_t site, int to);
+    // The comments that a site's database got since the clients were started.
+    Result<std::vector<SiteComment>> new_comments(std::size_t site);
+    // On how many platforms the runtime says that a site runs; 1 is right.
+    Result<int> copies(std::size_t site);
+
+    [[nodiscard]] MemoryRecord memory(int platform) const;
+    [[nodiscard]] std::vector<SampleSource> sample_sources() const;
+
+  private:
+    struct Site {
+        std::string name, ip;
+        int platform = 0;
+        std::unique_ptr<Container> container;
+        std::uint64_t last_comment = 0;  // before the clients were started
+        std::unique_ptr<HttpLoad> http;
+        std::unique_ptr<UdpProbe> probe;
+    };
+    explicit SiteLab(SiteLabOptions options) : options_(std::move(options)) {}
+    Result<> prepare_platform(int number);
+    [[nodiscard]] std::vector<std::string> groups(int platform, const Site* site) const;
+
+    const SiteLabOptions options_;
+    InterruptGuard* guard_ = nullptr;
+    std::string storage_;  // the sites' files
+    std::unique_ptr<TwoPlatforms> platforms_;
+    std::vector<Site> sites_;  // after the platforms: containers end first
+};
+
+}  // namespace ferry::lab
