@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <deque>
 #include <ranges>
 #include <set>
+#include <thread>
 #include <tuple>
 
 #include "os/description.h"
@@ -280,10 +282,15 @@ Result<> FileCollector::Impl::prepare_pipes(const PipeTable& pipes) {
 Result<> FileCollector::prepare(std::span<const Pid> pids) {
     TRY(raise_descriptor_limit());
     TRY(check_tables(pids));
-    // The tree runs: what was made or closed during the first look may seem to lead out of the
-    // tree.
-    if (impl_->prepare_all(pids)) return {};
-    return impl_->prepare_all(pids);
+    // The tree runs: what is made, accepted or closed during a look may seem to lead out of the
+    // tree. What is really in the way is there at each look.
+    constexpr int kLooks = 10;
+    constexpr std::chrono::milliseconds kBetweenLooks{2};
+    for (int look = 1;; ++look) {
+        const Result<> prepared = impl_->prepare_all(pids);
+        if (prepared || look == kLooks) return prepared;
+        std::this_thread::sleep_for(kBetweenLooks);
+    }
 }
 
 // ---- paths
