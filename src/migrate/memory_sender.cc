@@ -213,13 +213,23 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect) {
         return tolerate_gone(send_scanned(task, task.ranges, protect));
     }
     Moved moved;
+    // What is known of the task is gone through for every piece, and a task may have thousands of
+    // small mappings: they share pieces.
+    std::vector<AddrRange> piece;
+    std::uint64_t room = kProtectBytes;
     for (const AddrRange& range : task.ranges) {
         for (RemoteAddr at = range.start; at < range.end;) {
-            const AddrRange piece = {at, std::min(at + kProtectBytes, range.end)};
-            moved += TRY(tolerate_gone(send_scanned(task, std::span(&piece, 1), protect)));
-            at = piece.end;
+            piece.push_back({at, std::min(at + room, range.end)});
+            room -= piece.back().size();
+            at = piece.back().end;
+            if (room > 0) continue;
+            moved += TRY(tolerate_gone(send_scanned(task, piece, protect)));
+            piece.clear();
+            room = kProtectBytes;
         }
     }
+    if (piece.empty() || task.lost) return moved;
+    moved += TRY(tolerate_gone(send_scanned(task, piece, protect)));
     return moved;
 }
 
@@ -265,11 +275,12 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
         TRY(watcher_(round_bytes_));
     }
     TRY(send_drops(task, pages::intersect(zeroed, task.sent)));
-    task.sent = pages::unite(task.sent, sent_now);
+    if (!sent_now.empty()) task.sent = pages::unite(task.sent, sent_now);
     return moved;
 }
 
 Result<> MemorySender::send_drops(Task& task, const pages::PageSet& gone) {
+    if (gone.empty()) return {};
     std::span<const pages::PageRun> rest = gone.runs();
     while (!rest.empty()) {
         const std::size_t encoded = frame_.encode_drops(pages::pages_of(task.called), rest);
