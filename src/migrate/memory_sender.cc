@@ -81,7 +81,14 @@ MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, Watcher wa
       make_userfault_(std::move(make_userfault)),
       watcher_(std::move(watcher)),
       buffer_(pages::Reader::kBatchBytes),
-      shared_(link, [this](std::uint64_t bytes) { return watcher_(round_bytes_ += bytes); }) {}
+      shared_(
+          link, [this](Pid pid) { return tracker_of(pid); },
+          [this](std::uint64_t bytes) { return watcher_(round_bytes_ += bytes); }) {}
+
+pages::Tracker* MemorySender::tracker_of(Pid pid) {
+    const auto found = tasks_.find(pid);
+    return found == tasks_.end() ? nullptr : &found->second.tracker;
+}
 
 Result<> MemorySender::add(const model::Process& process, Pid called,
                            std::optional<Pid> forked_from) {
