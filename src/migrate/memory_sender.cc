@@ -133,10 +133,15 @@ Result<> MemorySender::follow(const model::Process& process) {
     task.sent = pages::intersect(task.sent, mapped);
     for (const model::Vma& vma : process.address_space.vmas) {
         if (!vma.carries_private_pages()) continue;
-        // A range that has vanished again is found by the next skeleton.
+        // A range that has vanished again is found by the next skeleton, and so is the process's
+        // end.
         const bool has_file = vma.kind == model::VmaKind::FilePrivate;
-        static_cast<void>(TRY(task.tracker.register_range(
-            vma.range, has_file ? pages::Backing::File : pages::Backing::Anonymous)));
+        const auto registered = task.tracker.register_range(
+            vma.range, has_file ? pages::Backing::File : pages::Backing::Anonymous);
+        if (registered) continue;
+        if (registered.error().kind() != Error::Kind::Gone) return fail(registered.error());
+        task.lost = true;
+        return {};
     }
     return {};
 }

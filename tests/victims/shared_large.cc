@@ -1,7 +1,7 @@
-// A large object of shared anonymous memory, whose pages are looked at only where they may have
-// been written: two processes write into it all the time, a third empties its page table at once
-// after it has written (MADV_DONTNEED), throws pages away and reads them again (MADV_REMOVE), and
-// moves its mapping (mremap). Nobody is forked or ends meanwhile.
+// A large object of shared anonymous memory, so that its pages are looked at only where they may
+// have been written. Two processes write a page now and then, a third empties its page table at
+// once after it has written (MADV_DONTNEED), throws pages away and reads them again (MADV_REMOVE),
+// and moves its mapping (mremap). Nobody is forked or ends meanwhile.
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -16,7 +16,7 @@ constexpr std::size_t kPages = 5000, kStripes = 3, kBytes = kPages * victim::kSt
 pid_t start(Stripe& stripe) {
     const pid_t pid = fork();
     if (pid != 0) return pid;
-    stripe.write_until_the_end();
+    stripe.write_until_the_end(1);
     _exit(0);
 }
 
@@ -28,8 +28,8 @@ void disturb(Stripe& stripe, std::uint32_t number) {
     madvise(stripe.memory + gone * victim::kStripePage, victim::kStripePage, MADV_REMOVE);
     stripe.expected[gone] = 0;
     if (stripe.at(gone) != 0) victim::fail("page %zu is not empty", gone);
-    if (number % 50 != 0) return;
-    void* const place = reinterpret_cast<void*>(0x200000000000 + number % 100 * kBytes);
+    if (number % 300 != 0) return;
+    void* const place = reinterpret_cast<void*>(0x200000000000 + number % 600 * kBytes);
     void* moved = mremap(stripe.memory, kBytes, kBytes, MREMAP_MAYMOVE | MREMAP_FIXED, place);
     if (moved == MAP_FAILED) victim::fail("mremap");
     stripe.memory = static_cast<char*>(moved);
@@ -44,7 +44,8 @@ int main() {
     std::vector<Stripe> stripes;
     for (std::size_t i = 0; i < kStripes; ++i) {
         Stripe& stripe = stripes.emplace_back(memory + i * kBytes, kPages);
-        for (std::size_t page = 0; page < kPages; ++page) stripe.set(page, 1000000 + page);
+        for (std::size_t page = 0; page < kPages; ++page)
+            stripe.set(page, static_cast<std::uint32_t>(1000000 + page));
     }
     const pid_t first = start(stripes[1]);
     const pid_t second = start(stripes[2]);

@@ -16,7 +16,7 @@ pid_t start(Stripe& stripe) {
     const pid_t pid = fork();
     if (pid != 0) return pid;
     stripe.adopt();
-    stripe.write_until_the_end();
+    stripe.write_until_the_end(16);
     _exit(0);
 }
 

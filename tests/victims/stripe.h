@@ -36,11 +36,11 @@ struct Stripe {
             fail("process %d: page %zu has %u, not %u", getpid(), page, at(page), expected[page]);
         }
     }
-    // Random pages, until SIGTERM.
-    void write_until_the_end() {
+    // Random pages, some at a time, until SIGTERM.
+    void write_until_the_end(int at_a_time) {
         auto random = static_cast<std::uint32_t>(getpid());
         while (!ended()) {
-            for (int i = 0; i < 16; ++i) {
+            for (int i = 0; i < at_a_time; ++i) {
                 random = random * 1664525 + 1013904223;
                 const std::size_t page = (random >> 12) % expected.size();
                 set(page, expected[page] + 1);
