@@ -28,8 +28,8 @@ void disturb(Stripe& stripe, std::uint32_t number) {
     madvise(stripe.memory + gone * victim::kStripePage, victim::kStripePage, MADV_REMOVE);
     stripe.expected[gone] = 0;
     if (stripe.at(gone) != 0) victim::fail("page %zu is not empty", gone);
-    if (number % 300 != 0) return;
-    void* const place = reinterpret_cast<void*>(0x200000000000 + number % 600 * kBytes);
+    if (number % 1000 != 0) return;
+    void* const place = reinterpret_cast<void*>(0x200000000000 + number % 2000 * kBytes);
     void* moved = mremap(stripe.memory, kBytes, kBytes, MREMAP_MAYMOVE | MREMAP_FIXED, place);
     if (moved == MAP_FAILED) victim::fail("mremap");
     stripe.memory = static_cast<char*>(moved);
