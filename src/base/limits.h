@@ -13,6 +13,8 @@ inline constexpr std::uint32_t kTasksMax = 1u << 22;
 inline constexpr std::uint32_t kVmasMax = 1u << 20;
 // fs.nr_open defaults to 2^20.
 inline constexpr std::uint32_t kFilesMax = 1u << 20;
+// A memfd's size: what an offset in a file can be (MAX_LFS_FILESIZE), less than a page.
+inline constexpr std::uint64_t kMemfdBytesMax = 0x7fff'ffff'ffff'f000;
 // One protobuf record of an image. The largest real one is a task core with its XSAVE area.
 inline constexpr std::uint32_t kImageRecordBytesMax = 64u << 20;
 // One frame of the migration wire: a batch of pages or one metadata file.

@@ -1,11 +1,14 @@
 #include "dump/outsiders.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "proc/process_directory.h"
+#include "resources/memfd.h"
 #include "resources/memory_layout.h"
 
 namespace ferry::dump {
@@ -23,6 +26,11 @@ bool descends_from(Pid pid, Pid root) {
     return pid == root;
 }
 
+std::string describe(const model::SharedMemory& memory) {
+    if (memory.file) return fmt::format("the memfd \"{}\"", memory.file->name);
+    return fmt::format("process {}: the shared memory at {}", memory.pid, memory.range);
+}
+
 // The first of the objects that the process maps, or nullptr.
 const model::SharedMemory* find_shared(Pid pid, std::span<const model::SharedMemory> shared) {
     const auto directory = proc::ProcessDirectory::open(pid);
@@ -31,7 +39,8 @@ const model::SharedMemory* find_shared(Pid pid, std::span<const model::SharedMem
     if (!maps) return nullptr;
     for (const proc::MapsEntry& entry : *maps) {
         const auto kind = resources::kind_of(entry);
-        if (!kind || *kind != model::VmaKind::AnonShared) continue;
+        const bool is_shared = kind && *kind == model::VmaKind::AnonShared;
+        if (!is_shared && !resources::is_memfd(entry.path)) continue;
         const auto at = std::ranges::lower_bound(shared, entry.inode, {}, &model::SharedMemory::id);
         if (at != shared.end() && at->id == entry.inode) return &*at;
     }
@@ -48,15 +57,16 @@ Result<> Outsiders::check(const model::Checkpoint& checkpoint) {
     }
     std::set<os::ProcessEntry> seen;
     for (const os::ProcessEntry& entry : TRY(os::process_entries())) {
+        // We map what we look at (pages/held_pages.h).
+        if (entry.pid.value == ::getpid()) continue;
         if (checkpoint.find_process(entry.pid) != nullptr) continue;
         if (!seen_.contains(entry)) {
             const model::SharedMemory* found = find_shared(entry.pid, shared);
             if (found != nullptr && descends_from(entry.pid, checkpoint.root().pid)) continue;
             if (found != nullptr) {
                 return fail(Error::unsupported(
-                    fmt::format("process {}: the shared memory at {} is also mapped by process {}, "
-                                "which is outside of the tree",
-                                found->pid, found->range, entry.pid)));
+                    fmt::format("{} is also mapped by process {}, which is outside of the tree",
+                                describe(*found), entry.pid)));
             }
         }
         seen.insert(entry);

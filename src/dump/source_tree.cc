@@ -321,7 +321,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
     }
     TRY(impl_->outsiders.check(checkpoint));
     TRY(impl_->files->prepare(living));
-    checkpoint.files = impl_->files->path_files();
+    checkpoint.files = TRY(impl_->files->path_files());
     checkpoint.ghosts = impl_->files->path_ghosts();
     std::erase_if(impl_->processes, [&](const auto& known) {
         return std::ranges::find(living, known.first) == living.end();

@@ -68,7 +68,7 @@ Result<WrittenPages> write_pages(const model::Checkpoint& checkpoint,
         auto writer =
             TRY(image::PagemapWriter::create(store, image::PagemapId::shared(memory.id), ++number));
         TRY(with_context(dump_shared_memory(memory, writer),
-                         fmt::format("shared anonymous memory {:#x}", memory.id)));
+                         fmt::format("shared memory {:#x}", memory.id)));
         written.shared += writer.pages_written();
         TRY(std::move(writer).finish(store));
     }

@@ -163,8 +163,10 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
 
 Result<> Encoder::put_memory(const model::Process& process, wire::FerryProcess& extra) {
     wire::MmEntry mm;
-    const auto flags_of = [this](model::FileId id) { return flags_.at(id); };
-    TRY(mm_to_wire(process.address_space, flags_of, mm, extra));
+    const auto files = [this](model::FileId id) {
+        return MappedFile{.flags = flags_.at(id), .is_memfd = types_.at(id) == FileType::MemFd};
+    };
+    TRY(mm_to_wire(process.address_space, files, mm, extra));
     return put_one(into_, mm_name(process.pid), Magic::Mm, mm);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "image/ghost_codec.h"
+#include "image/memfd_codec.h"
 #include "image/records.h"
 #include "image/sockets_codec.h"
 #include "image/time_codec.h"
@@ -46,8 +47,6 @@ const char* refused_type(std::uint32_t type) {
             return "a TUN device";
         case 16:
             return "an external file";
-        case 18:
-            return "a memfd";
         case 19:
             return "a BPF map";
         case 20:
@@ -63,6 +62,7 @@ struct FileToWire {
     wire::FileEntry& entry;
     wire::FerryFile& extra;
     bool& has_extra;
+    MemfdInodes& memfds;
 
     template <class Record>
     Record& begin(FileType type, Record* record) const {
@@ -130,6 +130,13 @@ struct FileToWire {
         record.set_vnsec(timer.value_ns % kNanosPerSecond);
         record.set_isec(timer.interval_ns / kNanosPerSecond);
         record.set_insec(timer.interval_ns % kNanosPerSecond);
+        return {};
+    }
+
+    Result<> operator()(const model::MemoryFile& memory) const {
+        wire::MemfdFile& record = begin(FileType::MemFd, entry.mutable_memfd());
+        record.set_pos(static_cast<std::uint64_t>(memory.position));
+        record.set_inode_id(memfds.number_of(memory));
         return {};
     }
 
@@ -204,8 +211,15 @@ Result<> common_from_wire(const wire::FileEntry& entry, bool present, const Reco
     return {};
 }
 
+Result<model::FileBody> memfd_from_wire(const wire::MemfdFile& from, const MemfdInodes& memfds) {
+    model::MemoryFile file = TRY(memfds.file_of(from.inode_id()));
+    file.position = static_cast<std::int64_t>(from.pos());
+    if (file.position < 0) return fail(Error::corrupt("a negative file position"));
+    return model::FileBody(std::move(file));
+}
+
 Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& extra,
-                        model::OpenFile& into) {
+                        const MemfdInodes& memfds, model::OpenFile& into) {
     switch (static_cast<FileType>(entry.type())) {
         case FileType::Regular:
             TRY(common_from_wire(entry, entry.has_reg(), entry.reg(), into));
@@ -243,6 +257,10 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
             TRY(common_from_wire(entry, entry.has_tfd(), entry.tfd(), into));
             into.body = TRY(timer_from_wire(entry.tfd()));
             return {};
+        case FileType::MemFd:
+            TRY(common_from_wire(entry, entry.has_memfd(), entry.memfd(), into));
+            into.body = TRY(memfd_from_wire(entry.memfd(), memfds));
+            return {};
         case FileType::InetSocket:
             TRY(common_from_wire(entry, entry.has_isk(), entry.isk(), into));
             into.body = TRY(inet_from_wire(entry.isk(), extra.socket()));
@@ -268,7 +286,8 @@ Result<> put_fifo(const model::OpenFile& file, const model::PipeEnd& end, model:
     twin_entry.set_id(regular_id);
     wire::FerryFile unused;
     bool has_unused = false;
-    const FileToWire to_wire{twin, twin_entry, unused, has_unused};
+    MemfdInodes none;
+    const FileToWire to_wire{twin, twin_entry, unused, has_unused, none};
     TRY(to_wire(regular));
     TRY(writer.add(twin_entry));
     wire::FileEntry entry;
@@ -422,6 +441,7 @@ FileType type_of(const model::OpenFile& file) {
         FileType operator()(const model::SignalFd&) const { return FileType::SignalFd; }
         FileType operator()(const model::TimerFd&) const { return FileType::TimerFd; }
         FileType operator()(const model::InetSocket&) const { return FileType::InetSocket; }
+        FileType operator()(const model::MemoryFile&) const { return FileType::MemFd; }
         FileType operator()(const model::UnixSocket&) const { return FileType::UnixSocket; }
     };
     return std::visit(Type{}, file.body);
@@ -430,6 +450,7 @@ FileType type_of(const model::OpenFile& file) {
 Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
                    wire::FerryCheckpoint& extra) {
     RecordWriter writer(Magic::Files);
+    MemfdInodes memfds;
     model::FileId unused_id = checkpoint.files.empty() ? 0 : checkpoint.files.back().id;
     std::set<std::uint32_t> fifos;
     for (const model::OpenFile& file : checkpoint.files) {
@@ -445,7 +466,8 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
         wire::FerryFile more;
         more.set_id(file.id);
         bool has_more = false;
-        TRY(with_context(std::visit(FileToWire{file, entry, more, has_more}, file.body), what));
+        TRY(with_context(std::visit(FileToWire{file, entry, more, has_more, memfds}, file.body),
+                         what));
         if (has_more) *extra.add_files() = more;
         TRY(with_context(writer.add(entry), what));
         const auto* socket = std::get_if<model::InetSocket>(&file.body);
@@ -454,6 +476,7 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
         }
     }
     TRY(into.put(kFilesName, writer.bytes()));
+    TRY(memfds.put(into));
     TRY(put_pipes(checkpoint, fifos, into));
     TRY(put_ghosts(checkpoint, into));
     return put_queues(checkpoint, into);
@@ -464,6 +487,7 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
     if (!bytes) return fail(Error::corrupt(std::string("there is no ") + kFilesName));
     RecordReader reader = TRY(RecordReader::open(kFilesName, *bytes, Magic::Files));
     const wire::FerryFile nothing;
+    const MemfdInodes memfds = TRY(MemfdInodes::get(from));
     std::map<model::FileId, model::FileId> twins;
     while (!reader.at_end()) {
         wire::FileEntry entry;
@@ -473,7 +497,8 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
         file.id = entry.id();
         const auto more = extra.find(file.id);
         const wire::FerryFile& rest = more == extra.end() ? nothing : more->second;
-        TRY(with_context(body_from_wire(entry, rest, file), fmt::format("file {}", file.id)));
+        TRY(with_context(body_from_wire(entry, rest, memfds, file),
+                         fmt::format("file {}", file.id)));
         if (entry.has_fifo()) twins[file.id] = entry.fifo().regf_id();
         if (entry.has_tty()) twins[file.id] = entry.tty().regf_id();
         if (auto* socket = std::get_if<model::InetSocket>(&file.body)) {

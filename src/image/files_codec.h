@@ -1,6 +1,6 @@
 // Open files and descriptor tables to and from files.img, fdinfo-N.img, pipes-data.img,
-// fifo-data.img, sk-queues.img, tcp-stream-INODE.img and what ghost_codec.h names. Private to
-// image/.
+// fifo-data.img, sk-queues.img, memfd.img, tcp-stream-INODE.img and what ghost_codec.h names.
+// Private to image/.
 #pragma once
 
 #include <map>
@@ -29,6 +29,7 @@ enum class FileType : std::uint32_t {
     SignalFd = 9,
     Terminal = 11,  // read only: Ferry writes terminals as the character devices they are
     TimerFd = 17,
+    MemFd = 18,
 };
 
 [[nodiscard]] FileType type_of(const model::OpenFile& file);

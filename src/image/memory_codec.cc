@@ -18,7 +18,7 @@ using model::VmaKind;
 // Bits of VmaEntry.status. Wire facts of CRIU 4.2.
 constexpr std::uint32_t kRegular = 1u << 0, kVsyscall = 1u << 2, kVdso = 1u << 3, kHeap = 1u << 5,
                         kFilePrivate = 1u << 6, kFileShared = 1u << 7, kAnonShared = 1u << 8,
-                        kAnonPrivate = 1u << 9, kVvar = 1u << 12;
+                        kAnonPrivate = 1u << 9, kVvar = 1u << 12, kMemfd = 1u << 14;
 
 struct Refused {
     std::uint32_t bit;
@@ -28,7 +28,6 @@ constexpr Refused kRefused[] = {
     {1u << 10, "a System V shared memory segment"},
     {1u << 11, "a mapped packet socket"},
     {1u << 13, "an AIO ring"},
-    {1u << 14, "a mapped memfd"},
     {1u << 15, "a shadow stack"},
     {1u << 16, "guard pages (MADV_GUARD_INSTALL)"},
     {1u << 17, "uprobes"},
@@ -76,8 +75,7 @@ std::uint32_t flags_of_vma(const Vma& vma) {
     return flags;
 }
 
-Result<> vma_to_wire(const Vma& vma, const std::function<std::uint32_t(model::FileId)>& flags_of,
-                     wire::VmaEntry& into) {
+Result<> vma_to_wire(const Vma& vma, const MappedFiles& files, wire::VmaEntry& into) {
     into.set_start(vma.range.start.value);
     into.set_end(vma.range.end.value);
     into.set_pgoff(vma.file_offset);
@@ -94,7 +92,11 @@ Result<> vma_to_wire(const Vma& vma, const std::function<std::uint32_t(model::Fi
         advice |= std::uint64_t{1} << value;
     }
     if (advice != 0) into.set_madv(advice);
-    if (vma.file != 0) into.set_fdflags(flags_of(vma.file));
+    if (vma.file != 0) {
+        const MappedFile file = files(vma.file);
+        into.set_fdflags(file.flags);
+        if (file.is_memfd) into.set_status(into.status() | kMemfd);
+    }
     return {};
 }
 
@@ -226,9 +228,8 @@ void add_cut(Vma vma, const std::vector<std::uint64_t>& cuts, std::vector<Vma>& 
 
 }  // namespace
 
-Result<> mm_to_wire(const model::AddressSpace& space,
-                    const std::function<std::uint32_t(model::FileId)>& flags_of,
-                    wire::MmEntry& into, wire::FerryProcess& extra) {
+Result<> mm_to_wire(const model::AddressSpace& space, const MappedFiles& files, wire::MmEntry& into,
+                    wire::FerryProcess& extra) {
     layout_to_wire(space.layout, into, extra);
     into.set_exe_file_id(space.exe_file);
     into.set_dumpable(space.dumpable);
@@ -239,7 +240,7 @@ Result<> mm_to_wire(const model::AddressSpace& space,
             into.mutable_vmas(into.vmas_size() - 1)->set_end(vma.range.end.value);
             extra.add_mapping_cuts(vma.range.start.value);
         } else {
-            TRY(with_context(vma_to_wire(vma, flags_of, *into.add_vmas()),
+            TRY(with_context(vma_to_wire(vma, files, *into.add_vmas()),
                              fmt::format("mapping {}", vma.range)));
         }
         if (!vma.name.empty()) {

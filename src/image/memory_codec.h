@@ -10,11 +10,16 @@
 
 namespace ferry::image {
 
-// flags_of gives the F_GETFL flags of a mapped file. What the format has no field for goes to
-// extra.
-Result<> mm_to_wire(const model::AddressSpace& space,
-                    const std::function<std::uint32_t(model::FileId)>& flags_of,
-                    wire::MmEntry& into, wire::FerryProcess& extra);
+// What a mapping's record says of its file.
+struct MappedFile {
+    std::uint32_t flags = 0;  // F_GETFL
+    bool is_memfd = false;
+};
+using MappedFiles = std::function<MappedFile(model::FileId)>;
+
+// What the format has no field for goes to extra.
+Result<> mm_to_wire(const model::AddressSpace& space, const MappedFiles& files, wire::MmEntry& into,
+                    wire::FerryProcess& extra);
 
 // extra is empty for an image that CRIU wrote.
 Result<model::AddressSpace> mm_from_wire(const wire::MmEntry& from,

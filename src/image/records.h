@@ -41,6 +41,7 @@ enum class Magic : std::uint32_t {
     Cgroup = 0x59383330,
     Timens = 0x43114433,
     Pagemap = 0x56084025,
+    MemfdInode = 0x48453499,
     Stats = 0x57093306,
 };
 

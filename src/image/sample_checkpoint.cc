@@ -192,6 +192,19 @@ void add_files(model::Checkpoint& c) {
                         .extents = {{.offset = 0, .content = bytes_of("front")},
                                     {.offset = 4096, .content = bytes_of("middle")}}});
     c.files.push_back({.id = 19, .flags = O_RDWR, .owner = {}, .body = udp_socket()});
+    const model::MemoryFile memory = {.inode = 77,
+                                      .name = "cache",
+                                      .bytes = 10'000,
+                                      .mode = S_IFREG | 0600,
+                                      .uid = 7,
+                                      .gid = 8,
+                                      .seals = 6,
+                                      .position = 0,
+                                      .source = {}};
+    c.files.push_back({.id = 20, .flags = O_RDONLY, .owner = {}, .body = memory});
+    model::MemoryFile opened = memory;
+    opened.position = 512;
+    c.files.push_back({.id = 21, .flags = O_RDWR, .owner = {}, .body = opened});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
     c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
 }
@@ -218,6 +231,8 @@ model::AddressSpace address_space() {
     vmas.back().locked = true;
     vmas.push_back(mapping(0x900000, 4, VmaKind::FileShared, PROT_READ));
     vmas.back().file = 1;
+    vmas.push_back(mapping(0x980000, 3, VmaKind::FileShared, PROT_READ));
+    vmas.back().file = 20;
     vmas.push_back(mapping(0xa00000, 8, VmaKind::AnonShared, kReadWrite));
     vmas.back().shared_id = 0x1234567890;
     vmas.push_back(mapping(0x7f0000000000, 512, VmaKind::Anonymous, PROT_NONE));

@@ -50,6 +50,13 @@ class Validator {
                                      : std::get_if<model::RegularFile>(&found->second->body);
     }
 
+    [[nodiscard]] bool is_mappable(model::FileId id) const {
+        const auto found = files_.find(id);
+        return regular(id) != nullptr ||
+               (found != files_.end() &&
+                std::holds_alternative<model::MemoryFile>(found->second->body));
+    }
+
     const model::Checkpoint& checkpoint_;
     const Error::Kind kind_;
     std::unordered_map<model::FileId, const model::OpenFile*> files_;
@@ -94,6 +101,10 @@ Result<> Validator::check_file(const model::OpenFile& file) {
         if (has_peer && !inet->tcp) return bad("file {} lacks its TCP connection", file.id);
         if (inet->tcp && inet->tcp->unsent_bytes > inet->tcp->send_queue.size()) {
             return bad("file {} has more unsent than queued", file.id);
+        }
+    } else if (const auto* memory = std::get_if<model::MemoryFile>(&file.body)) {
+        if (memory->inode == 0 || memory->bytes > limits::kMemfdBytesMax) {
+            return bad("memfd {}", memory->name);
         }
     } else if (const auto* local = std::get_if<model::UnixSocket>(&file.body)) {
         if (!inodes_.insert(local->inode).second) return bad("socket {} twice", local->inode);
@@ -180,7 +191,7 @@ Result<> Validator::check_mappings(const model::Process& process) const {
         }
         last = vma.range.end;
         const bool of_file = vma.kind == VmaKind::FilePrivate || vma.kind == VmaKind::FileShared;
-        if (of_file != (vma.file != 0) || (of_file && regular(vma.file) == nullptr)) {
+        if (of_file != (vma.file != 0) || (of_file && !is_mappable(vma.file))) {
             return bad("mapping {} is of no file", vma.range);
         }
     }

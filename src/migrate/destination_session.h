@@ -24,7 +24,9 @@ namespace ferry::migrate {
 class DestinationSession {
   public:
     DestinationSession(const DestinationRequest& request, SessionHost& host)
-        : request_(request), host_(host), files_(resources::OpenOptions{}) {}
+        : request_(request), host_(host), files_({.shared_memory = [this](std::uint64_t id) {
+              return tree_ ? tree_->shared_memory(id) : -1;
+          }}) {}
 
     Result<> run(PortSink& port);
 

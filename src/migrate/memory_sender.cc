@@ -96,7 +96,14 @@ MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, Watcher wa
       make_userfault_(std::move(make_userfault)),
       watcher_(std::move(watcher)),
       buffer_(pages::Reader::kBatchBytes),
-      shared_(link, [this](std::uint64_t bytes) { return watcher_(round_bytes_ += bytes); }) {}
+      shared_(
+          link, [this](Pid pid) { return tracker_of(pid); },
+          [this](std::uint64_t bytes) { return watcher_(round_bytes_ += bytes); }) {}
+
+pages::Tracker* MemorySender::tracker_of(Pid pid) {
+    const auto found = tasks_.find(pid);
+    return found == tasks_.end() ? nullptr : &found->second.tracker;
+}
 
 Result<> MemorySender::add(const model::Process& process, Pid called,
                            std::optional<Pid> forked_from) {
@@ -141,10 +148,15 @@ Result<> MemorySender::follow(const model::Process& process) {
     task.sent = pages::intersect(task.sent, mapped);
     for (const model::Vma& vma : process.address_space.vmas) {
         if (!vma.carries_private_pages()) continue;
-        // A range that has vanished again is found by the next skeleton.
+        // A range that has vanished again is found by the next skeleton, and so is the process's
+        // end.
         const bool has_file = vma.kind == model::VmaKind::FilePrivate;
-        static_cast<void>(TRY(task.tracker.register_range(
-            vma.range, has_file ? pages::Backing::File : pages::Backing::Anonymous)));
+        const auto registered = task.tracker.register_range(
+            vma.range, has_file ? pages::Backing::File : pages::Backing::Anonymous);
+        if (registered) continue;
+        if (registered.error().kind() != Error::Kind::Gone) return fail(registered.error());
+        task.lost = true;
+        return {};
     }
     return {};
 }

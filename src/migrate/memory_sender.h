@@ -83,6 +83,7 @@ class MemorySender {
         std::future<Result<pages::Scan>> last_scan;  // its end waits for the thread: keep last
     };
 
+    [[nodiscard]] pages::Tracker* tracker_of(Pid pid);
     Result<Moved> send_task(Task& task, pages::Protect protect);
     Result<Moved> send_scanned(Task& task, std::span<const AddrRange> ranges,
                                pages::Protect protect);

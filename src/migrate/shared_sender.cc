@@ -1,9 +1,8 @@
 #include "migrate/shared_sender.h"
 
-#include <fcntl.h>
+#include <signal.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "base/check.h"
@@ -13,14 +12,29 @@
 namespace ferry::migrate {
 namespace {
 
-bool has_vanished(const Error& error) {
-    return error.code() == ENOENT || error.code() == ESRCH;
+AddrRange whole_range(std::uint64_t bytes) {
+    return {RemoteAddr{0}, RemoteAddr{bytes}};
+}
+
+pages::PageSet moved_up(const pages::PageSet& set, std::uint64_t by) {
+    pages::PageSet moved;
+    for (const pages::PageRun& run : set.runs()) moved.add({run.start + by, run.end + by});
+    return moved;
+}
+
+pages::PageSet moved_down(const pages::PageSet& set, std::uint64_t by) {
+    pages::PageSet moved;
+    for (const pages::PageRun& run : set.runs()) moved.add({run.start - by, run.end - by});
+    return moved;
 }
 
 }  // namespace
 
-SharedSender::SharedSender(Link& link, Watcher watcher)
-    : link_(link), watcher_(std::move(watcher)), buffer_(pages::Reader::kBatchBytes) {}
+SharedSender::SharedSender(Link& link, TrackerOf tracker_of, Watcher watcher)
+    : link_(link),
+      tracker_of_(std::move(tracker_of)),
+      watcher_(std::move(watcher)),
+      buffer_(pages::Reader::kBatchBytes) {}
 
 Result<> SharedSender::follow(const model::Checkpoint& layout) {
     const std::vector<model::SharedMemory> wanted = layout.shared_memory();
@@ -30,57 +44,154 @@ Result<> SharedSender::follow(const model::Checkpoint& layout) {
     for (const model::SharedMemory& memory : wanted) {
         auto known = objects_.find(memory.id);
         if (known == objects_.end()) {
-            auto object = os::open(proc::mapped_file(memory.pid, memory.range), O_RDONLY);
-            if (!object && has_vanished(object.error())) continue;
-            if (!object) return fail(std::move(object.error()));
-            known =
-                objects_
-                    .emplace(memory.id, Object{.content = pages::SharedObject(std::move(*object)),
-                                               .bytes = 0,
-                                               .looked_at = 0,
-                                               .last_look = {}})
-                    .first;
+            auto opened = pages::open_object(memory);
+            if (!opened && opened.error().kind() == Error::Kind::Gone) continue;
+            if (!opened) return fail(std::move(opened.error()));
+            Object object{.content = pages::SharedObject(std::move(*opened)),
+                          .now = {},
+                          .held = {},
+                          .marked = {},
+                          .looked_at = {},
+                          .last_look = {}};
+            known = objects_.emplace(memory.id, std::move(object)).first;
         }
-        known->second.bytes = memory.bytes;
+        known->second.now = {
+            .bytes = memory.bytes, .mappers = {}, .is_memfd = memory.file.has_value()};
     }
+    pids_.clear();
+    for (const model::Process& process : layout.processes) {
+        pids_.push_back(process.pid);
+        for (const model::Vma& vma : process.address_space.vmas) {
+            if (vma.kind != model::VmaKind::AnonShared) continue;
+            const auto object = objects_.find(vma.shared_id);
+            if (object == objects_.end()) continue;
+            object->second.now.mappers.push_back(
+                {.pid = process.pid, .range = vma.range, .offset = vma.file_offset});
+        }
+    }
+    return {};
+}
+
+// Nothing if somebody does not wait for its children, or has ended.
+std::optional<SharedSender::Children> SharedSender::children_of(const std::vector<Pid>& pids) {
+    constexpr std::uint64_t kChild = std::uint64_t{1} << (SIGCHLD - 1);
+    Children children;
+    for (const Pid pid : pids) {
+        const auto directory = proc::ProcessDirectory::open(pid);
+        if (!directory) return std::nullopt;
+        const auto stat = directory->stat();
+        const auto status = directory->status();
+        if (!stat || !status || (status->ignored & kChild) != 0) return std::nullopt;
+        children[pid] = stat->child_minor_faults;
+    }
+    return children;
+}
+
+// May run in another thread: only reads.
+Result<SharedSender::Suspects> SharedSender::find_suspects(
+    const Object& object, const Now& now, const std::optional<Children>& children) const {
+    Suspects suspects;
+    suspects.data = TRY(pages::find_data(object.content.fd(), now.bytes));
+    const pages::PageSet far = object.content.taken().within(whole_range(now.bytes));
+    if (now.is_memfd || suspects.data.bytes() <= kCompareBytes) {
+        suspects.pages = pages::unite(suspects.data, far);
+        return suspects;
+    }
+    for (const Mapper& mapper : now.mappers) {
+        pages::Tracker* tracker = tracker_of_(mapper.pid);
+        const AddrRange part = {RemoteAddr{mapper.offset},
+                                RemoteAddr{mapper.offset + mapper.range.size()}};
+        const pages::PageSet there = moved_down(
+            moved_up(suspects.data.within(part), mapper.range.start.value), mapper.offset);
+        // One that has ended shows in `children`.
+        auto unwatched = tracker == nullptr ? there : tracker->find_unwatched(there.runs());
+        suspects.unwatched.push_back(unwatched ? std::move(*unwatched) : there);
+    }
+    suspects.lost = TRY(object.held.find_lost(suspects.data));
+    const std::optional<Marked>& marked = object.marked;
+    if (!marked || !children || marked->children != *children || marked->mappers != now.mappers) {
+        suspects.pages = pages::unite(suspects.data, far);
+        return suspects;
+    }
+    suspects.pages = pages::unite(suspects.lost, pages::subtract(far, suspects.data));
+    suspects.pages.add(pages::subtract(suspects.data, marked->data));
+    for (std::size_t i = 0; i < now.mappers.size(); ++i) {
+        const Mapper& mapper = now.mappers[i];
+        suspects.pages = pages::unite(
+            suspects.pages,
+            moved_down(moved_up(suspects.unwatched[i], mapper.offset), mapper.range.start.value));
+    }
+    return suspects;
+}
+
+// Only what the look has named is marked: whatever is written meanwhile elsewhere stays without a
+// mark and is named by the next.
+Result<> SharedSender::mark(Object& object, Suspects& suspects,
+                            const std::optional<Children>& children) {
+    object.marked.reset();
+    if (suspects.unwatched.empty() || !children) return {};
+    for (std::size_t i = 0; i < object.now.mappers.size(); ++i) {
+        const Mapper& mapper = object.now.mappers[i];
+        pages::Tracker* tracker = tracker_of_(mapper.pid);
+        if (tracker == nullptr) return {};
+        const Result<> watched = [&]() -> Result<> {
+            // Where this is false now, pages stay without a mark.
+            TRY(tracker->register_range(mapper.range, pages::Backing::Anonymous));
+            return tracker->watch(suspects.unwatched[i]);
+        }();
+        if (!watched && watched.error().kind() == Error::Kind::Gone) return {};
+        if (!watched) return watched;
+    }
+    TRY(object.held.hold(object.content.fd(), object.now.bytes, suspects.lost));
+    object.marked = {
+        .mappers = object.now.mappers, .children = *children, .data = std::move(suspects.data)};
     return {};
 }
 
 Result<Moved> SharedSender::send_changed() {
     Moved moved;
+    const std::optional<Children> now = children_of(pids_);
     for (auto& [id, object] : objects_) {
         object.last_look = {};
-        moved += TRY(send(id, object, TRY(object.content.suspects(object.bytes))));
+        Suspects suspects = TRY(find_suspects(object, object.now, now));
+        TRY(mark(object, suspects, now));
+        moved += TRY(send(id, object, suspects.pages));
     }
     return moved;
 }
 
+Result<pages::PageSet> SharedSender::look(const Object& object, const Now& now,
+                                          const std::vector<Pid>& pids) const {
+    const Suspects suspects = TRY(find_suspects(object, now, children_of(pids)));
+    return object.content.find_changed(suspects.pages);
+}
+
 Result<std::uint64_t> SharedSender::changed_bytes() {
     std::uint64_t bytes = 0;
-    for (const auto& [id, object] : objects_) {
-        bytes += TRY(object.content.find_changed(object.bytes)).bytes();
-    }
+    for (const auto& [id, object] : objects_) bytes += TRY(look(object, object.now, pids_)).bytes();
     return bytes;
 }
 
 void SharedSender::start_last_look() {
     for (auto& [id, object] : objects_) {
-        object.looked_at = object.bytes;
-        object.last_look =
-            std::async(std::launch::async, [&content = object.content, bytes = object.bytes] {
-                return content.find_changed(bytes);
-            });
+        object.looked_at = object.now;
+        object.last_look = std::async(std::launch::async, [this, &object, pids = pids_] {
+            return look(object, object.looked_at, pids);
+        });
     }
 }
 
 Result<Moved> SharedSender::send_last() {
     Moved moved;
     for (auto& [id, object] : objects_) {
-        const bool looked = object.last_look.valid() && object.looked_at == object.bytes;
-        pages::PageSet suspects;
-        if (object.last_look.valid()) suspects = TRY(object.last_look.get());
-        if (!looked) suspects = TRY(object.content.suspects(object.bytes));
-        moved += TRY(send(id, object, suspects));
+        pages::PageSet changed;
+        if (object.last_look.valid()) changed = TRY(object.last_look.get());
+        // Mapped otherwise, or new, since the look began.
+        if (object.looked_at != object.now) {
+            object.marked.reset();
+            changed = TRY(look(object, object.now, pids_));
+        }
+        moved += TRY(send(id, object, changed));
     }
     return moved;
 }

@@ -1,8 +1,23 @@
 // The source's half of the memory that processes share without a file: each object is sent once,
-// whoever maps it, by its number and offsets in it (pages/page_wire.h, PageSpace::Shared).
+// whoever has it, by its number and offsets in it (pages/page_wire.h, PageSpace::Shared).
 //
-// Every look reads what the objects hold and compares it with what was sent (pages/shared_object.h
-// says why that misses no write). The last look happens in the freeze, beside collecting.
+// What is looked at is compared with what was sent (pages/shared_object.h says why that misses no
+// write). Objects up to kCompareBytes, and memfds, whose open files write without any page table,
+// are looked at whole each time. Of larger ones only those pages are looked at that may have
+// changed since the last round:
+//
+//   1. What a mapping of the tree may have written: every page without the mark of protection in
+//      the page table of any of its mappers (pages/tracker.h, find_unwatched()). The order is that
+//      of private memory: find, mark the same, then read.
+//   2. What has appeared in the object, or left it, with or without having come back
+//      (pages/held_pages.h).
+//   3. All of it, if somebody may have written whose page table we cannot see: a process that is
+//      new or gone; one that was forked and has ended between two looks (its parent has waited
+//      for it, and so has faults of children added to its own; or does not wait, because it
+//      ignores SIGCHLD); a mapping that is new, moved or gone.
+//
+// Not seen, for large objects: a second mapping made by mremap(2) with an old size of 0 and
+// unmapped again between two looks, and what devices write by themselves (pages/tracker.h).
 //
 // Used by one thread.
 #pragma once
@@ -11,27 +26,35 @@
 #include <functional>
 #include <future>
 #include <map>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
+#include "base/types.h"
 #include "migrate/link.h"
 #include "migrate/moved.h"
 #include "model/checkpoint.h"
+#include "pages/held_pages.h"
 #include "pages/page_wire.h"
 #include "pages/shared_object.h"
+#include "pages/tracker.h"
 
 namespace ferry::migrate {
 
 class SharedSender {
   public:
+    // Comparing this much takes about as long as collecting a tree does, beside which it happens.
+    static constexpr std::uint64_t kCompareBytes = 32 << 20;
+
     // Called after each batch with its bytes; an error ends the round.
     using Watcher = std::function<Result<>(std::uint64_t bytes)>;
+    // nullptr: the process is not tracked. Called by the thread of a look, too.
+    using TrackerOf = std::function<pages::Tracker*(Pid)>;
 
-    SharedSender(Link& link, Watcher watcher);
+    SharedSender(Link& link, TrackerOf tracker_of, Watcher watcher);
 
     // The objects as the destination has them now: those of the layout that it was sent. An object
-    // whose mapping has vanished since is opened by a later call. Needs CAP_CHECKPOINT_RESTORE
+    // that is gone where the layout saw it is opened by a later call. Needs CAP_CHECKPOINT_RESTORE
     // (/proc/PID/map_files).
     Result<> follow(const model::Checkpoint& layout);
 
@@ -46,20 +69,57 @@ class SharedSender {
     Result<Moved> send_last();
 
   private:
+    struct Mapper {
+        Pid pid;
+        AddrRange range;
+        std::uint64_t offset = 0;
+        bool operator==(const Mapper&) const = default;
+    };
+    // Minor faults of children that each process has waited for.
+    using Children = std::map<Pid, std::uint64_t>;
+    // Since when marks tell something.
+    struct Marked {
+        std::vector<Mapper> mappers;
+        Children children;
+        pages::PageSet data;
+    };
+    // What an object is at the moment.
+    struct Now {
+        std::uint64_t bytes = 0;
+        std::vector<Mapper> mappers;
+        bool is_memfd = false;
+        bool operator==(const Now&) const = default;
+    };
     struct Object {
         pages::SharedObject content;
-        std::uint64_t bytes = 0;
-        std::uint64_t looked_at = 0;                    // bytes that last_look is about
+        Now now;
+        pages::HeldPages held;
+        std::optional<Marked> marked;
+        Now looked_at;                                  // by last_look
         std::future<Result<pages::PageSet>> last_look;  // its end waits for the thread: keep last
     };
+    struct Suspects {
+        pages::PageSet data;                    // what the object holds
+        std::vector<pages::PageSet> unwatched;  // of each mapper: addresses
+        pages::PageSet lost;
+        pages::PageSet pages;  // to be compared
+    };
 
+    [[nodiscard]] static std::optional<Children> children_of(const std::vector<Pid>& pids);
+    [[nodiscard]] Result<Suspects> find_suspects(const Object& object, const Now& now,
+                                                 const std::optional<Children>& children) const;
+    [[nodiscard]] Result<pages::PageSet> look(const Object& object, const Now& now,
+                                              const std::vector<Pid>& pids) const;
+    Result<> mark(Object& object, Suspects& suspects, const std::optional<Children>& children);
     Result<Moved> send(std::uint64_t id, Object& object, const pages::PageSet& suspects);
     Result<> send_batch(std::uint64_t id, pages::PageBatch& batch, Moved& moved);
 
     Link& link_;
+    TrackerOf tracker_of_;
     Watcher watcher_;
     std::vector<std::byte> buffer_;
     pages::PageFrame frame_;
+    std::vector<Pid> pids_;  // of the layout, zombies too
     std::map<std::uint64_t, Object> objects_;
 };
 

@@ -56,9 +56,16 @@ bool same_layout(const model::Process& a, const model::Process& b) {
                       same_tid);
 }
 
+bool same_objects(const model::Checkpoint& a, const model::Checkpoint& b) {
+    const auto same = [](const model::SharedMemory& x, const model::SharedMemory& y) {
+        return x.id == y.id && x.bytes == y.bytes;
+    };
+    return std::ranges::equal(a.shared_memory(), b.shared_memory(), same);
+}
+
 // Whatever the order of the processes.
 bool same_layout(const model::Checkpoint& a, const model::Checkpoint& b) {
-    return a.processes.size() == b.processes.size() &&
+    return a.processes.size() == b.processes.size() && same_objects(a, b) &&
            std::ranges::all_of(a.processes, [&b](const model::Process& process) {
                const model::Process* other = b.find_process(process.pid);
                return other != nullptr && same_layout(process, *other);
@@ -345,7 +352,7 @@ Result<bool> SourceSession::try_cut_over() {
         TRY(send_layout(layout_));
         for (const model::Process& process : layout_.processes) TRY(memory_->follow(process));
     }
-    TRY(memory_->follow_shared(layout_));
+    TRY(memory_->follow_shared(collected.checkpoint));
     const Clock::time_point pages_begun = Clock::now();
     const Moved moved = TRY(memory_->send_last());
     report_.rounds.push_back({.number = ++round_,

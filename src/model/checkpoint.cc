@@ -7,6 +7,16 @@ namespace ferry::model {
 
 std::vector<SharedMemory> Checkpoint::shared_memory() const {
     std::map<std::uint64_t, SharedMemory> known;
+    for (const OpenFile& open : files) {
+        const auto* file = std::get_if<MemoryFile>(&open.body);
+        if (file == nullptr) continue;
+        known[file->inode] = {.id = file->inode,
+                              .bytes = page_align_up(file->bytes),
+                              .no_reserve = false,
+                              .pid = {},
+                              .range = {},
+                              .file = *file};
+    }
     for (const Process& process : processes) {
         for (const Vma& vma : process.address_space.vmas) {
             if (vma.kind != VmaKind::AnonShared) continue;
@@ -14,7 +24,8 @@ std::vector<SharedMemory> Checkpoint::shared_memory() const {
                                                                           .bytes = 0,
                                                                           .no_reserve = false,
                                                                           .pid = process.pid,
-                                                                          .range = vma.range});
+                                                                          .range = vma.range,
+                                                                          .file = {}});
             SharedMemory& memory = at.first->second;
             memory.bytes = std::max(memory.bytes, vma.file_offset + vma.range.size());
             memory.no_reserve = memory.no_reserve || vma.no_reserve;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,13 +15,15 @@
 
 namespace ferry::model {
 
-// Memory that processes share without a file (VmaKind::AnonShared).
+// Memory that lives in no file system: an object that processes map (VmaKind::AnonShared), or a
+// memfd. Carried once, whoever has it.
 struct SharedMemory {
-    std::uint64_t id = 0;     // Vma::shared_id
-    std::uint64_t bytes = 0;  // up to the last one that is mapped
+    std::uint64_t id = 0;     // Vma::shared_id, or the memfd's inode
+    std::uint64_t bytes = 0;  // whole pages: up to the last one that is mapped, or a memfd's size
     bool no_reserve = false;
-    Pid pid;  // one of those that map it, and where
+    Pid pid;  // one of those that map it, and where; not of a memfd
     AddrRange range;
+    std::optional<MemoryFile> file;  // a memfd
 };
 
 struct Checkpoint {

@@ -88,6 +88,20 @@ struct TimerFd {
     bool operator==(const TimerFd&) const = default;
 };
 
+// memfd_create(2). Descriptors and mappings of one memfd, however often it was opened, have one
+// inode; the content is that of Checkpoint::shared_memory() with this id.
+struct MemoryFile {
+    std::uint64_t inode = 0;
+    std::string name;         // as it was given
+    std::uint64_t bytes = 0;  // its size
+    std::uint32_t mode = 0;   // st_mode
+    std::uint32_t uid = 0, gid = 0;
+    std::uint32_t seals = 0;    // F_SEAL_*
+    std::int64_t position = 0;  // of the open file
+    std::string source;         // where this process can open it; only while it is collected
+    bool operator==(const MemoryFile&) const = default;
+};
+
 struct EpollTarget {
     int fd = -1;  // in the process that added it
     std::uint32_t events = 0;
@@ -185,7 +199,7 @@ struct UnixSocket {
 };
 
 using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd,
-                              InetSocket, UnixSocket>;
+                              InetSocket, UnixSocket, MemoryFile>;
 
 struct OpenFile {
     FileId id = 0;

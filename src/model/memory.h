@@ -17,8 +17,8 @@ using FileId = std::uint32_t;
 enum class VmaKind : std::uint8_t {
     Anonymous,    // private, no file: heap, stacks, malloc arenas
     FilePrivate,  // MAP_PRIVATE of a file; pages written to are anonymous and carried
-    FileShared,   // MAP_SHARED of a regular file; content lives in the file
-    AnonShared,   // MAP_SHARED|MAP_ANONYMOUS, memfd or SysV; content is carried once per object
+    FileShared,   // MAP_SHARED of a regular file or a memfd; content lives there
+    AnonShared,   // MAP_SHARED|MAP_ANONYMOUS; content is carried once per object
     Vdso,         // the kernel's vdso text: moved, not carried
     Vvar,      // [vvar], and from Linux 6.13 on [vvar_vclock] as a second one: moved, not carried
     Vsyscall,  // the fixed vsyscall page: exists in every process

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -86,6 +87,27 @@ Result<> ftruncate(int fd, std::uint64_t size) {
         return fail(Error::system(code, fmt::format("ftruncate({}, {})", fd, size)));
     }
     return {};
+}
+
+Result<> fchmod(int fd, mode_t mode) {
+    if (::fchmod(fd, mode) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("fchmod({}, {:o})", fd, mode)));
+}
+
+Result<> fchown(int fd, uid_t user, gid_t group) {
+    if (::fchown(fd, user, group) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("fchown({}, {}, {})", fd, user, group)));
+}
+
+Result<std::uint64_t> file_system_type(int fd) {
+    struct statfs status = {};
+    if (retry_eintr([&] { return ::fstatfs(fd, &status); }) != 0) {
+        const int code = errno;
+        return fail(Error::system(code, fmt::format("fstatfs({})", fd)));
+    }
+    return static_cast<std::uint64_t>(status.f_type);
 }
 
 Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t size) {

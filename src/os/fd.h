@@ -54,6 +54,10 @@ Result<UniqueFd> dup(int fd);
 Result<std::pair<UniqueFd, UniqueFd>> pipe2(int flags);
 Result<UniqueFd> memfd_create(const std::string& name, unsigned flags);
 Result<> ftruncate(int fd, std::uint64_t size);
+Result<> fchmod(int fd, mode_t mode);
+Result<> fchown(int fd, uid_t user, gid_t group);
+// fstatfs(2): f_type (linux/magic.h).
+Result<std::uint64_t> file_system_type(int fd);
 // fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
 Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t size);
 Result<> fchown(int fd, uid_t user, gid_t group);

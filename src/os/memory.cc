@@ -26,6 +26,12 @@ Result<Mapping> Mapping::map(std::size_t size, int protection, int flags, int fd
     return mapping;
 }
 
+Result<> Mapping::populate(std::uint64_t offset, std::size_t size) const {
+    if (::madvise(data_ + offset, size, MADV_POPULATE_READ) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("madvise(MADV_POPULATE_READ, {} bytes)", size)));
+}
+
 Result<std::size_t> process_vm_readv(Pid pid, std::span<const iovec> local,
                                      std::span<const iovec> remote) {
     const ssize_t n =

@@ -33,6 +33,10 @@ class Mapping {
     static Result<Mapping> map(std::size_t size, int protection, int flags, int fd = -1,
                                std::uint64_t offset = 0);
 
+    // madvise(MADV_POPULATE_READ, Linux 5.14): page table entries for this part. EFAULT: behind the
+    // end of what is mapped.
+    [[nodiscard]] Result<> populate(std::uint64_t offset, std::size_t size) const;
+
     [[nodiscard]] std::byte* data() const { return data_; }
     [[nodiscard]] std::size_t size() const { return size_; }
     [[nodiscard]] std::span<std::byte> bytes() const { return {data_, size_}; }

@@ -18,6 +18,21 @@ constexpr std::uint64_t kFeatureWpAsync = 1u << 15;
 
 static_assert(kUserfaultFlags == (UFFD_USER_MODE_ONLY | O_CLOEXEC));
 
+Result<bool> write_protect(int userfault, AddrRange range, std::uint64_t mode) {
+    uffdio_writeprotect request = {};
+    request.range = {.start = range.start.value, .len = range.size()};
+    request.mode = mode;
+    int result = ::ioctl(userfault, UFFDIO_WRITEPROTECT, &request);
+    while (result != 0 && (errno == EAGAIN || errno == EINTR)) {
+        result = ::ioctl(userfault, UFFDIO_WRITEPROTECT, &request);
+    }
+    if (result == 0) return true;
+    const int code = errno;
+    if (code == ENOENT) return false;
+    if (code == ESRCH) return fail(Error::gone("the address space is gone"));
+    return fail(Error::system(code, fmt::format("ioctl(UFFDIO_WRITEPROTECT, {})", range)));
+}
+
 }  // namespace
 
 Result<UniqueFd> userfaultfd(int flags) {
@@ -55,17 +70,11 @@ Result<bool> userfault_register_protection(int userfault, AddrRange range) {
 }
 
 Result<bool> userfault_unprotect(int userfault, AddrRange range) {
-    uffdio_writeprotect request = {};
-    request.range = {.start = range.start.value, .len = range.size()};
-    int result = ::ioctl(userfault, UFFDIO_WRITEPROTECT, &request);
-    while (result != 0 && (errno == EAGAIN || errno == EINTR)) {
-        result = ::ioctl(userfault, UFFDIO_WRITEPROTECT, &request);
-    }
-    if (result == 0) return true;
-    const int code = errno;
-    if (code == ENOENT) return false;
-    if (code == ESRCH) return fail(Error::gone("the address space is gone"));
-    return fail(Error::system(code, fmt::format("ioctl(UFFDIO_WRITEPROTECT, {})", range)));
+    return write_protect(userfault, range, 0);
+}
+
+Result<bool> userfault_protect(int userfault, AddrRange range) {
+    return write_protect(userfault, range, UFFDIO_WRITEPROTECT_MODE_WP);
 }
 
 Result<> userfault_unregister(int userfault, AddrRange range) {

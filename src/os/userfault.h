@@ -32,6 +32,9 @@ Result<bool> userfault_register_protection(int userfault, AddrRange range);
 // UFFDIO_WRITEPROTECT with mode 0: the pages count as written again. False: a part of the range is
 // not registered (any more), and some pages may not have been reached.
 Result<bool> userfault_unprotect(int userfault, AddrRange range);
+// UFFDIO_WRITEPROTECT with its mode: the pages count as not written, also those of a shared mapping
+// that this address space has no entry for. False: as above.
+Result<bool> userfault_protect(int userfault, AddrRange range);
 // UFFDIO_UNREGISTER: drops the protection of the pages as well. Nothing mapped there is success.
 Result<> userfault_unregister(int userfault, AddrRange range);
 

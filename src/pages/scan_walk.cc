@@ -133,6 +133,18 @@ Result<PageSet> find_protected(const ScanCall& scan, AddrRange range) {
                              .return_mask = kWritten});
 }
 
+Result<PageSet> find_watched(const ScanCall& scan, AddrRange range) {
+    return find_pages(scan, {.range = range,
+                             .all_of = kWritten | kWpAllowed,
+                             .any_of = kPresent | kSwapped,
+                             .absent = kWritten,
+                             .return_mask = kWritten});
+}
+
+Result<PageSet> find_present(const ScanCall& scan, AddrRange range) {
+    return find_pages(scan, {.range = range, .any_of = kPresent, .return_mask = kPresent});
+}
+
 Result<> scan_soft_dirty(const EntriesCall& entries, AddrRange range, Scan& into) {
     return for_each_entry(entries, range, [&](RemoteAddr at, os::PagemapEntry entry) {
         const PageRun page = {at, at + kPageSize};

@@ -33,6 +33,11 @@ Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRa
 Result<PageSet> find_unregistered(const ScanCall& scan, AddrRange range);
 // Pages that carry the mark of protection.
 Result<PageSet> find_protected(const ScanCall& scan, AddrRange range);
+// Those of them where the mark works: in mappings that are registered.
+Result<PageSet> find_watched(const ScanCall& scan, AddrRange range);
+
+// Pages that have an entry in the page table and are in memory.
+Result<PageSet> find_present(const ScanCall& scan, AddrRange range);
 
 // Soft-dirty bits out of the pagemap array.
 Result<> scan_soft_dirty(const EntriesCall& entries, AddrRange range, Scan& into);

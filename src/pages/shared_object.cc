@@ -1,15 +1,19 @@
 #include "pages/shared_object.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
 #include <vector>
 
 #include "base/check.h"
 #include "os/description.h"
+#include "proc/process_directory.h"
 
 namespace ferry::pages {
 namespace {
@@ -31,21 +35,6 @@ std::uint64_t hash_of(std::span<const std::byte> page) {
     return std::max<std::uint64_t>(1, XXH3_64bits(page.data(), page.size()));
 }
 
-// What was cut off the object meanwhile reads as zeros, as it would for a reader of the object
-// after it has grown again.
-Result<> read_pages(int fd, std::span<std::byte> into, std::uint64_t offset) {
-    while (!into.empty()) {
-        const std::size_t n = TRY(os::pread(fd, into, offset));
-        if (n == 0) {
-            std::ranges::fill(into, std::byte{0});
-            return {};
-        }
-        into = into.subspan(n);
-        offset += n;
-    }
-    return {};
-}
-
 // Reads the set into the buffer, piece by piece: see(page, bytes) for each page, done() after each
 // piece, whose bytes are then overwritten.
 template <class See, class Done>
@@ -55,7 +44,7 @@ Result<> read_each(int fd, const PageSet& set, std::span<std::byte> buffer, See 
             const std::uint64_t size =
                 std::min<std::uint64_t>(page_align_down(buffer.size()), run.end - at);
             const std::span<std::byte> piece = buffer.first(size);
-            TRY(read_pages(fd, piece, at.value));
+            TRY(read_object(fd, piece, at.value));
             for (std::uint64_t i = 0; i < size; i += kPageSize) {
                 see(at + i, std::span<const std::byte>(piece.subspan(i, kPageSize)));
             }
@@ -80,6 +69,33 @@ void add_page(PageBatch& batch, PageRun page, std::span<const std::byte> bytes) 
 
 }  // namespace
 
+Result<os::UniqueFd> open_object(const model::SharedMemory& memory) {
+    const std::string where =
+        memory.file ? memory.file->source : proc::mapped_file(memory.pid, memory.range);
+    auto opened = os::open(where, O_RDONLY);
+    const bool is_gone =
+        !opened && (opened.error().code() == ENOENT || opened.error().code() == ESRCH);
+    if (!opened && !is_gone) return opened;
+    // Something else may be mapped there, or open under that number, by now.
+    if (is_gone || TRY(os::fstat(opened->get())).st_ino != memory.id) {
+        return fail(Error::gone(fmt::format("shared memory {:#x} is gone", memory.id)));
+    }
+    return opened;
+}
+
+Result<> read_object(int fd, std::span<std::byte> into, std::uint64_t offset) {
+    while (!into.empty()) {
+        const std::size_t n = TRY(os::pread(fd, into, offset));
+        if (n == 0) {
+            std::ranges::fill(into, std::byte{0});
+            return {};
+        }
+        into = into.subspan(n);
+        offset += n;
+    }
+    return {};
+}
+
 Result<PageSet> find_data(int fd, std::uint64_t bytes) {
     PageSet found;
     for (std::uint64_t at = 0; at < bytes;) {
@@ -97,16 +113,11 @@ std::uint64_t SharedObject::known(RemoteAddr page) const {
     return block == hashes_.end() ? 0 : block->second.at(number % kBlockPages);
 }
 
-Result<PageSet> SharedObject::suspects(std::uint64_t bytes) const {
-    const PageSet data = TRY(find_data(fd_.get(), bytes));
-    return unite(data, taken_.within({RemoteAddr{0}, RemoteAddr{page_align_up(bytes)}}));
-}
-
-Result<PageSet> SharedObject::find_changed(std::uint64_t bytes) const {
+Result<PageSet> SharedObject::find_changed(const PageSet& suspects) const {
     PageSet changed;
     std::vector<std::byte> buffer(kLookBytes);
     TRY(read_each(
-        fd_.get(), TRY(suspects(bytes)), buffer,
+        fd_.get(), suspects, buffer,
         [&](RemoteAddr page, std::span<const std::byte> bytes_of) {
             if (hash_of(bytes_of) != known(page)) changed.add({page, page + kPageSize});
         },

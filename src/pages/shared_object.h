@@ -21,12 +21,18 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "model/checkpoint.h"
 #include "os/fd.h"
 #include "pages/reader.h"
 #include "pages/run.h"
 
 namespace ferry::pages {
 
+// The object, for reading, where it is at the source. Gone: it is not there any more.
+Result<os::UniqueFd> open_object(const model::SharedMemory& memory);
+// Whole pages of it. What lies behind its end is zeros, as for a reader of a mapping's last page
+// and of an object that has grown again.
+Result<> read_object(int fd, std::span<std::byte> into, std::uint64_t offset);
 // The pages that the object holds, in memory or swapped out, among its first `bytes`
 // (lseek(2), SEEK_DATA). The others are zeros. Reading them makes no page.
 Result<PageSet> find_data(int fd, std::uint64_t bytes);
@@ -38,15 +44,15 @@ class SharedObject {
 
     [[nodiscard]] int fd() const { return fd_.get(); }
 
-    // The pages among the first `bytes` that the far end has otherwise. Changes nothing.
-    [[nodiscard]] Result<PageSet> find_changed(std::uint64_t bytes) const;
-    // Those of `suspects` in batches: `data` is to be written at the far end, `zeros` dropped
+    // The pages among `suspects` that the far end has otherwise. Changes nothing.
+    [[nodiscard]] Result<PageSet> find_changed(const PageSet& suspects) const;
+    // The same in batches: `data` is to be written at the far end, `zeros` dropped
     // there. `buffer` holds the pieces; at least one page. After an error nobody knows what the far
     // end has.
     using Taker = std::function<Result<>(PageBatch&)>;
     Result<> take_changed(const PageSet& suspects, std::span<std::byte> buffer, const Taker& take);
-    // What take_changed() must look at: what is there, and what the far end has.
-    [[nodiscard]] Result<PageSet> suspects(std::uint64_t bytes) const;
+    // The pages of the far end that are not zeros.
+    [[nodiscard]] const PageSet& taken() const { return taken_; }
 
   private:
     // Of the pages that the far end has; 0: it has zeros. In blocks, since objects may be sparse.

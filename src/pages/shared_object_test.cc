@@ -4,9 +4,12 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "os/fd.h"
+#include "os/memory.h"
+#include "pages/held_pages.h"
 
 namespace ferry::pages {
 namespace {
@@ -56,6 +59,11 @@ class SharedObjects : public testing::Test {
         EXPECT_TRUE(taken.has_value());
         return crossed;
     }
+    [[nodiscard]] PageSet everything() const {
+        const auto data = find_data(file_, kBytes);
+        EXPECT_TRUE(data.has_value());
+        return unite(*data, object_->taken());
+    }
     void expect_same() const {
         std::vector<std::byte> near(kBytes);
         ASSERT_TRUE(os::pread_all(file_, near, 0).has_value());
@@ -82,7 +90,7 @@ TEST_F(SharedObjects, HandOutOnlyWhatHasChanged) {
     cross();
     write(150, 'x');
     write(650, static_cast<char>(650 % 100));  // the same again
-    EXPECT_EQ(object_->find_changed(kBytes), PageSet{run(150, 151)});
+    EXPECT_EQ(object_->find_changed(everything()), PageSet{run(150, 151)});
     EXPECT_EQ(cross(), PageSet{run(150, 151)});
     expect_same();
 }
@@ -95,7 +103,7 @@ TEST_F(SharedObjects, PagesOfZerosDoNotCrossUnlessTheyReplaceSomething) {
     cross();
     write(5, 0);
     punch(6);
-    EXPECT_EQ(object_->find_changed(kBytes), PageSet{run(5, 7)});
+    EXPECT_EQ(object_->find_changed(everything()), PageSet{run(5, 7)});
     EXPECT_EQ(cross(), PageSet{run(5, 7)});
     expect_same();
     EXPECT_EQ(cross(), PageSet{});
@@ -127,6 +135,45 @@ TEST_F(SharedObjects, AnObjectThatWasCutShortIsZerosBehindItsEnd) {
     EXPECT_EQ(cross(), PageSet{run(900, 901)});
     ASSERT_TRUE(os::ftruncate(file_, kBytes).has_value());
     expect_same();
+}
+
+class HeldPagesTest : public SharedObjects {
+  protected:
+    [[nodiscard]] PageSet lost() const {
+        const auto data = find_data(file_, kBytes);
+        const auto lost = held_.find_lost(*data);
+        EXPECT_TRUE(lost.has_value());
+        return *lost;
+    }
+    void hold(const PageSet& pages) { ASSERT_TRUE(held_.hold(file_, kBytes, pages).has_value()); }
+    HeldPages held_;
+};
+
+TEST_F(HeldPagesTest, ShowWhatWasThrownAwayAndFilledAgainByReading) {
+    for (std::uint64_t page = 0; page < 200; ++page) write(page, 'a');
+    EXPECT_EQ(lost(), PageSet{run(0, 200)});
+    hold(lost());
+    EXPECT_EQ(lost(), PageSet{});
+    punch(100);
+    auto mapped = os::Mapping::map(kBytes, PROT_READ, MAP_SHARED, file_);
+    ASSERT_TRUE(mapped.has_value());
+    EXPECT_EQ(mapped->data()[100 * kPageSize], std::byte{0});
+    EXPECT_TRUE(lost().contains(RemoteAddr{100 * kPageSize}));
+    EXPECT_LE(lost().pages(), 16u);
+    hold(lost());
+    EXPECT_EQ(lost(), PageSet{});
+}
+
+TEST_F(HeldPagesTest, BearAnObjectThatGrowsAndShrinks) {
+    write(10, 'a');
+    hold(lost());
+    ASSERT_TRUE(os::ftruncate(file_, kBytes / 2).has_value());
+    write(20, 'b');
+    EXPECT_TRUE(lost().contains(RemoteAddr{20 * kPageSize}));
+    hold({run(0, kPages)});
+    ASSERT_TRUE(os::ftruncate(file_, 2 * kBytes).has_value());
+    ASSERT_TRUE(held_.hold(file_, 2 * kBytes, {run(10, 11)}).has_value());
+    EXPECT_FALSE(lost().contains(RemoteAddr{10 * kPageSize}));
 }
 
 }  // namespace

@@ -135,6 +135,29 @@ Result<Scan> Tracker::scan(std::span<const AddrRange> ranges, Protect protect) {
     return result;
 }
 
+Result<PageSet> Tracker::find_unwatched(std::span<const AddrRange> ranges) const {
+    PageSet unwatched;
+    for (const AddrRange& range : ranges) unwatched.add(range);
+    if (method_ == Method::SoftDirty) return unwatched;
+    const os::Pagemap pagemap = TRY(os::Pagemap::open(pid_));
+    const ScanCall walk = [&](const os::PagemapScanRequest& request,
+                              std::span<os::PageRegion> into) {
+        return pagemap.scan(request, into);
+    };
+    PageSet watched;
+    for (const AddrRange& range : ranges) watched.add(TRY(find_watched(walk, range)));
+    TRY(fail_if_exited());
+    return subtract(unwatched, watched);
+}
+
+Result<> Tracker::watch(const PageSet& pages) {
+    if (method_ == Method::SoftDirty) return {};
+    for (const PageRun& run : pages.runs()) {
+        static_cast<void>(TRY(os::userfault_protect(userfault_.get(), run)));
+    }
+    return {};
+}
+
 Result<> Tracker::restart() {
     if (method_ == Method::WriteProtect) return {};
     // "4": clear the soft-dirty bits of all pages (proc_pid_clear_refs(5)).

@@ -79,12 +79,12 @@ class Tracker {
     [[nodiscard]] Method method() const { return method_; }
     [[nodiscard]] Pid pid() const { return pid_; }
 
-    // Private mappings only, one per call; before each scan, for all of them: the kernel may have
-    // dropped some meanwhile, and asking for what is registered already is one short call. False:
-    // not (all) registered, because it has changed or vanished meanwhile or cannot be protected
-    // (MAP_DROPPABLE); no error, later rounds and the last scan see it. Kind::Gone: the process has
-    // exited, or replaced its address space by execve(2). A wrong `backing` costs time or bytes,
-    // not correctness.
+    // Private mappings, or shared ones for find_unwatched(), one per call; before each scan, for
+    // all of them: the kernel may have dropped some meanwhile, and asking for what is registered
+    // already is one short call. False: not (all) registered, because it has changed or vanished
+    // meanwhile or cannot be protected (MAP_DROPPABLE); no error, later rounds and the last scan
+    // see it. Kind::Gone: the process has exited, or replaced its address space by execve(2). A
+    // wrong `backing` costs time or bytes, not correctness.
     Result<bool> register_range(AddrRange range, Backing backing);
     Result<> unregister_range(AddrRange range);
 
@@ -94,6 +94,15 @@ class Tracker {
     // for its own mmap lock. Kind::Gone if the process has exited.
     Result<Scan> scan(AddrRange range, Protect protect);
     Result<Scan> scan(std::span<const AddrRange> ranges, Protect protect);
+
+    // Of shared mappings: pages that this process may have written since watch() had them. All but
+    // those that carry a mark: what was written and then lost its entry in the page table
+    // (MADV_DONTNEED, reclaim, munmap and a new mapping) has none. With Method::SoftDirty: all.
+    // Changes nothing. Kind::Gone if the process has exited.
+    [[nodiscard]] Result<PageSet> find_unwatched(std::span<const AddrRange> ranges) const;
+    // Marks them, whether the process has touched them or not (which takes page tables: 1/512 of
+    // their size). What is not registered stays unwatched.
+    Result<> watch(const PageSet& pages);
 
     // Soft-dirty bits of a process can only be cleared all together, and a write between the scan
     // and the clearing would be lost. So with Method::SoftDirty the process must be stopped from

@@ -62,6 +62,7 @@ Result<Stat> parse_stat(std::string_view text) {
     fields.read(6, stat.session.value);
     fields.read(7, stat.tty);
     fields.read(9, stat.flags);
+    fields.read(11, stat.child_minor_faults);
     fields.read(18, stat.priority);
     fields.read(19, stat.nice);
     fields.read(20, stat.thread_count);

@@ -19,7 +19,8 @@ struct Stat {
     Pid group;
     Pid session;
     int tty = 0;
-    unsigned flags = 0;  // PF_*
+    unsigned flags = 0;                    // PF_*
+    std::uint64_t child_minor_faults = 0;  // of descendants that were waited for (cminflt)
     long priority = 0;
     long nice = 0;
     int thread_count = 0;

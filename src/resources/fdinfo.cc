@@ -172,7 +172,7 @@ Result<FdInfo> parse_fdinfo(std::string_view text) {
 
 FileKind kind_of_link(std::string_view link) {
     if (link.starts_with('/')) {
-        return link.starts_with("/memfd:") ? FileKind::Other : FileKind::Path;
+        return link.starts_with("/memfd:") ? FileKind::MemFd : FileKind::Path;
     }
     if (link.starts_with("socket:[")) return FileKind::Socket;
     if (link.starts_with("pipe:[")) return FileKind::Pipe;

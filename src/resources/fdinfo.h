@@ -40,6 +40,7 @@ enum class FileKind : std::uint8_t {
     EventPoll,
     SignalFd,
     TimerFd,
+    MemFd,
     Other,  // what is not carried; the link says what it is
 };
 

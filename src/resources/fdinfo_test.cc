@@ -109,7 +109,7 @@ TEST(FdInfo, refuses_text_that_is_not_fdinfo) {
 
 TEST(FdInfo, knows_kinds_by_their_links) {
     EXPECT_EQ(kind_of_link("/var/log/x.log"), FileKind::Path);
-    EXPECT_EQ(kind_of_link("/memfd:cache (deleted)"), FileKind::Other);
+    EXPECT_EQ(kind_of_link("/memfd:cache (deleted)"), FileKind::MemFd);
     EXPECT_EQ(kind_of_link("socket:[12]"), FileKind::Socket);
     EXPECT_EQ(kind_of_link("pipe:[12]"), FileKind::Pipe);
     EXPECT_EQ(kind_of_link("anon_inode:[eventfd]"), FileKind::EventFd);

@@ -21,6 +21,7 @@
 #include "resources/event_files.h"
 #include "resources/file_lock.h"
 #include "resources/inet_socket.h"
+#include "resources/memfd.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
@@ -141,6 +142,8 @@ struct FileCollector::Impl {
     std::optional<UnixReader> unix_reader;
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
     std::map<PathKey, PathEntry> paths;
+    MemfdTable memfds;
+    std::map<std::uint64_t, model::FileId> memfd_ids;  // for skeletons, by inode
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> ghost_ids;
     std::vector<RepairedSocket> repaired;
@@ -174,6 +177,7 @@ struct FileCollector::Impl {
     // The same number for the same file, from 1.
     std::uint32_t ghost_id(const struct stat& status);
     model::RegularFile to_model(const PathFile& file, std::int64_t position, std::int32_t mount_id);
+    PathEntry& add_entry(const PathKey& key, model::FileBody body);
     Result<> add_paths(Pass& pass);
     Result<> read_ghosts(Pass& pass);
     void roll_back();
@@ -242,6 +246,9 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
             return {};
         case FileKind::TimerFd:
             return check_timerfd(slot);
+        case FileKind::MemFd:
+            TRY(memfds.note(link_of(slot.holder), slot.holder.text()));
+            return {};
         case FileKind::Socket:
             return prepare_socket(slot, seen);
         case FileKind::Other:
@@ -297,28 +304,44 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
 
 void FileCollector::begin_paths() {
     for (auto& [key, entry] : impl_->paths) entry.used = false;
+    impl_->memfds.begin();
+}
+
+PathEntry& FileCollector::Impl::add_entry(const PathKey& key, model::FileBody body) {
+    PathEntry& entry = paths[key];
+    if (entry.file.id == 0) entry.file.id = next_id++;
+    entry.used = true;
+    entry.file.flags = key.flags;
+    entry.file.body = std::move(body);
+    return entry;
 }
 
 Result<model::FileId> FileCollector::add_path(const std::string& link, std::uint32_t flags) {
+    if (const auto target = os::readlinkat(os::kCwd, link); target && is_memfd(*target)) {
+        model::MemoryFile file = TRY(impl_->memfds.note(link, link));
+        const PathKey key = {*target, flags, 0, file.inode, false};
+        return impl_->add_entry(key, std::move(file)).file.id;
+    }
     const PathRules rules = {.ghost_bytes_max = impl_->options.ghost_bytes_max,
                              .root = impl_->root};
     const PathFile found = TRY(inspect_path(link, link, rules));
     const PathKey key = {found.path, flags, found.status.st_dev, found.status.st_ino,
                          found.unlinked};
-    PathEntry& entry = impl_->paths[key];
-    if (entry.file.id == 0) entry.file.id = impl_->next_id++;
-    entry.used = true;
+    PathEntry& entry = impl_->add_entry(key, impl_->to_model(found, 0, -1));
     entry.status = found.status;
     entry.link = link;
-    entry.file.flags = flags;
-    entry.file.body = impl_->to_model(found, 0, -1);
     return entry.file.id;
 }
 
-std::vector<model::OpenFile> FileCollector::path_files() const {
+Result<std::vector<model::OpenFile>> FileCollector::path_files() {
     std::vector<model::OpenFile> files;
     for (const auto& [key, entry] : impl_->paths) {
         if (entry.used) files.push_back(entry.file);
+    }
+    for (model::MemoryFile& file : TRY(impl_->memfds.all())) {
+        model::FileId& id = impl_->memfd_ids[file.inode];
+        if (id == 0) id = impl_->next_id++;
+        files.push_back({.id = id, .flags = O_RDWR, .owner = {}, .body = std::move(file)});
     }
     std::ranges::sort(files, {}, &model::OpenFile::id);
     return files;
@@ -327,9 +350,9 @@ std::vector<model::OpenFile> FileCollector::path_files() const {
 std::vector<model::GhostFile> FileCollector::path_ghosts() const {
     std::map<std::uint32_t, model::GhostFile> ghosts;
     for (const auto& [key, entry] : impl_->paths) {
-        const auto& body = std::get<model::RegularFile>(entry.file.body);
-        if (!entry.used || body.ghost == 0) continue;
-        ghosts.try_emplace(body.ghost, outline_ghost(entry.status, body.ghost));
+        const auto* body = std::get_if<model::RegularFile>(&entry.file.body);
+        if (!entry.used || body == nullptr || body->ghost == 0) continue;
+        ghosts.try_emplace(body->ghost, outline_ghost(entry.status, body->ghost));
     }
     std::vector<model::GhostFile> result;
     for (auto& [id, ghost] : ghosts) result.push_back(std::move(ghost));
@@ -351,6 +374,11 @@ model::RegularFile FileCollector::Impl::to_model(const PathFile& file, std::int6
 Result<> FileCollector::Impl::add_paths(Pass& pass) {
     for (auto& [key, entry] : paths) {
         if (!entry.used) continue;
+        if (std::holds_alternative<model::MemoryFile>(entry.file.body)) {
+            entry.file.body = TRY(memfds.now(key.inode));
+            pass.result.files.push_back(entry.file);
+            continue;
+        }
         auto& body = std::get<model::RegularFile>(entry.file.body);
         const struct stat status =
             TRY(os::fstatat(os::kCwd, key.unlinked ? entry.link : root + key.path));
@@ -449,6 +477,11 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
             return TRY(read_signalfd(slot));
         case FileKind::TimerFd:
             return TRY(read_timerfd(pass.copies[group].get(), slot));
+        case FileKind::MemFd: {
+            model::MemoryFile file = TRY(memfds.note(link_of(slot.holder), slot.holder.text()));
+            file.position = slot.info.position;
+            return file;
+        }
         case FileKind::Socket:
             return read_socket(slot, group, pass);
         case FileKind::Other:

@@ -89,11 +89,13 @@ class FileCollector {
     void begin_paths();
     // `link` is a procfs link ("/proc/12/exe", "/proc/12/cwd", "/proc/12/map_files/a-b"). `flags`
     // are what the file is opened with (O_RDONLY, O_RDWR, O_RDONLY|O_DIRECTORY). Paths that now
-    // lead to another file are refused by name, and deleted files that are no ghosts.
+    // lead to another file are refused by name, and deleted files that are no ghosts;
+    // memfds are not.
     Result<model::FileId> add_path(const std::string& link, std::uint32_t flags);
 
-    // The registered files as they are now, for a skeleton that is sent ahead of the freeze.
-    [[nodiscard]] std::vector<model::OpenFile> path_files() const;
+    // The registered files as they are now, and each memfd once, for a skeleton that is sent ahead
+    // of the freeze. Follows prepare().
+    Result<std::vector<model::OpenFile>> path_files();
     // Those of them that have been unlinked, without their content.
     [[nodiscard]] std::vector<model::GhostFile> path_ghosts() const;
 

@@ -278,7 +278,7 @@ TEST_F(Files, paths_get_the_same_id_in_every_round) {
     EXPECT_NE(*first, *other);
     collector.begin_paths();
     EXPECT_EQ(*collector.add_path(exe, O_RDONLY), *first);
-    EXPECT_EQ(collector.path_files().size(), 1u);
+    EXPECT_EQ(collector.path_files()->size(), 1u);
     const auto checkpoint = collect_files(collector, tree);
     ASSERT_TRUE(checkpoint) << checkpoint.error().describe();
     ASSERT_NE(checkpoint->find_file(*first), nullptr);

@@ -104,7 +104,6 @@ std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry)
     if (entry.path.starts_with("[vvar")) return Vvar;
     if (entry.path == "[vsyscall]") return Vsyscall;
     if (entry.path == "[uprobes]") return std::unexpected("uprobes");
-    if (entry.path.starts_with("/memfd:")) return std::unexpected("a memfd");
     if (entry.path.starts_with("/SYSV")) return std::unexpected("System V shared memory");
     if (entry.path.starts_with("/[aio]")) return std::unexpected("an aio context (io_setup)");
     if (entry.path.starts_with("anon_inode:")) return std::unexpected(entry.path);

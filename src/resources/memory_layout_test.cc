@@ -76,13 +76,18 @@ TEST(ApplyFlags, LetsTheKernelsOwnMappingsBe) {
 }
 
 TEST(KindOf, NamesWhatIsNotCarried) {
-    proc::MapsEntry memfd = file_entry(0x1000, 0x2000, 0);
-    memfd.path = "/memfd:x";
-    memfd.deleted = true;
-    EXPECT_EQ(kind_of(memfd).error(), "a memfd");
     proc::MapsEntry deleted = file_entry(0x1000, 0x2000, 0);
     deleted.deleted = true;
     EXPECT_EQ(*kind_of(deleted), model::VmaKind::FilePrivate);
+}
+
+TEST(KindOf, TakesAMemfdForAFileThatIsThere) {
+    proc::MapsEntry memfd = file_entry(0x1000, 0x2000, 0);
+    memfd.path = "/memfd:x";
+    memfd.deleted = true;
+    EXPECT_EQ(*kind_of(memfd), model::VmaKind::FilePrivate);
+    memfd.shared = true;
+    EXPECT_EQ(*kind_of(memfd), model::VmaKind::FileShared);
 }
 
 TEST(KindOf, TellsPrivateFromShared) {

@@ -11,6 +11,7 @@
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
 #include "resources/inet_socket.h"
+#include "resources/memfd.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
@@ -173,6 +174,9 @@ Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pi
         keep(file, TRY(open_timerfd(*timer)));
     } else if (const auto* inet_socket = std::get_if<model::InetSocket>(&file.body)) {
         keep(file, TRY(open_inet(*inet_socket)));
+    } else if (const auto* memory = std::get_if<model::MemoryFile>(&file.body)) {
+        const int object = options.shared_memory ? options.shared_memory(memory->inode) : -1;
+        keep(file, TRY(open_memfd(*memory, object, file.flags)));
     }
     return {};
 }

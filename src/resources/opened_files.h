@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -52,6 +53,9 @@ struct OpenOptions {
     bool shell_job = false;
     bool external_unix = false;
     std::uint32_t inject_mark = kInjectMark;
+    // Our descriptor of shared memory with this id, to be there when finish() opens its memfds; -1:
+    // there is none.
+    std::function<int(std::uint64_t id)> shared_memory = {};
 };
 
 // Owns every opened descriptor. The destructor closes them; connections still in repair vanish

@@ -144,13 +144,19 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
 
     const std::map<Pid, int> depth = generations(checkpoint);
     const int deepest = std::ranges::max(depth | std::views::values);
-    resources::OpenedFiles files(
-        {.shell_job = options.shell_job, .external_unix = options.external_unix});
+    const StagedTree* staged_tree = nullptr;
+    resources::OpenedFiles files({.shell_job = options.shell_job,
+                                  .external_unix = options.external_unix,
+                                  .shared_memory = [&staged_tree](std::uint64_t id) {
+                                      return staged_tree != nullptr ? staged_tree->shared_memory(id)
+                                                                    : -1;
+                                  }});
     StageOptions stage = options.stage;
     stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
         return files.open_ghost(part, id);
     };
     auto tree = TRY(StagedTree::create(up_to(checkpoint, depth, 0), stage));
+    staged_tree = &tree;
     const auto staged = Clock::now();
     for (int generation = 0; generation <= deepest; ++generation) {
         if (generation > 0) TRY(tree.update(up_to(checkpoint, depth, generation)));
@@ -162,7 +168,7 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     }
     for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
         report.pages += TRY(with_context(fill_shared(tree, store, memory.id),
-                                         fmt::format("shared anonymous memory {:#x}", memory.id)));
+                                         fmt::format("shared memory {:#x}", memory.id)));
     }
     const auto filled = Clock::now();
 

@@ -147,6 +147,12 @@ Result<std::vector<MappedVma>> wanted_mappings(const model::Checkpoint& checkpoi
                 break;
         }
         const model::OpenFile* file = checkpoint.find_file(vma.file);
+        const auto* memory =
+            file == nullptr ? nullptr : std::get_if<model::MemoryFile>(&file->body);
+        if (memory != nullptr) {
+            wanted.push_back({.vma = vma, .path = fmt::format("memfd {}", memory->inode)});
+            continue;
+        }
         const auto* regular =
             file == nullptr ? nullptr : std::get_if<model::RegularFile>(&file->body);
         if (regular == nullptr) {

@@ -20,7 +20,7 @@ inline constexpr RemoteAddr kAddressSpaceEnd{0x7ffffffff000};
 // FileShared.
 struct MappedVma {
     model::Vma vma;
-    std::string path;         // of the file; empty for anonymous memory
+    std::string path;         // of the file, or what stands for a memfd; empty for anonymous memory
     std::uint32_t ghost = 0;  // RegularFile::ghost
     bool operator==(const MappedVma&) const = default;
 };

@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "os/scope.h"
 #include "os/socket.h"
+#include "resources/memfd.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -124,6 +125,12 @@ class Mapper {
     Result<os::UniqueFd> open(const MappedVma& mapped) const {
         if (mapped.vma.kind == VmaKind::AnonShared) {
             return os::dup(tree_.shared_memory().fd(mapped.vma.shared_id));
+        }
+        const model::OpenFile* file = checkpoint_.find_file(mapped.vma.file);
+        CHECK(file != nullptr);  // wanted_mappings() looked
+        if (const auto* memory = std::get_if<model::MemoryFile>(&file->body)) {
+            return resources::open_memfd(*memory, tree_.shared_memory().fd(memory->inode),
+                                         file->flags & O_ACCMODE);
         }
         if (mapped.ghost == 0) {
             return open_mapped_file(checkpoint_, mapped, tree_.root_directory());

@@ -8,16 +8,17 @@
 #include <algorithm>
 #include <vector>
 
-#include "base/check.h"
 #include "os/memory.h"
 #include "proc/process_directory.h"
+#include "resources/memfd.h"
 
 namespace ferry::restore {
 namespace {
 
-// A descriptor of the object behind MAP_SHARED | MAP_ANONYMOUS, which no system call gives: it
-// shows in maps as the original did, which a memfd would not.
+// A memfd, or a descriptor of the object behind MAP_SHARED | MAP_ANONYMOUS, which no system call
+// gives: it shows in maps as the original did, which a memfd would not.
 Result<os::UniqueFd> make(const model::SharedMemory& memory) {
+    if (memory.file) return resources::make_memfd(*memory.file);
     const int flags = MAP_SHARED | MAP_ANONYMOUS | (memory.no_reserve ? MAP_NORESERVE : 0);
     const auto mapping = TRY(os::Mapping::map(memory.bytes, PROT_READ | PROT_WRITE, flags));
     const RemoteAddr start{reinterpret_cast<std::uint64_t>(mapping.data())};
@@ -34,22 +35,32 @@ Result<> SharedMemories::follow(const model::Checkpoint& checkpoint) {
     for (const model::SharedMemory& memory : wanted) {
         Object& object = objects_[memory.id];
         if (!object.fd) {
-            object.fd = TRY(with_context(make(memory),
-                                         fmt::format("shared anonymous memory {:#x}", memory.id)));
-            object.bytes = memory.bytes;
+            object.fd =
+                TRY(with_context(make(memory), fmt::format("shared memory {:#x}", memory.id)));
+            object.bytes = memory.file ? 0 : memory.bytes;
         }
-        if (memory.bytes > object.bytes) {
-            TRY(os::ftruncate(object.fd.get(), memory.bytes));
-            object.bytes = memory.bytes;
-        }
+        // Other objects have no size of their own: who maps the end again finds it as it was.
+        const bool resize =
+            memory.file ? memory.bytes != object.bytes : memory.bytes > object.bytes;
+        if (!resize) continue;
+        TRY(os::ftruncate(object.fd.get(), memory.bytes));
+        object.bytes = memory.bytes;
+    }
+    return {};
+}
+
+Result<> SharedMemories::finish(const model::Checkpoint& checkpoint) {
+    for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
+        if (!memory.file) continue;
+        TRY(with_context(resources::finish_memfd(fd(memory.id), *memory.file),
+                         fmt::format("memfd {}", memory.file->name)));
     }
     return {};
 }
 
 int SharedMemories::fd(std::uint64_t id) const {
     const auto at = objects_.find(id);
-    CHECK(at != objects_.end());
-    return at->second.fd.get();
+    return at == objects_.end() ? -1 : at->second.fd.get();
 }
 
 // The descriptor of the object in which this lies.
@@ -57,8 +68,8 @@ Result<int> SharedMemories::place(std::uint64_t id, std::uint64_t offset,
                                   std::uint64_t bytes) const {
     const auto at = objects_.find(id);
     if (at == objects_.end() || offset > at->second.bytes || bytes > at->second.bytes - offset) {
-        return fail(Error::corrupt(
-            fmt::format("pages at {:#x} of shared anonymous memory {:#x}", offset, id)));
+        return fail(
+            Error::corrupt(fmt::format("pages at {:#x} of shared memory {:#x}", offset, id)));
     }
     return at->second.fd.get();
 }

@@ -1,4 +1,5 @@
-// Memory that processes share without a file: made here, mapped into stubs by descriptor.
+// Memory that processes share without a file, memfds among it: made here, mapped into stubs by
+// descriptor.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,10 @@ class SharedMemories {
     // others grow, and forgets those that it does not need. Needs CAP_CHECKPOINT_RESTORE
     // (/proc/self/map_files).
     Result<> follow(const model::Checkpoint& checkpoint);
-    // Of an object that follow() has made; stays ours.
+    // -1 unless follow() has made it; stays ours.
     [[nodiscard]] int fd(std::uint64_t id) const;
+    // All content and all mappings are in: memfds get their sizes, owners and seals.
+    Result<> finish(const model::Checkpoint& checkpoint);
     // Corrupt: outside of the object.
     Result<> write(std::uint64_t id, std::uint64_t offset, std::span<const std::byte> bytes);
     // Makes zeros of them and frees their memory. Corrupt: outside of the object.

@@ -129,6 +129,7 @@ struct StagedTree::Impl {
             for (auto& thread : stub->threads) os::make_urgent(thread->here());
         }
         TRY(update(final));
+        TRY(tree->shared_memory().finish(final));
         report.update = since(mark);
         const auto each = [&](auto&& function) -> Result<> {
             for (const model::Process& wanted : final.processes) {
@@ -212,6 +213,10 @@ Result<> StagedTree::read_pages(Pid pid, int pages_fd, std::span<const FileRun> 
 Result<> StagedTree::write_shared(std::uint64_t id, std::uint64_t offset,
                                   std::span<const std::byte> bytes) {
     return impl_->tree->shared_memory().write(id, offset, bytes);
+}
+
+int StagedTree::shared_memory(std::uint64_t id) const {
+    return impl_->tree->shared_memory().fd(id);
 }
 
 Result<> StagedTree::drop_shared(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes) {

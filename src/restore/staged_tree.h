@@ -135,8 +135,10 @@ class StagedTree {
     Result<> keep_pages(Pid pid, std::span<const AddrRange> present);
     // Reads pages from a file into the task, with two threads of ours. pages_fd stays the caller's.
     Result<> read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs);
-    // Into shared anonymous memory (Vma::shared_id), once for all that map it.
+    // Into shared memory (SharedMemory::id), once for all that have it.
     Result<> write_shared(std::uint64_t id, std::uint64_t offset, std::span<const std::byte> bytes);
+    // Our descriptor of it, for what the checkpoint's files open; -1: there is none.
+    [[nodiscard]] int shared_memory(std::uint64_t id) const;
     // These pages of it are zeros.
     Result<> drop_shared(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes);
 

@@ -1,8 +1,10 @@
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -280,10 +282,37 @@ void expect_refused(const Result<SourceTree>& tree, Error::Kind kind, const std:
     EXPECT_NE(tree.error().message().find(word), std::string::npos) << tree.error().describe();
 }
 
+// A process beside the tree that maps what we and so our later children map.
+void expect_refused_beside_a_sharer(void* shared) {
+    const pid_t beside = ::fork();
+    if (beside == 0) {
+        for (;;) ::pause();
+    }
+    expect_refused(open_child([] {}), Error::Kind::Unsupported,
+                   fmt::format("mapped by process {}, which is outside of the tree", beside));
+    ::kill(beside, SIGKILL);
+    ::waitpid(beside, nullptr, 0);
+    (void)::munmap(shared, 4096);
+}
+
 TEST(Open, RefusesSharedAnonymousMemoryThatIsSharedWithTheOutside) {
-    void* ours = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    expect_refused(open_child([] {}), Error::Kind::Unsupported, "outside of the tree");
-    (void)::munmap(ours, 4096);
+    expect_refused_beside_a_sharer(
+        ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+}
+
+TEST(Open, RefusesAMemfdThatIsSharedWithTheOutside) {
+    const int fd = ::memfd_create("shared", MFD_CLOEXEC);
+    ASSERT_EQ(::ftruncate(fd, 4096), 0);
+    void* shared = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    ::close(fd);
+    expect_refused_beside_a_sharer(shared);
+}
+
+TEST(Open, RefusesAMemfdOfHugePagesByName) {
+    const int fd = ::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+    if (fd < 0) GTEST_SKIP() << "the kernel has no huge pages";
+    expect_refused(open_child([] {}), Error::Kind::Unsupported, "a memfd of huge pages");
+    ::close(fd);
 }
 
 TEST(Open, RefusesSeccompFiltersThatWouldKillByName) {

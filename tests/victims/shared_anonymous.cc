@@ -1,6 +1,7 @@
 // Shared anonymous memory: a parent and two children map one object, one child a part of it at
 // another address. The content stays, pages that only an ended process touched too, and it is still
-// shared.
+// shared. A mapping of /dev/zero is such an object, too.
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -74,8 +75,10 @@ int main() {
     victim::arm();
     auto* memory = static_cast<char*>(
         mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-    auto* other = static_cast<char*>(
-        mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    const int zero = open("/dev/zero", O_RDWR);
+    auto* other =
+        static_cast<char*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, zero, 0));
+    close(zero);
     other[5] = 55;
     wait_for(start(touch_half, memory));
     const pid_t a = start(count_in_place, memory);
