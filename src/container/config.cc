@@ -52,6 +52,7 @@ Result<Config> read_config(const Json& json) {
     const Json& seccomp = *TRY(object_in(linux_part, "seccomp"));
     return Config{
         .rootfs = TRY(text_in(*TRY(object_in(json, "root")), "path")),
+        .cgroups_path = TRY(text_in(linux_part, "cgroupsPath")),
         .terminal = TRY(flag_in(*TRY(object_in(json, "process")), "terminal")),
         .mounts = TRY(mounts_in(json)),
         .namespaces = TRY(namespaces_in(linux_part)),

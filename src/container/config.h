@@ -25,7 +25,8 @@ struct ConfiguredNamespace {
 };
 
 struct Config {
-    std::string rootfs;  // as written: relative to the bundle, or absolute
+    std::string rootfs;        // as written: relative to the bundle, or absolute
+    std::string cgroups_path;  // empty: runc takes the id
     bool terminal = false;
     std::vector<ConfiguredMount> mounts;
     std::vector<ConfiguredNamespace> namespaces;

@@ -11,9 +11,9 @@
 #include <set>
 
 #include "base/limits.h"
+#include "container/control_groups.h"
 #include "os/fd.h"
 #include "proc/process_directory.h"
-#include "proc/text.h"
 
 namespace ferry::container {
 namespace {
@@ -106,22 +106,6 @@ std::vector<std::string> obstacles_in(const Container& container) {
     return reasons;
 }
 
-// Every process below a control group. One without a hierarchy has none.
-Result<> collect_members(const std::string& cgroup, std::set<Pid>& into) {
-    const std::string text = TRY(os::read_file(cgroup + "/cgroup.procs"));
-    std::string_view rest = text;
-    while (!rest.empty()) {
-        if (into.size() > limits::kTasksMax) return fail(Error::limit("too many processes"));
-        const auto pid = proc::to_number<pid_t>(proc::take_until(rest, '\n'));
-        if (pid) into.insert(Pid{*pid});
-    }
-    for (const std::string& name : TRY(os::list_directory(os::kCwd, cgroup))) {
-        const auto status = os::fstatat(os::kCwd, cgroup + "/" + name, AT_SYMLINK_NOFOLLOW);
-        if (status && S_ISDIR(status->st_mode)) TRY(collect_members(cgroup + "/" + name, into));
-    }
-    return {};
-}
-
 // Its ancestors up to `root`, unless it ends before that or vanishes meanwhile.
 bool descends_from(Pid pid, Pid root) {
     for (std::uint32_t steps = 0; steps < limits::kTasksMax; ++steps) {
@@ -197,7 +181,7 @@ Result<> check_movable(const Container& container) {
 Result<std::vector<Pid>> strangers(const Container& container) {
     std::set<Pid> members;
     for (const auto& [controller, path] : container.state.cgroup_paths) {
-        if (TRY(exists(path))) TRY(collect_members(path, members));
+        members.merge(TRY(members_of(path)));
     }
     std::vector<Pid> found;
     for (const Pid pid : members) {

@@ -6,7 +6,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <set>
+
 #include "container/container_lab.h"
+#include "container/control_groups.h"
 #include "container/creation.h"
 #include "container/stub_image.h"
 #include "os/fd.h"
@@ -274,6 +277,31 @@ TEST(CreationTest, RefusesMountsThatWereMadeInside) {
     EXPECT_FALSE(std::filesystem::exists(lab.runtime.directory_of(lab.id)));
 }
 
+TEST(ControlGroups, AreFoundWhereTheRuntimeMakesThem) {
+    for (const char* path : {"", "inner/group", "/outer/group"}) {
+        ContainerLab lab;
+        if (*path != '\0') lab.config["linux"]["cgroupsPath"] = path + ("-" + lab.id);
+        lab.write_config();
+        lab.start();
+        const auto container = find(lab.id, lab.runtime);
+        ASSERT_TRUE(container) << container.error().message();
+        std::set<std::string> made;
+        for (const auto& [controller, group] : container->state.cgroup_paths) made.insert(group);
+        const auto& configured = container->config.cgroups_path;
+        const auto found = groups_for(configured.empty() ? lab.id : configured);
+        ASSERT_TRUE(found) << found.error().message();
+        EXPECT_EQ(std::set(found->begin(), found->end()), made);
+        EXPECT_THAT(*members_of(found->front()), ElementsAre(container->state.init));
+        ASSERT_TRUE(remove(*container));
+        for (const std::string& group : made) {
+            const auto parent = std::filesystem::path(group).parent_path();
+            if (parent.filename() == "inner" || parent.filename() == "outer") {
+                std::filesystem::remove(parent);
+            }
+        }
+    }
+}
+
 TEST(CreationTest, ChecksBeforeItMakesAnything) {
     ContainerLab lab;
     lab.start();
@@ -284,6 +312,8 @@ TEST(CreationTest, ChecksBeforeItMakesAnything) {
         return creation ? std::string() : creation.error().message();
     };
     EXPECT_THAT(complaint(running, {}), HasSubstr("the name is taken"));
+    EXPECT_THAT(complaint(running, {.runtime_root = lab.runtime.root + "-other"}),
+                HasSubstr("is in use here"));
     ASSERT_TRUE(remove(*find(lab.id, lab.runtime)));
 
     Description other = running;

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "container/capabilities.h"
+#include "container/control_groups.h"
 #include "container/limits.h"
 #include "container/mounts.h"
 #include "os/paths.h"
@@ -136,7 +137,14 @@ Result<> Creation::check() const {
         return fail(Error::invalid(
             fmt::format("the name is taken ({})", runtime_.directory_of(description_.id))));
     }
-    return check_bundle(TRY(parse_config(description_.config)));
+    const Config config = TRY(parse_config(description_.config));
+    // runc would put both containers into one group.
+    const std::string& path = config.cgroups_path.empty() ? description_.id : config.cgroups_path;
+    for (const std::string& group : TRY(groups_for(path))) {
+        if (TRY(members_of(group)).empty()) continue;
+        return fail(Error::invalid(fmt::format("the control group {} is in use here", group)));
+    }
+    return check_bundle(config);
 }
 
 Result<> Creation::check_bundle(const Config& config) const {

@@ -10,6 +10,7 @@ using ::testing::HasSubstr;
 
 const Config kConfig = {
     .rootfs = "rootfs",
+    .cgroups_path = "",
     .mounts = {{.destination = "/data", .type = "bind", .source = "/srv", .options = {}}},
     .namespaces = {},
     .hooks = {},
