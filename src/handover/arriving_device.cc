@@ -1,6 +1,7 @@
 #include "handover/arriving_device.h"
 
 #include <fmt/format.h>
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <signal.h>
@@ -10,6 +11,8 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <thread>
 
 #include "base/log.h"
 #include "handover/device_settings.h"
@@ -138,12 +141,28 @@ Result<> ArrivingDevice::create_link(Site& site) {
 Result<> ArrivingDevice::plug_in(Site& site) {
     const auto what = fmt::format("plug {} into a bridge", identity_.name);
     const int base = TRY(find_base(site.host_route, identity_, site.placement)).index;
-    const int other_end = TRY(look_up(route_, identity_.name)).parent;
-    TRY(site.host_route.request(plug_into(other_end, base), what));
+    other_end_ = TRY(look_up(route_, identity_.name)).parent;
+    TRY(site.host_route.request(plug_into(other_end_, base), what));
     if (!identity_.port.settings.empty()) {
-        TRY(site.host_route.request(set_port(other_end, identity_.port), what));
+        TRY(site.host_route.request(set_port(other_end_, identity_.port), what));
     }
-    return site.host_route.request(set_flags(other_end, IFF_UP), what);
+    return site.host_route.request(set_flags(other_end_, IFF_UP), what);
+}
+
+Result<> ArrivingDevice::await_bridge(NetlinkSocket& host_route) const {
+    if (other_end_ == 0 || (identity_.flags & IFF_UP) == 0) return {};
+    constexpr std::chrono::seconds kPatience{61};
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
+        const auto links = TRY(list_links(host_route));
+        const auto port = std::ranges::find(links, other_end_, &Link::index);
+        if (port != links.end() && port->port_state == BR_STATE_FORWARDING) return {};
+        if (port == links.end() || std::chrono::steady_clock::now() > end) {
+            return fail(Error::unsupported(fmt::format(
+                "the bridge does not let frames of {} pass (spanning tree)", identity_.name)));
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
 }
 
 Result<> ArrivingDevice::bring_up() {

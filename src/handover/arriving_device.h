@@ -44,6 +44,9 @@ class ArrivingDevice {
 
     // Up, with its addresses.
     Result<> bring_up();
+    // Until the bridge lets frames of an up device pass: with the spanning tree protocol that takes
+    // twice its forward delay, which is 30 seconds at most. The service could not wait so long.
+    Result<> await_bridge(NetlinkSocket& host_route) const;
     // Its routes with a gateway or those without one: a gateway can only be named once there is a
     // route to it, which may be another device's.
     Result<> add_routes(bool with_gateway);
@@ -66,6 +69,7 @@ class ArrivingDevice {
     DeviceMute mute_;
     NetlinkSocket route_, nft_;  // of the namespace of the device
     int index_ = 0;
+    int other_end_ = 0;  // of a veth pair, in the host's namespace
     bool created_ = false;
     std::optional<Announcer> announcer_;
     std::optional<LinkGuardian> guardian_;

@@ -52,7 +52,7 @@ struct ArrivingNetwork::State {
     std::vector<std::unique_ptr<ArrivingDevice>> devices;
 
     Result<> create(const ServiceNetwork& network, Site& site);
-    Result<> set_up(const ServiceNetwork& network);
+    Result<> set_up(const ServiceNetwork& network, Site& site);
 };
 
 Result<> ArrivingNetwork::State::create(const ServiceNetwork& network, Site& site) {
@@ -68,12 +68,13 @@ Result<> ArrivingNetwork::State::create(const ServiceNetwork& network, Site& sit
     return {};
 }
 
-Result<> ArrivingNetwork::State::set_up(const ServiceNetwork& network) {
+Result<> ArrivingNetwork::State::set_up(const ServiceNetwork& network, Site& site) {
     for (auto& device : devices) TRY(device->bring_up());
     for (const bool with_gateway : {false, true}) {
         for (auto& device : devices) TRY(device->add_routes(with_gateway));
     }
     for (auto& device : devices) device->add_neighbours();
+    for (auto& device : devices) TRY(device->await_bridge(site.host_route));
     if (!network.space || devices.empty()) return {};
     auto& netlink = devices.front()->route();
     TRY(add_routes(netlink, network.space->routes, 0, false));
@@ -114,7 +115,7 @@ Result<ArrivingNetwork> ArrivingNetwork::prepare(const ServiceNetwork& network,
     TRY(write_settings());
     TRY(arriving.state_->create(network, site));
     TRY(write_settings());
-    TRY(arriving.state_->set_up(network));
+    TRY(arriving.state_->set_up(network, site));
     return arriving;
 }
 

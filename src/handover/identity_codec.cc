@@ -93,9 +93,17 @@ Result<Neighbour> decode_neighbour(const Json& object) {
 Json encode_port(const BridgePort& port) {
     return {{"bridge", port.bridge},
             {"name", port.name},
+            {"mtu", port.mtu},
             {"settings", array_of(port.settings, [](const auto& setting) -> Json {
                  return {{"type", setting.first}, {"value", setting.second}};
              })}};
+}
+
+// Of an Ethernet device.
+Result<std::uint32_t> mtu_in(const Json& object) {
+    const auto mtu = TRY(number_in<std::uint32_t>(object, "mtu", kMtuMax));
+    if (mtu < kMtuMin) return corrupt("mtu");
+    return mtu;
 }
 
 Result<BridgePort> port_in(const Json& object) {
@@ -108,6 +116,7 @@ Result<BridgePort> port_in(const Json& object) {
     };
     return BridgePort{.bridge = TRY(device_name_in(*found, "bridge")),
                       .name = TRY(device_name_in(*found, "name")),
+                      .mtu = TRY(mtu_in(*found)),
                       .settings = TRY(list_in<PortSetting>(*found, "settings", decode))};
 }
 
@@ -128,7 +137,7 @@ Result<> decode_kind(const Json& object, NetworkIdentity& into) {
             break;
     }
     into.mac = TRY(mac_in(object, "mac"));
-    if (into.mtu < kMtuMin || into.mtu > kMtuMax) return corrupt("mtu");
+    into.mtu = TRY(mtu_in(object));
     return {};
 }
 

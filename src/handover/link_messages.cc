@@ -62,7 +62,7 @@ NetlinkMessages create_veth(const NetworkIdentity& identity, const std::string& 
             m.nest_behind(VETH_INFO_PEER, ifinfomsg{}, [&] {
                 m.put_string(IFLA_IFNAME, host_name);
                 m.put_number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(host));
-                m.put_number(IFLA_MTU, identity.mtu);
+                m.put_number(IFLA_MTU, identity.port.mtu);
                 m.put_bytes(IFLA_ADDRESS, mac_of_other_end(identity.mac));
             });
         });

@@ -74,6 +74,7 @@ enum class DeviceKind { Macvlan, Veth, Loopback };
 struct BridgePort {
     std::string bridge;
     std::string name;                                              // of the host's end
+    std::uint32_t mtu = 1500;                                      // of the host's end
     std::vector<std::pair<std::uint16_t, std::uint8_t>> settings;  // IFLA_BRPORT_*, value
     bool operator==(const BridgePort&) const = default;
 };

@@ -63,6 +63,7 @@ void read_port(const NetlinkAttributes& settings, Link& link) {
         if (!settings.has(type)) continue;
         link.port_settings.emplace_back(type, settings.number<std::uint8_t>(type));
     }
+    link.port_state = settings.number<std::uint8_t>(IFLA_BRPORT_STATE);
     link.has_odd_port_settings = settings.number<std::uint16_t>(IFLA_BRPORT_GROUP_FWD_MASK) != 0 ||
                                  settings.has(IFLA_BRPORT_BACKUP_PORT);
 }

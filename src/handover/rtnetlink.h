@@ -35,7 +35,9 @@ struct Link {
     std::uint32_t macvlan_mode = 0;
     std::uint32_t transmit_queue_length = 0;
     bool has_program = false;  // XDP
-    // As a port of a bridge: its settings of one byte, and whether it has others than these.
+    // As a port of a bridge: BR_STATE_*, its settings of one byte, and whether it has others than
+    // these.
+    std::uint8_t port_state = 0;
     std::vector<std::pair<std::uint16_t, std::uint8_t>> port_settings;
     bool has_odd_port_settings = false;
 };

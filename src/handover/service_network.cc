@@ -75,7 +75,8 @@ Result<BridgePort> read_port(Side& host, const std::string& device, const Link& 
                                           "mask of forwarded groups",
                                           end.name, bridge->name));
     }
-    return BridgePort{.bridge = bridge->name, .name = end.name, .settings = end.port_settings};
+    return BridgePort{
+        .bridge = bridge->name, .name = end.name, .mtu = end.mtu, .settings = end.port_settings};
 }
 
 // Of a device whose other half is outside: that half.

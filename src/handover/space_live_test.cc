@@ -92,6 +92,7 @@ TEST(NetworkSpace, IsReadWhole) {
     EXPECT_EQ(eth0.port.name, "ctr77");
     EXPECT_EQ(to_string(eth0.mac), ContainerNetwork::kContainerMac);
     EXPECT_EQ(eth0.mtu, 1400U);
+    EXPECT_EQ(eth0.port.mtu, 1500U) << "the bridge takes the smallest of its ports";
     EXPECT_EQ(eth0.transmit_queue_length, 123U);
     EXPECT_EQ(eth0.addresses.size(), 3U) << "IPv4, IPv6 and the link-local one";
     EXPECT_EQ(eth0.routes.size(), 3U);
@@ -211,6 +212,33 @@ TEST(NetworkSpace, APreparedContainerIsInvisible) {
     EXPECT_EQ(net.other.run("ip link show eth0 >/dev/null 2>&1"), 1) << "dropping it removes it";
     EXPECT_NE(net.b.run("ip link show ctr77 >/dev/null 2>&1"), 0);
     EXPECT_EQ(net.other.output("nft list tables"), "");
+}
+
+TEST(NetworkSpace, IsReadyOnlyWhenASpanningTreeLetsItsFramesPass) {
+    const ContainerNetwork net;
+    const auto network = must(read(net));
+    EXPECT_EQ(net.b.run("ip link set cbr0 type bridge stp_state 1 forward_delay 200"), 0);
+    const auto arriving = arrive(net, network);
+    EXPECT_THAT(net.b.output("ip -d link show ctr77"), HasSubstr("state forwarding"));
+}
+
+TEST(NetworkSpace, AMacvlanOfAContainerMovesAsWell) {
+    const ContainerNetwork net;
+    const auto add = fmt::format("ip link add link cbr0 name mv0 netns {} type macvlan mode bridge",
+                                 net.container.pid());
+    EXPECT_EQ(net.a.run(add), 0);
+    EXPECT_EQ(net.container.run("ip link set mv0 address 02:00:00:77:00:60 up && "
+                                "ip addr add 10.77.0.60/24 dev mv0 nodad"),
+              0);
+    const auto network = must(read(net));
+    EXPECT_EQ(device_of(network, "mv0").parent, "cbr0");
+    auto arriving = arrive(net, network);
+    EXPECT_EQ(net.container.run("ip link del mv0 && ip link set eth0 down"), 0);
+    must(arriving.activate());
+    must(arriving.announce());
+    must(arriving.keep());
+    EXPECT_EQ(net.client.run("ping -c1 -W1 10.77.0.60 >/dev/null"), 0);
+    EXPECT_EQ(net.client.run("ping -c1 -W1 10.77.0.50 >/dev/null"), 0);
 }
 
 TEST(NetworkSpace, SigkillOfTheDestinationLeavesNothing) {
