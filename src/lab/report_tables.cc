@@ -210,30 +210,44 @@ Cell client_cell(const Runs& runs, const ClientRow& row) {
     return number_cell(row.format(joined));
 }
 
-const PlatformCounts* find_counts(const Runs& runs, const Way& way, int platform) {
+void add_counts(std::optional<CountsRecord>& sum, const std::optional<CountsRecord>& counts) {
+    if (!counts) return;
+    if (!sum) sum.emplace();
+    sum->processes += counts->processes;
+    sum->files += counts->files;
+    sum->sockets += counts->sockets;
+    sum->mappings += counts->mappings;
+}
+
+// Of the first run that has them; containers that crossed one by one add up.
+PlatformCounts find_counts(const Runs& runs, const Way& way, int platform) {
+    PlatformCounts found{.platform = platform, .before = {}, .after = {}};
     for (const RunRecord* run : runs) {
         for (const CrossingRecord& crossing : run->crossings) {
             if (!crossing.succeeded || Way(crossing.from, crossing.to) != way) continue;
             for (const PlatformCounts& counts : crossing.counts) {
-                if (counts.platform == platform) return &counts;
+                if (counts.platform != platform) continue;
+                add_counts(found.before, counts.before);
+                add_counts(found.after, counts.after);
             }
         }
+        if (found.before || found.after) break;
     }
-    return nullptr;
+    return found;
 }
 
-void add_counts_cells(const PlatformCounts* counts, std::vector<Cell>& row) {
+void add_counts_cells(const PlatformCounts& counts, std::vector<Cell>& row) {
     for (const auto member :
          {&CountsRecord::files, &CountsRecord::sockets, &CountsRecord::mappings}) {
-        if (counts == nullptr || (!counts->before && !counts->after)) {
+        if (!counts.before && !counts.after) {
             row.push_back(dash_cell(kNotMeasured));
             continue;
         }
         const auto number = [&](const std::optional<CountsRecord>& at) {
             return at ? count_text((*at).*member) : std::string("\u2013");
         };
-        row.push_back(number_cell(
-            fmt::format("{} \u2192 {}", number(counts->before), number(counts->after))));
+        row.push_back(
+            number_cell(fmt::format("{} \u2192 {}", number(counts.before), number(counts.after))));
     }
 }
 
