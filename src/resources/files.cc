@@ -116,6 +116,7 @@ struct FileCollector::Impl {
         std::set<std::uint64_t> sockets;  // inodes
         std::deque<model::UnixSocket> unix_sockets;
         std::vector<HeldUnixSocket> held;
+        std::vector<std::uint32_t> pending;  // unix connections that were not accepted yet
     };
     // A collection in progress: the frozen tables and what has been read of them.
     struct Pass {
@@ -220,7 +221,9 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
         return {};
     }
     if (kind.family != AF_UNIX) return refuse_family(slot.holder, kind.family);
-    seen.unix_sockets.push_back(TRY(read_unix(copy.get(), slot, kind, false)).socket);
+    UnixReading reading = TRY(read_unix(copy.get(), slot, kind, false));
+    std::ranges::move(reading.pending, std::back_inserter(seen.pending));
+    seen.unix_sockets.push_back(std::move(reading.socket));
     seen.held.push_back({slot.holder, &seen.unix_sockets.back()});
     return {};
 }
@@ -264,7 +267,7 @@ Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids) {
             if (!checked && !has_vanished(checked.error())) return checked;
         }
     }
-    TRY(check_unix_peers(seen.held, options.external_unix));
+    TRY(check_unix_peers(seen.held, seen.pending, options.external_unix));
     return prepare_pipes(seen.pipes);
 }
 
@@ -280,10 +283,12 @@ Result<> FileCollector::Impl::prepare_pipes(const PipeTable& pipes) {
 Result<> FileCollector::prepare(std::span<const Pid> pids) {
     TRY(raise_descriptor_limit());
     TRY(check_tables(pids));
-    // The tree runs: what was made or closed during the first look may seem to lead out of the
-    // tree.
-    if (impl_->prepare_all(pids)) return {};
-    return impl_->prepare_all(pids);
+    // The tree runs: what was made or closed during a look may seem to lead out of the tree. Under
+    // load that happens more than once.
+    constexpr int kLooks = 5;
+    Result<> seen = impl_->prepare_all(pids);
+    for (int look = 1; look < kLooks && !seen; ++look) seen = impl_->prepare_all(pids);
+    return seen;
 }
 
 // ---- paths
@@ -554,7 +559,7 @@ Result<> FileCollector::Impl::read_relations(Pass& pass) {
             pass.unix_sockets.push_back({pass.slots[pass.groups[group].front()].holder, socket});
         }
     }
-    TRY(check_unix_peers(pass.unix_sockets, options.external_unix));
+    TRY(check_unix_peers(pass.unix_sockets, {}, options.external_unix));
     TRY(read_pipes(pass));
     if (TRY(handshakes.concerns(pass.listening))) {
         pass.result.busy = "a TCP handshake with a listening socket is under way";
