@@ -53,6 +53,7 @@ Result<int> run_dump(const DumpOptions& options) {
             lock = TRY(ConnectionLock::install(root));
             return {};
         };
+        to_images.on_thaw = [&lock] { lock.reset(); };
     }
     const dump::ToImagesReport report = TRY(dump::dump_to_images(tree, store, to_images));
     // The connections live on only in the images: their peers must not be told otherwise.

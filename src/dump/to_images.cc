@@ -41,6 +41,7 @@ Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& opti
             return Stopped{.frozen = std::move(frozen), .collected = std::move(collected)};
         }
         busy = collected.busy;
+        if (options.on_thaw) options.on_thaw();
         TRY(std::move(frozen).thaw());
         std::this_thread::sleep_for(kBusyPause);
     }

@@ -24,6 +24,9 @@ struct ToImagesOptions {
     // Called as soon as everything stands still, before sockets are read: the caller locks the
     // network.
     std::function<Result<>()> on_frozen;
+    // Something transient was in the way, and the tree is about to run on until the next freeze:
+    // the caller takes back what on_frozen did. May be empty.
+    std::function<void()> on_thaw;
 };
 
 struct ToImagesReport {

@@ -121,18 +121,6 @@ Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t size) {
     return {};
 }
 
-Result<> fchown(int fd, uid_t user, gid_t group) {
-    if (::fchown(fd, user, group) == 0) return {};
-    const int code = errno;
-    return fail(Error::system(code, fmt::format("fchown({}, {}, {})", fd, user, group)));
-}
-
-Result<> fchmod(int fd, mode_t mode) {
-    if (::fchmod(fd, mode) == 0) return {};
-    const int code = errno;
-    return fail(Error::system(code, fmt::format("fchmod({}, {:o})", fd, mode)));
-}
-
 Result<> futimens(int fd, const timespec& access, const timespec& modify) {
     const timespec times[2] = {access, modify};
     if (::futimens(fd, times) == 0) return {};

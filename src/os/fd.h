@@ -60,8 +60,6 @@ Result<> fchown(int fd, uid_t user, gid_t group);
 Result<std::uint64_t> file_system_type(int fd);
 // fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
 Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t size);
-Result<> fchown(int fd, uid_t user, gid_t group);
-Result<> fchmod(int fd, mode_t mode);
 Result<> futimens(int fd, const timespec& access, const timespec& modify);
 
 // Short counts are possible, as in read(2) and write(2).

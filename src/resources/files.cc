@@ -119,6 +119,7 @@ struct FileCollector::Impl {
         std::set<std::uint64_t> sockets;  // inodes
         std::deque<model::UnixSocket> unix_sockets;
         std::vector<HeldUnixSocket> held;
+        std::vector<std::uint32_t> pending;  // unix connections that were not accepted yet
     };
     // A collection in progress: the frozen tables and what has been read of them.
     struct Pass {
@@ -226,7 +227,9 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
         return {};
     }
     if (kind.family != AF_UNIX) return refuse_family(slot.holder, kind.family);
-    seen.unix_sockets.push_back(TRY(read_unix(copy.get(), slot, kind, false)).socket);
+    UnixReading reading = TRY(read_unix(copy.get(), slot, kind, false));
+    std::ranges::move(reading.pending, std::back_inserter(seen.pending));
+    seen.unix_sockets.push_back(std::move(reading.socket));
     seen.held.push_back({slot.holder, &seen.unix_sockets.back()});
     return {};
 }
@@ -273,7 +276,7 @@ Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids) {
             if (!checked && !has_vanished(checked.error())) return checked;
         }
     }
-    TRY(check_unix_peers(seen.held, options.external_unix));
+    TRY(check_unix_peers(seen.held, seen.pending, options.external_unix));
     return prepare_pipes(seen.pipes);
 }
 
@@ -594,7 +597,7 @@ Result<> FileCollector::Impl::read_relations(Pass& pass) {
             pass.unix_sockets.push_back({pass.slots[pass.groups[group].front()].holder, socket});
         }
     }
-    TRY(check_unix_peers(pass.unix_sockets, options.external_unix));
+    TRY(check_unix_peers(pass.unix_sockets, {}, options.external_unix));
     TRY(read_pipes(pass));
     if (TRY(handshakes.concerns(pass.listening))) {
         pass.result.busy = "a TCP handshake with a listening socket is under way";

@@ -218,6 +218,21 @@ TEST_F(Unix, a_peer_outside_the_tree_is_refused_by_name) {
     ::close(ends[1]);
 }
 
+TEST_F(Unix, a_connection_that_waits_to_be_accepted_is_waited_for) {
+    const LiveTree tree([&] {
+        ::listen(open_bound(SOCK_STREAM, path_), 1);
+        connect_to(::socket(AF_UNIX, SOCK_STREAM, 0), path_);
+    });
+    FileCollector collector({}, nullptr);
+    const std::vector<Pid> pids = {tree.pid()};
+    // Its peer has no descriptor yet, but is no stranger.
+    const auto prepared = collector.prepare(pids);
+    EXPECT_TRUE(prepared) << prepared.error().describe();
+    const auto collected = collector.collect(pids);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_NE(collected->busy.find("were not accepted yet"), std::string::npos);
+}
+
 TEST_F(Unix, an_external_datagram_peer_is_found_by_its_name) {
     const int logger = open_bound(SOCK_DGRAM | SOCK_CLOEXEC, path_);
     LiveTree tree([&] { connect_to(::socket(AF_UNIX, SOCK_DGRAM, 0), path_); });

@@ -28,6 +28,7 @@ struct DiagAnswer {
     std::uint32_t peer_inode = 0;
     std::uint32_t receive_queue = 0, send_queue = 0;  // listening: pending connections, backlog
     std::uint8_t shutdown = 0;
+    std::vector<std::uint32_t> pending;  // listening: inodes of the clients that wait
 };
 
 // One attribute; false: shorter than its type says.
@@ -57,6 +58,12 @@ bool take_attribute(std::uint16_t type, std::span<const std::byte> payload, Diag
             answer.send_queue = lengths.udiag_wqueue;
             return good;
         }
+        case UNIX_DIAG_ICONS:
+            for (std::uint32_t inode = 0; copy_front(payload, inode);
+                 payload = payload.subspan(sizeof(inode))) {
+                answer.pending.push_back(inode);
+            }
+            return true;
         case UNIX_DIAG_SHUTDOWN:
             return copy_front(payload, answer.shutdown);
         default:
@@ -69,7 +76,8 @@ Result<DiagAnswer> ask(SockDiag& diag, std::uint32_t inode) {
     request.sdiag_family = AF_UNIX;
     request.udiag_states = ~0u;
     request.udiag_ino = inode;
-    request.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+    request.udiag_show =
+        UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_ICONS;
     // Any cookie (linux/inet_diag.h, INET_DIAG_NOCOOKIE).
     request.udiag_cookie[0] = ~0u;
     request.udiag_cookie[1] = ~0u;
@@ -147,8 +155,9 @@ Result<UnixReader> UnixReader::open(const std::string& root) {
 
 Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketKind& kind,
                                      std::uint32_t inode, bool with_queue) {
-    const DiagAnswer answer = TRY(ask(diag_, inode));
+    DiagAnswer answer = TRY(ask(diag_, inode));
     UnixReading reading;
+    reading.pending = std::move(answer.pending);
     UnixSocket& socket = reading.socket;
     socket.inode = inode;
     socket.type = kind.type;
@@ -179,7 +188,8 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
     return reading;
 }
 
-Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool external) {
+Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets,
+                          const std::vector<std::uint32_t>& pending, bool external) {
     std::vector<std::uint32_t> inodes;
     for (const HeldUnixSocket& held : sockets) inodes.push_back(held.socket->inode);
     std::ranges::sort(inodes);
@@ -187,6 +197,7 @@ Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool exter
         const UnixSocket& socket = *held.socket;
         if (socket.peer_inode == 0 || std::ranges::binary_search(inodes, socket.peer_inode))
             continue;
+        if (std::ranges::find(pending, socket.inode) != pending.end()) continue;
         const bool reachable = !socket.peer_name.empty() && socket.type == SOCK_DGRAM;
         if (external && reachable) continue;
         return refuse(held.holder,

@@ -19,6 +19,8 @@ namespace ferry::resources {
 struct UnixReading {
     model::UnixSocket socket;
     std::string busy;  // see CollectedFiles::busy
+    // Of a listening socket: the inodes of the clients whose connections were not accepted yet.
+    std::vector<std::uint32_t> pending = {};
 };
 
 // Reads sockets through sock_diag (NETLINK_SOCK_DIAG) and duplicates.
@@ -38,12 +40,14 @@ class UnixReader {
 };
 
 // Every peer must be in the tree; refused by name otherwise, but for named peers where `external`
-// is set.
+// is set, and for the sockets that are `pending` at a listening one of the tree: their peers have
+// no descriptor yet.
 struct HeldUnixSocket {
     Holder holder;
     const model::UnixSocket* socket = nullptr;
 };
-Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets, bool external);
+Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets,
+                          const std::vector<std::uint32_t>& pending, bool external);
 
 // Opens all unix sockets of a checkpoint together, because they refer to each other. A socket file
 // that stands at a bound path is moved aside; settle() removes it, the destructor without settle()
