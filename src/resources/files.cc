@@ -19,6 +19,7 @@
 #include "resources/event_files.h"
 #include "resources/file_lock.h"
 #include "resources/inet_socket.h"
+#include "resources/inotify.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
@@ -243,6 +244,9 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
             return {};
         case FileKind::TimerFd:
             return check_timerfd(slot);
+        case FileKind::Inotify:
+            TRY(read_inotify(slot, root));
+            return {};
         case FileKind::Socket:
             return prepare_socket(slot, seen);
         case FileKind::Other:
@@ -447,6 +451,11 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
             return TRY(read_signalfd(slot));
         case FileKind::TimerFd:
             return TRY(read_timerfd(pass.copies[group].get(), slot));
+        case FileKind::Inotify:
+            if (TRY(has_events(pass.copies[group].get()))) {
+                pass.result.busy = fmt::format("{}: unread inotify events", slot.holder.text());
+            }
+            return TRY(read_inotify(slot, root));
         case FileKind::Socket:
             return read_socket(slot, group, pass);
         case FileKind::Other:
