@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <set>
+#include <span>
 
 #include "base/limits.h"
 #include "image/ghost_codec.h"
@@ -26,6 +28,9 @@ constexpr std::size_t kBuildIdMax = 64;
 constexpr std::uint32_t kCloseOnExec = 1;
 constexpr int kEpollTargetsMax = 1 << 20;
 constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
+// MAX_HANDLE_SZ (name_to_handle_at(2)); CRIU's images always have all of it.
+constexpr std::size_t kHandleWords = 16;
+constexpr int kWatchesMax = 1 << 20;
 
 std::string descriptors_name(std::uint32_t number) {
     return fmt::format("fdinfo-{}.img", number);
@@ -33,8 +38,6 @@ std::string descriptors_name(std::uint32_t number) {
 
 const char* refused_type(std::uint32_t type) {
     switch (type) {
-        case 8:
-            return "an inotify descriptor";
         case 10:
             return "a packet socket";
         case 12:
@@ -54,6 +57,22 @@ const char* refused_type(std::uint32_t type) {
         default:
             return nullptr;
     }
+}
+
+void watch_to_wire(const model::InotifyWatch& watch, model::FileId file, wire::InotifyWatch& into) {
+    into.set_id(file);
+    into.set_i_ino(watch.inode);
+    into.set_mask(watch.mask);
+    into.set_ignored_mask(0);
+    into.set_s_dev(watch.device);
+    into.set_wd(static_cast<std::uint32_t>(watch.number));
+    wire::FileHandle& handle = *into.mutable_f_handle();
+    handle.set_bytes(static_cast<std::uint32_t>(watch.handle.size()));
+    handle.set_type(static_cast<std::uint32_t>(watch.handle_type));
+    std::array<std::uint64_t, kHandleWords> words = {};
+    std::memcpy(words.data(), watch.handle.data(), std::min(watch.handle.size(), sizeof(words)));
+    handle.mutable_handle()->Assign(words.begin(), words.end());
+    if (!watch.path.empty()) handle.set_path(watch.path);
 }
 
 // Fills the type's own record of a FileEntry.
@@ -140,6 +159,14 @@ struct FileToWire {
         return {};
     }
 
+    Result<> operator()(const model::Inotify& inotify) const {
+        wire::InotifyFile& record = begin(FileType::Inotify, entry.mutable_ify());
+        for (const model::InotifyWatch& watch : inotify.watches) {
+            watch_to_wire(watch, file.id, *record.add_wd());
+        }
+        return {};
+    }
+
     Result<> operator()(const model::InetSocket& socket) const {
         wire::InetSk& record = begin(FileType::InetSocket, entry.mutable_isk());
         has_extra = TRY(inet_to_wire(socket, record, *extra.mutable_socket()));
@@ -182,6 +209,36 @@ Result<model::FileBody> timer_from_wire(const wire::TimerFdFile& from) {
     timer.value_ns = TRY(join_time(from.vsec(), from.vnsec(), kNanosPerSecond));
     timer.interval_ns = TRY(join_time(from.isec(), from.insec(), kNanosPerSecond));
     return timer;
+}
+
+Result<model::InotifyWatch> watch_from_wire(const wire::InotifyWatch& from) {
+    const wire::FileHandle& handle = from.f_handle();
+    std::array<std::uint64_t, kHandleWords> words = {};
+    const auto count = static_cast<std::size_t>(handle.handle_size());
+    const bool sane = handle.bytes() <= std::min(count, kHandleWords) * sizeof(words[0]) &&
+                      from.wd() <= INT32_MAX && handle.path().size() < kPathMax &&
+                      (handle.path().empty() || handle.path().front() == '/') &&
+                      handle.path().find('\0') == std::string::npos;
+    if (!sane) return fail(Error::corrupt("an inotify watch"));
+    std::copy_n(handle.handle().begin(), std::min(count, kHandleWords), words.begin());
+    const auto bytes = std::as_bytes(std::span(words)).first(handle.bytes());
+    return model::InotifyWatch{.number = static_cast<int>(from.wd()),
+                               .mask = from.mask(),
+                               .path = handle.path(),
+                               .inode = from.i_ino(),
+                               .device = from.s_dev(),
+                               .handle_type = static_cast<int>(handle.type()),
+                               .handle = {bytes.begin(), bytes.end()}};
+}
+
+Result<model::FileBody> inotify_from_wire(const wire::InotifyFile& from) {
+    if (from.wd_size() > kWatchesMax) return fail(Error::limit("too many inotify watches"));
+    model::Inotify inotify;
+    for (const wire::InotifyWatch& watch : from.wd()) {
+        inotify.watches.push_back(TRY(watch_from_wire(watch)));
+    }
+    std::ranges::sort(inotify.watches, {}, &model::InotifyWatch::number);
+    return model::FileBody(std::move(inotify));
 }
 
 Result<model::FileBody> epoll_from_wire(const wire::EventPollFile& from) {
@@ -248,6 +305,10 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
         case FileType::EventPoll:
             TRY(common_from_wire(entry, entry.has_epfd(), entry.epfd(), into));
             into.body = TRY(epoll_from_wire(entry.epfd()));
+            return {};
+        case FileType::Inotify:
+            TRY(common_from_wire(entry, entry.has_ify(), entry.ify(), into));
+            into.body = TRY(inotify_from_wire(entry.ify()));
             return {};
         case FileType::SignalFd:
             TRY(common_from_wire(entry, entry.has_sgfd(), entry.sgfd(), into));
@@ -440,6 +501,7 @@ FileType type_of(const model::OpenFile& file) {
         FileType operator()(const model::EventPoll&) const { return FileType::EventPoll; }
         FileType operator()(const model::SignalFd&) const { return FileType::SignalFd; }
         FileType operator()(const model::TimerFd&) const { return FileType::TimerFd; }
+        FileType operator()(const model::Inotify&) const { return FileType::Inotify; }
         FileType operator()(const model::InetSocket&) const { return FileType::InetSocket; }
         FileType operator()(const model::MemoryFile&) const { return FileType::MemFd; }
         FileType operator()(const model::UnixSocket&) const { return FileType::UnixSocket; }

@@ -26,6 +26,7 @@ enum class FileType : std::uint32_t {
     UnixSocket = 5,
     EventFd = 6,
     EventPoll = 7,
+    Inotify = 8,
     SignalFd = 9,
     Terminal = 11,  // read only: Ferry writes terminals as the character devices they are
     TimerFd = 17,

@@ -205,6 +205,16 @@ void add_files(model::Checkpoint& c) {
     model::MemoryFile opened = memory;
     opened.position = 512;
     c.files.push_back({.id = 21, .flags = O_RDWR, .owner = {}, .body = opened});
+    c.files.push_back({.id = 22,
+                       .flags = O_RDONLY | O_NONBLOCK,
+                       .owner = {},
+                       .body = model::Inotify{{{.number = 3,
+                                                .mask = 0x4000300,
+                                                .path = "/var/spool",
+                                                .inode = 0xa7e104,
+                                                .device = 0xfe00000,
+                                                .handle_type = 1,
+                                                .handle = bytes_of("handle")}}}});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
     c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
 }

@@ -102,6 +102,22 @@ struct MemoryFile {
     bool operator==(const MemoryFile&) const = default;
 };
 
+// One watch of an inotify descriptor.
+struct InotifyWatch {
+    int number = 0;          // wd
+    std::uint32_t mask = 0;  // IN_*
+    std::string path;        // absolute; empty: only the handle is known
+    std::uint64_t inode = 0;
+    std::uint32_t device = 0;  // the kernel's own form (linux/kdev_t.h)
+    int handle_type = 0;       // name_to_handle_at(2)
+    Bytes handle;
+    bool operator==(const InotifyWatch&) const = default;
+};
+struct Inotify {
+    std::vector<InotifyWatch> watches;  // ascending by number
+    bool operator==(const Inotify&) const = default;
+};
+
 struct EpollTarget {
     int fd = -1;  // in the process that added it
     std::uint32_t events = 0;
@@ -198,7 +214,7 @@ struct UnixSocket {
     bool operator==(const UnixSocket&) const = default;
 };
 
-using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd,
+using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify,
                               InetSocket, UnixSocket, MemoryFile>;
 
 struct OpenFile {

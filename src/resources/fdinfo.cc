@@ -45,6 +45,30 @@ bool parse_epoll_target(std::string_view line, model::EpollTarget& target) {
     return good;
 }
 
+bool parse_bytes(std::string_view digits, model::Bytes& into) {
+    if (digits.size() % 2 != 0) return false;
+    for (; !digits.empty(); digits.remove_prefix(2)) {
+        unsigned byte = 0;
+        if (!parse_number(digits.substr(0, 2), byte, 16)) return false;
+        into.push_back(static_cast<std::byte>(byte));
+    }
+    return true;
+}
+
+// "inotify wd:2 ino:35d sdev:fe00000 mask:2 ignored_mask:0 fhandle-bytes:8 fhandle-type:1
+// f_handle:5d03000022b8fdac", all in hexadecimal; nothing from fhandle-bytes on where the file
+// system has no handles.
+bool parse_watch(std::string_view line, model::InotifyWatch& watch) {
+    const bool good = parse_number(field(line, "wd:"), watch.number, 16) &&
+                      parse_number(field(line, "ino:"), watch.inode, 16) &&
+                      parse_number(field(line, "sdev:"), watch.device, 16) &&
+                      parse_number(field(line, " mask:"), watch.mask, 16);
+    const std::string_view type = field(line, "fhandle-type:");
+    if (!good || type.empty()) return good;
+    return parse_number(type, watch.handle_type, 16) &&
+           parse_bytes(field(line, "f_handle:"), watch.handle);
+}
+
 std::unexpected<Error> malformed(std::string_view line) {
     return fail(Error::corrupt(fmt::format("fdinfo line '{}'", line)));
 }
@@ -146,6 +170,9 @@ Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
         info.eventfd_semaphore = trim(value) != "0";
     } else if (key == "tfd") {
         good = parse_epoll_target(line, info.epoll_targets.emplace_back());
+    } else if (key == "inotify wd") {
+        // The kernel shows the newest first.
+        good = parse_watch(line, *info.watches.emplace(info.watches.begin()));
     } else if (key == "sigmask") {
         good = parse_number(value, info.signal_mask.emplace(), 16);
     } else {
@@ -180,6 +207,7 @@ FileKind kind_of_link(std::string_view link) {
     if (link == "anon_inode:[eventpoll]") return FileKind::EventPoll;
     if (link == "anon_inode:[signalfd]") return FileKind::SignalFd;
     if (link == "anon_inode:[timerfd]") return FileKind::TimerFd;
+    if (link == "anon_inode:inotify") return FileKind::Inotify;
     return FileKind::Other;
 }
 

@@ -35,6 +35,26 @@ TEST(FdInfo, shows_each_lock_with_its_range) {
     EXPECT_FALSE(info->has_lease);
 }
 
+TEST(FdInfo, reads_watches_in_the_order_of_their_numbers) {
+    const auto info = parse_fdinfo(
+        "pos:\t0\nflags:\t00\nmnt_id:\t17\nino:\t1039\n"
+        "inotify wd:1b ino:a7e104 sdev:fe00000 mask:4000300 ignored_mask:0 fhandle-bytes:8 "
+        "fhandle-type:1 f_handle:04e1a70088dd238f\n"
+        "inotify wd:1 ino:1 sdev:1b mask:fff ignored_mask:0 \n");
+    ASSERT_TRUE(info) << info.error().describe();
+    ASSERT_EQ(info->watches.size(), 2u);
+    EXPECT_EQ(info->watches[0].number, 1);
+    EXPECT_TRUE(info->watches[0].handle.empty());
+    const model::InotifyWatch& watch = info->watches[1];
+    EXPECT_EQ(watch.number, 27);
+    EXPECT_EQ(watch.inode, 0xa7e104u);
+    EXPECT_EQ(watch.device, 0xfe00000u);
+    EXPECT_EQ(watch.mask, 0x4000300u);
+    EXPECT_EQ(watch.handle_type, 1);
+    ASSERT_EQ(watch.handle.size(), 8u);
+    EXPECT_EQ(watch.handle[7], std::byte{0x8f});
+}
+
 TEST(FdInfo, tells_a_lease_from_a_lock) {
     const auto info = parse_fdinfo(
         "pos:\t0\nflags:\t0100000\nmnt_id:\t23\n"
@@ -116,7 +136,8 @@ TEST(FdInfo, knows_kinds_by_their_links) {
     EXPECT_EQ(kind_of_link("anon_inode:[eventpoll]"), FileKind::EventPoll);
     EXPECT_EQ(kind_of_link("anon_inode:[timerfd]"), FileKind::TimerFd);
     EXPECT_EQ(kind_of_link("anon_inode:[signalfd]"), FileKind::SignalFd);
-    EXPECT_EQ(kind_of_link("anon_inode:inotify"), FileKind::Other);
+    EXPECT_EQ(kind_of_link("anon_inode:inotify"), FileKind::Inotify);
+    EXPECT_EQ(kind_of_link("anon_inode:[io_uring]"), FileKind::Other);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "resources/event_files.h"
 #include "resources/file_lock.h"
 #include "resources/inet_socket.h"
+#include "resources/inotify.h"
 #include "resources/memfd.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
@@ -251,6 +252,9 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
             return check_timerfd(slot);
         case FileKind::MemFd:
             TRY(memfds.note(link_of(slot.holder), slot.holder.text()));
+            return {};
+        case FileKind::Inotify:
+            TRY(read_inotify(slot, root));
             return {};
         case FileKind::Socket:
             return prepare_socket(slot, seen);
@@ -485,6 +489,11 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
             file.position = slot.info.position;
             return file;
         }
+        case FileKind::Inotify:
+            if (TRY(has_events(pass.copies[group].get()))) {
+                pass.result.busy = fmt::format("{}: unread inotify events", slot.holder.text());
+            }
+            return TRY(read_inotify(slot, root));
         case FileKind::Socket:
             return read_socket(slot, group, pass);
         case FileKind::Other:

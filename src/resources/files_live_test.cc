@@ -165,7 +165,13 @@ TEST_F(Files, what_is_not_carried_is_refused_by_name) {
         [&] { ::fcntl(::open(path("a").c_str(), O_RDONLY | O_CREAT, 0600), F_SETLEASE, F_RDLCK); },
         "lease");
     expect_refusal([] { ::timerfd_create(CLOCK_REALTIME_ALARM, 0); }, "timerfd of clock 8");
-    expect_refusal([] { ::inotify_init1(IN_CLOEXEC); }, "inotify");
+    expect_refusal(
+        [&] {
+            ::open(path("gone").c_str(), O_RDWR | O_CREAT, 0600);
+            ::inotify_add_watch(::inotify_init1(IN_CLOEXEC), path("gone").c_str(), IN_MODIFY);
+            ::unlink(path("gone").c_str());
+        },
+        "has no path");
     expect_refusal([] { ::open("/dev/kmsg", O_RDONLY); }, "/dev/kmsg");
     int ends[2];
     ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);

@@ -11,6 +11,7 @@
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
 #include "resources/inet_socket.h"
+#include "resources/inotify.h"
 #include "resources/memfd.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
@@ -172,6 +173,9 @@ Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pi
         keep(file, TRY(open_signalfd(*signals)));
     } else if (const auto* timer = std::get_if<model::TimerFd>(&file.body)) {
         keep(file, TRY(open_timerfd(*timer)));
+    } else if (const auto* inotify = std::get_if<model::Inotify>(&file.body)) {
+        const os::RootScope there = TRY(os::RootScope::enter(surroundings.root.get()));
+        keep(file, TRY(open_inotify(*inotify)));
     } else if (const auto* inet_socket = std::get_if<model::InetSocket>(&file.body)) {
         keep(file, TRY(open_inet(*inet_socket)));
     } else if (const auto* memory = std::get_if<model::MemoryFile>(&file.body)) {
@@ -200,10 +204,14 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
     PipeOpener pipes;
     for (const model::Pipe& pipe : checkpoint.pipes) pipes.announce(pipe);
     TRY(impl_->open_unix(checkpoint));
-    for (const model::OpenFile& file : checkpoint.files) {
-        const std::string what = fmt::format("file {}", file.id);
-        TRY(with_context(impl_->open_one(file, pipes), what));
-        TRY(with_context(impl_->settle(file), what));
+    // Watches last, so that they do not report what is done here.
+    for (const bool watches : {false, true}) {
+        for (const model::OpenFile& file : checkpoint.files) {
+            if (std::holds_alternative<model::Inotify>(file.body) != watches) continue;
+            const std::string what = fmt::format("file {}", file.id);
+            TRY(with_context(impl_->open_one(file, pipes), what));
+            TRY(with_context(impl_->settle(file), what));
+        }
     }
     return {};
 }
