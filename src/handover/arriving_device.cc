@@ -106,6 +106,7 @@ Result<> ArrivingDevice::make(Site& site) {
         index_ = TRY(look_up(route_, identity_.name)).index;
         return {};
     }
+    TRY(remove_leftover(route_, identity_));
     const std::array orders = {
         GuardianOrder{.socket = route_.fd(), .messages = delete_link(identity_.name)},
         GuardianOrder{.socket = nft_.fd(), .messages = mute_.removal()}};
@@ -175,9 +176,15 @@ Result<> ArrivingDevice::bring_up() {
         TRY(route_.request(set_flags(index_, identity_.flags),
                            fmt::format("set {} up", identity_.name)));
     }
+    // The first of several addresses is what a program speaks from. A new one comes last among
+    // those of IPv4, and first among those of IPv6 (ipv6_link_dev_addr), as they are listed.
+    auto addresses = identity_.addresses;
+    const auto v6 = std::ranges::stable_partition(
+        addresses, [](const auto& entry) { return entry.address.family == AF_INET; });
+    std::ranges::reverse(v6);
     // The loopback device gets its own from the kernel.
     const auto present = TRY(list_addresses(route_));
-    for (const auto& address : identity_.addresses) {
+    for (const auto& address : addresses) {
         const bool there = std::ranges::any_of(present, [&](const AddressOnLink& entry) {
             return entry.index == index_ && entry.address.address == address.address;
         });

@@ -469,8 +469,8 @@ TEST(NetworkMove, SigkillOfTheDestinationLeavesNoDevice) {
 TEST(NetworkMove, WhatIsSaidWhileMutedDoesNotDelayWhatIsSaidAfter) {
     const lab::Network net;
     net.add_service();
-    auto identities = service_identity(net.a);
-    identities[0].neighbours.clear();  // the client's MAC must be asked for
+    auto network = service_network(net.a);
+    network.devices[0].neighbours.clear();  // the client's MAC must be asked for
     const auto bound = [](const lab::Host& host, const char* text) {
         const auto inside = host.enter();
         const int fd = ::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -482,7 +482,7 @@ TEST(NetworkMove, WhatIsSaidWhileMutedDoesNotDelayWhatIsSaidAfter) {
          {std::pair(lab::kService4, "10.77.0.9"), std::pair(lab::kService6, "fd77::9")}) {
         const int client = bound(net.client, theirs);
         const auto inside = net.b.enter();
-        auto arriving = must(ArrivingNetwork::prepare(identities, ""));
+        auto arriving = must(prepare_here(network, ""));
         const int service = bound(net.b, ours);
         const auto to = lab::socket_address(address(theirs), lab::kPort);
         const auto say = [&](char what) {

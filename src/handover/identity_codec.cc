@@ -43,6 +43,7 @@ Json encode_address(const InterfaceAddress& entry) {
                    {"preferred_lifetime", entry.preferred_lifetime}};
     if (entry.broadcast) object["broadcast"] = entry.broadcast->to_string();
     if (entry.peer) object["peer"] = entry.peer->to_string();
+    if (entry.metric) object["metric"] = *entry.metric;
     return object;
 }
 
@@ -57,6 +58,9 @@ Result<InterfaceAddress> decode_address(const Json& object) {
     entry.preferred_lifetime = TRY(number_in<std::uint32_t>(object, "preferred_lifetime"));
     entry.broadcast = TRY(optional_address_in(object, "broadcast"));
     entry.peer = TRY(optional_address_in(object, "peer"));
+    if (object.contains("metric")) {
+        entry.metric = TRY(number_in<std::uint32_t>(object, "metric"));
+    }
     const auto other_family = [&](const std::optional<IpAddress>& address) {
         return address && address->family != entry.address.family;
     };

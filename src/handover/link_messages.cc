@@ -132,6 +132,7 @@ NetlinkMessages add_address(const InterfaceAddress& address, int index) {
     m.put_bytes(IFA_LOCAL, address.address.bytes());
     m.put_bytes(IFA_ADDRESS, (address.peer ? *address.peer : address.address).bytes());
     if (address.broadcast) m.put_bytes(IFA_BROADCAST, address.broadcast->bytes());
+    if (address.metric) m.put_number(IFA_RT_PRIORITY, *address.metric);
     m.put_number(IFA_FLAGS, address.flags | (v6 ? std::uint32_t{IFA_F_NODAD} : 0));
     ifa_cacheinfo lifetimes = {};
     lifetimes.ifa_prefered = address.preferred_lifetime;

@@ -34,6 +34,7 @@ struct InterfaceAddress {
     std::uint32_t flags = 0;  // IFA_F_*; only those that a creator may set
     std::optional<IpAddress> broadcast;
     std::optional<IpAddress> peer;
+    std::optional<std::uint32_t> metric = {};  // of the route that the kernel makes for its prefix
     // Seconds; 0xffffffff means for ever.
     std::uint32_t valid_lifetime = 0xffffffff, preferred_lifetime = 0xffffffff;
     bool operator==(const InterfaceAddress&) const = default;

@@ -103,7 +103,7 @@ Result<> read_address(const NetlinkReply& reply, std::vector<AddressOnLink>& int
     const auto header = reply.header_as<ifaddrmsg>();
     const auto& attributes = reply.attributes;
     const auto flags = attributes.number<std::uint32_t>(IFA_FLAGS, header.ifa_flags);
-    if ((flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) != 0) return {};
+    if ((flags & IFA_F_DADFAILED) != 0) return {};
     // IFA_LOCAL is our end; IFA_ADDRESS is the peer's on point-to-point links and the same
     // otherwise.
     const auto local = address_in(attributes, IFA_LOCAL);
@@ -116,6 +116,9 @@ Result<> read_address(const NetlinkReply& reply, std::vector<AddressOnLink>& int
     found.address.scope = header.ifa_scope;
     found.address.flags = flags & kSettableAddressFlags;
     found.address.broadcast = address_in(attributes, IFA_BROADCAST);
+    if (attributes.has(IFA_RT_PRIORITY)) {
+        found.address.metric = attributes.number<std::uint32_t>(IFA_RT_PRIORITY);
+    }
     const auto cache = attributes.number<ifa_cacheinfo>(
         IFA_CACHEINFO,
         {.ifa_prefered = 0xffffffff, .ifa_valid = 0xffffffff, .cstamp = 0, .tstamp = 0});
@@ -306,6 +309,25 @@ Result<std::optional<std::int32_t>> space_id(NetlinkSocket& netlink, int space_f
         },
         "look up a network namespace"));
     return id;
+}
+
+Result<bool> has_static_forwarding(NetlinkSocket& netlink, int index) {
+    NetlinkMessages message;
+    ndmsg header = {};
+    header.ndm_family = AF_BRIDGE;
+    message.begin(RTM_GETNEIGH, NLM_F_DUMP, header);
+    bool found = false;
+    TRY(netlink.query(
+        message, sizeof(ndmsg),
+        [&](const NetlinkReply& reply) -> Result<> {
+            const auto entry = reply.header_as<ndmsg>();
+            // Permanent ones are the ports' own addresses.
+            found = found || (entry.ndm_ifindex == index && (entry.ndm_state & NUD_NOARP) != 0 &&
+                              reply.attributes.has(NDA_MASTER));
+            return {};
+        },
+        "list forwarding entries of bridges"));
+    return found;
 }
 
 Result<std::vector<QueueDiscipline>> list_queue_disciplines(NetlinkSocket& netlink) {

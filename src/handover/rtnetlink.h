@@ -50,7 +50,7 @@ struct AddressOnLink {
     int index = 0;  // of the device
     InterfaceAddress address;
 };
-// Both families. Addresses that duplicate address detection has not passed yet are left out.
+// Both families, without addresses that duplicate address detection has found taken.
 Result<std::vector<AddressOnLink>> list_addresses(NetlinkSocket& netlink);
 
 // Routes that leave through the device (0: through none), of every table and both families, without
@@ -78,6 +78,9 @@ struct QueueDiscipline {
     std::string kind;
 };
 Result<std::vector<QueueDiscipline>> list_queue_disciplines(NetlinkSocket& netlink);
+
+// Whether somebody has told the bridge by hand what is behind its port (`bridge fdb add`).
+Result<bool> has_static_forwarding(NetlinkSocket& netlink, int index);
 
 // The VLANs of a port of a bridge; true: none, or only the one that every port has by default.
 Result<bool> has_default_vlans(NetlinkSocket& netlink, int index);

@@ -70,9 +70,12 @@ Result<BridgePort> read_port(Side& host, const std::string& device, const Link& 
     if ((end.flags & IFF_UP) == 0) return refuse(device, "has its other end down");
     if (const auto odd = host.oddity(end))
         return refuse(device, fmt::format("ends at {}, which {}", end.name, *odd));
-    if (end.has_odd_port_settings || !TRY(has_default_vlans(host.netlink, end.index))) {
-        return refuse(device, fmt::format("ends at {}, a port of {} with VLANs, a backup port or a "
-                                          "mask of forwarded groups",
+    const bool odd = end.has_odd_port_settings ||
+                     !TRY(has_default_vlans(host.netlink, end.index)) ||
+                     TRY(has_static_forwarding(host.netlink, end.index));
+    if (odd) {
+        return refuse(device, fmt::format("ends at {}, a port of {} with VLANs, a backup port, "
+                                          "static forwarding entries or forwarded groups",
                                           end.name, bridge->name));
     }
     return BridgePort{

@@ -59,6 +59,10 @@ std::optional<std::string> setting_of(const ServiceNetwork& network, const std::
 void furnish(const ContainerNetwork& net) {
     EXPECT_EQ(net.container.run(
                   "ip addr add 10.200.0.1/32 dev lo && "
+                  "ip addr add 10.77.0.52/24 dev eth0 && ip addr add 10.77.0.51/24 dev eth0 && "
+                  "ip addr add fd77::52/64 dev eth0 nodad && "
+                  "ip addr add fd77::51/64 dev eth0 nodad && "
+                  "ip addr add 10.78.0.50/24 metric 77 dev eth0 && "
                   "ip route add default via 10.77.0.9 && "
                   "ip route add 10.99.0.0/16 via 10.77.0.9 table 100 metric 7 mtu 1300 && "
                   "ip route add blackhole 10.66.0.0/16 && "
@@ -94,7 +98,7 @@ TEST(NetworkSpace, IsReadWhole) {
     EXPECT_EQ(eth0.mtu, 1400U);
     EXPECT_EQ(eth0.port.mtu, 1500U) << "the bridge takes the smallest of its ports";
     EXPECT_EQ(eth0.transmit_queue_length, 123U);
-    EXPECT_EQ(eth0.addresses.size(), 3U) << "IPv4, IPv6 and the link-local one";
+    EXPECT_EQ(eth0.addresses.size(), 8U) << "4 of IPv4, 3 of IPv6 and the link-local one";
     EXPECT_EQ(eth0.routes.size(), 3U);
     EXPECT_EQ(device_of(network, "lo").addresses.size(), 3U);
     EXPECT_EQ(network.space->routes.size(), 1U) << "IPv6 has its blackholes on lo";
@@ -102,7 +106,7 @@ TEST(NetworkSpace, IsReadWhole) {
     EXPECT_EQ(setting_of(network, "core/somaxconn"), "77");
     EXPECT_EQ(setting_of(network, "ipv4/conf/eth0/rp_filter"), "2");
     EXPECT_EQ(must(decode_network(encode_network(network))), network);
-    EXPECT_EQ(network.ip_addresses().size(), 4U) << "without 127.0.0.1 and ::1";
+    EXPECT_EQ(network.ip_addresses().size(), 9U) << "without 127.0.0.1 and ::1";
 }
 
 TEST(NetworkSpace, IsMadeAgainAsItWas) {
@@ -146,6 +150,8 @@ TEST(NetworkSpace, WhatCannotBeCarriedIsRefusedByName) {
             "ip rule del priority 5", "routing rule 5");
     refused(net.a, "tc qdisc add dev ctr77 root pfifo limit 10", "tc qdisc del dev ctr77 root",
             "pfifo");
+    refused(net.a, "bridge fdb add 02:00:00:77:00:52 dev ctr77 master static",
+            "bridge fdb del 02:00:00:77:00:52 dev ctr77 master", "static forwarding entries");
     refused(net.a, "ip link set ctr77 nomaster", "ip link set ctr77 master cbr0",
             "not a port of a bridge");
     EXPECT_TRUE(read(net));
@@ -170,6 +176,18 @@ TEST(NetworkSpace, ADestinationThatCannotTakeItSaysWhy) {
     refused({}, "already has the address 10.77.0.50");
     EXPECT_EQ(net.b.run("ip addr del 10.77.0.50/32 dev lo"), 0);
     must(ArrivingNetwork::check(network, {}));
+}
+
+TEST(NetworkSpace, ANamespaceThatHasTheDeviceAlreadyIsRefused) {
+    const ContainerNetwork net;
+    const auto network = must(read(net));
+    ContainerNetwork::plug_in(net.b, net.other, "other", "02:00:00:77:00:51");
+    const auto inside = net.b.enter();
+    const auto result = ArrivingNetwork::prepare(network, net.other.space(), {});
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().kind(), Error::Kind::Unsupported);
+    EXPECT_THAT(result.error().message(), HasSubstr("there already is a device eth0 here"));
+    EXPECT_EQ(net.other.run("ip link show eth0 >/dev/null"), 0) << "which is not ours to remove";
 }
 
 class TakenAddress : public testing::TestWithParam<const char*> {};

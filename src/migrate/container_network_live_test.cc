@@ -113,6 +113,7 @@ class ContainerCrossing : public testing::TestWithParam<const char*> {
         hold_.emplace(must(from_.within([&] {
             return handover::NetworkHold::install(targets, handover::HoldScope::NewConnections);
         })));
+        must(hold_->capture_connections());
         echo_->pause();
         must(hold_->hold_everything());
         // The client's next question comes now.
@@ -156,16 +157,18 @@ TEST_P(ContainerCrossing, AConnectionGoesOnAtTheDestination) {
     const auto socket = read_socket(old_.get(), fresh);
     auto opened = must(to_.within([&] { return resources::open_tcp_connection(socket, fresh); }));
     must(departing_->silence());
-    must(hold_->hold_outgoing());
     must(departing_->commit());
     const auto taken = must(hold_->take_packets());
     EXPECT_GE(taken.size() + socket.tcp->receive_queue.size(), 1U) << "nobody has asked";
     EXPECT_EQ(frames_from_container(net_.b), 0) << "it spoke before the commit";
     EXPECT_LE(client_->answers(), answers + 1);
+    must(to_.within(
+        [&] { return resources::settle_tcp_connection(opened.dormant, handover::kReplayMark); }));
+    must(replay.replay(taken, handover::ReplayPart::KnownConnections));
     must(arriving.activate());
     must(arriving.announce());
-    must(resources::wake_tcp_connection(opened.dormant, handover::kReplayMark));
-    EXPECT_EQ(must(replay.replay(taken)), taken.size());
+    must(resources::wake_tcp_connection(opened.dormant));
+    must(replay.replay(taken, handover::ReplayPart::Rest));
     new_ = std::move(opened.fd);
     echo_->resume_with(new_.get());
     must(arriving.keep());
@@ -189,7 +192,6 @@ TEST_P(ContainerCrossing, AConnectionGoesOnAtTheSourceWhenItFails) {
         const auto inside = net_.b.enter();
         auto arriving = must(handover::ArrivingNetwork::prepare(network_, to_, {}));
         must(departing_->silence());
-        must(hold_->hold_outgoing());
         // The destination has failed.
     }
     EXPECT_NE(net_.b.run("ip link show ctr77 >/dev/null 2>&1"), 0);

@@ -1,4 +1,6 @@
 // A container under runc crosses live, by its name, and is its runtime's on the other side.
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -112,6 +114,57 @@ TEST_F(ContainerCrossingTest, RedisCrossesThereAndBackAndItsClientsGoOn) {
     EXPECT_EQ(verified->lost, 0u);
     EXPECT_EQ(verified->foreign, 0u);
     ASSERT_OK(container_->stop(10s));
+}
+
+TEST_F(ContainerCrossingTest, WhatItsNetworkCannotTakeAlongIsRefusedByName) {
+    start_container({"sleep", "1000"});
+    const auto refused = [&](const std::string& reason) {
+        const auto result =
+            platform(0).run_ferry({"migrate", "web", "--to", platform(1).address(), "--json"}, 60s);
+        ASSERT_OK(result);
+        EXPECT_NE(result->status, 0);
+        EXPECT_THAT(result->err + result->out, HasSubstr(reason));
+        const auto state = container_->status();
+        ASSERT_OK(state);
+        EXPECT_EQ(*state, "running");
+        const auto nothing = runc(platform(1).host(), {"list"}, 10s);
+        ASSERT_OK(nothing);
+        EXPECT_THAT(nothing->out, testing::Not(HasSubstr("web")));
+    };
+    ASSERT_OK(
+        lab_->client().run_checked({"ip", "addr", "add", "10.77.1.100/32", "dev", "eth0"}, 5s));
+    refused("the address 10.77.1.100 is taken");
+    ASSERT_OK(
+        lab_->client().run_checked({"ip", "addr", "del", "10.77.1.100/32", "dev", "eth0"}, 5s));
+    const auto pid = fmt::format("{}", container_->init_pid());
+    const auto nft = [&](const char* verb) {
+        return platform(0).host().run_checked(
+            {"nsenter", "-t", pid, "-n", "nft", verb, "table", "inet", "mine"}, 5s);
+    };
+    ASSERT_OK(nft("add"));
+    refused("packet filter rules (nftables table mine)");
+    ASSERT_OK(nft("delete"));
+}
+
+TEST_F(ContainerCrossingTest, ItsBridgeMayHaveAnotherNameAtTheDestination) {
+    start_container({"sleep", "1000"});
+    ASSERT_OK(platform(1).host().run_checked(
+        {"ip", "-batch", "-"}, 5s,
+        "link set lan down\nlink set lan name lan2\nlink set lan2 up\n"));
+    const auto migrate = [&](const std::vector<std::string>& options) {
+        std::vector<std::string> arguments = {"migrate", "web", "--to", platform(1).address()};
+        arguments.insert(arguments.end(), options.begin(), options.end());
+        return platform(0).run_ferry(arguments, 60s);
+    };
+    const auto refused = migrate({});
+    ASSERT_OK(refused);
+    EXPECT_NE(refused->status, 0);
+    EXPECT_THAT(refused->err, HasSubstr("there is no bridge lan here to plug eth0 into"));
+    const auto moved = migrate({"--bridge", "lan2"});
+    ASSERT_OK(moved);
+    ASSERT_EQ(moved->status, 0) << moved->err;
+    ASSERT_OK(container_->follow_to(platform(1).host()));
+    ASSERT_OK(lab_->client().run_checked({"ping", "-c1", "-W1", kIp}, 5s));
 }
 
 }  // namespace
