@@ -37,41 +37,56 @@ pages::PageSet to_set(std::span<const AddrRange> ranges) {
     return set;
 }
 
-// Below this a second thread costs more than it saves.
-constexpr std::uint64_t kScanAloneBytes = 512u << 20;
+constexpr pages::Protect kLook = pages::Protect::No;
 
-// Cuts ascending ranges where half of their bytes lie before the cut.
-std::pair<std::vector<AddrRange>, std::vector<AddrRange>> halves(
-    std::span<const AddrRange> ranges) {
-    std::uint64_t left = 0;
-    for (const AddrRange& range : ranges) left += range.size();
-    left = page_align_down(left / 2);
-    std::pair<std::vector<AddrRange>, std::vector<AddrRange>> cut;
-    for (const AddrRange& range : ranges) {
-        const RemoteAddr middle = range.start + std::min(left, range.size());
-        left -= middle - range.start;
-        if (middle > range.start) cut.first.push_back({range.start, middle});
-        if (middle < range.end) cut.second.push_back({middle, range.end});
+// Below this another thread costs more than it saves (about 0.4 ms of looking).
+constexpr std::uint64_t kLookAloneBytes = 512u << 20;
+constexpr std::size_t kLookersMax = 8;
+
+// Cuts ascending ranges into so many lists of about the same size, in order.
+std::vector<std::vector<AddrRange>> cut(std::span<const AddrRange> ranges, std::size_t lists) {
+    std::uint64_t bytes = 0;
+    for (const AddrRange& range : ranges) bytes += range.size();
+    const std::uint64_t share = page_align_down(bytes / lists) + kPageSize;
+    std::vector<std::vector<AddrRange>> cut(1);
+    std::uint64_t room = share;
+    for (AddrRange rest : ranges) {
+        while (!rest.empty()) {
+            if (room == 0) {
+                cut.emplace_back();
+                room = share;
+            }
+            const RemoteAddr middle = rest.start + std::min(room, rest.size());
+            cut.back().push_back({rest.start, middle});
+            room -= middle - rest.start;
+            rest.start = middle;
+        }
     }
     return cut;
 }
 
-// Scans without protecting, large address spaces by two threads. A scan without protection changes
-// nothing in the tracker, so that two may run at once.
-Result<pages::Scan> look_for_written(pages::Tracker& tracker,
-                                     const std::vector<AddrRange>& ranges) {
-    const auto [first, second] = halves(ranges);
+// Looks without protecting, at large address spaces with every processor. Not while the tree's
+// threads make system calls for us (SourceTree::collect): in the freeze we are urgent, so are our
+// threads, and those of the tree would wait until they are done.
+Result<pages::Changes> look_for_changes(const pages::Tracker& tracker,
+                                        std::span<const AddrRange> ranges) {
     std::uint64_t bytes = 0;
     for (const AddrRange& range : ranges) bytes += range.size();
-    if (bytes < kScanAloneBytes) return tracker.scan(ranges, pages::Protect::No);
-    Result<pages::Scan> behind;
-    std::jthread helper([&] { behind = tracker.scan(second, pages::Protect::No); });
-    Result<pages::Scan> found = tracker.scan(first, pages::Protect::No);
-    helper.join();
-    if (!found) return found;
-    if (!behind) return behind;
-    found->add(*behind);
-    return found;
+    const std::size_t lookers =
+        std::min({bytes / kLookAloneBytes + 1, kLookersMax,
+                  std::size_t{std::max(std::thread::hardware_concurrency(), 1u)}});
+    const auto parts = cut(ranges, lookers);
+    std::vector<Result<pages::Changes>> found(parts.size());
+    {
+        std::vector<std::jthread> others;
+        for (std::size_t i = 1; i < parts.size(); ++i) {
+            others.emplace_back([&, i] { found[i] = tracker.changes(parts[i], kLook); });
+        }
+        found[0] = tracker.changes(parts[0], kLook);
+    }
+    pages::Changes all;
+    for (auto& part : found) all.add(TRY(std::move(part)));
+    return all;
 }
 
 }  // namespace
@@ -92,8 +107,7 @@ Result<> MemorySender::add(const model::Process& process, std::optional<Pid> for
               .reader = std::move(reader),
               .ranges = {},
               .file_ranges = {},
-              .sent = {},
-              .last_scan = {}};
+              .sent = {}};
     const auto [place, is_new] = tasks_.insert_or_assign(process.pid, std::move(task));
     CHECK(is_new);
     TRY(follow(process));
@@ -111,7 +125,6 @@ Result<> MemorySender::follow(const model::Process& process) {
     const auto found = tasks_.find(process.pid);
     if (found == tasks_.end()) return {};
     Task& task = found->second;
-    task.last_scan = {};
     if (task.lost) {
         return fail(Error::unsupported(
             fmt::format("process {} has executed another program during the migration; try again",
@@ -155,42 +168,26 @@ Result<Moved> MemorySender::send_all_written() {
     Moved moved;
     round_bytes_ = 0;
     for (auto& [pid, task] : tasks_) {
-        task.last_scan = {};
         moved += TRY(send_task(task, pages::Protect::Yes));
     }
     return moved;
 }
 
-void MemorySender::start_last_scan() {
-    for (auto& [pid, task] : tasks_) {
-        if (task.lost) continue;
-        task.last_scan = std::async(std::launch::async, look_for_written, std::ref(task.tracker),
-                                    std::cref(task.ranges));
-    }
-}
-
 Result<Moved> MemorySender::send_last() {
     Moved moved;
     round_bytes_ = 0;
-    for (auto& [pid, task] : tasks_) {
-        if (!task.last_scan.valid()) {
-            moved += TRY(send_task(task, pages::Protect::No));
-            continue;
-        }
-        const pages::Scan scan = TRY(task.last_scan.get());
-        moved += TRY(send_found(task, task.ranges, scan));
-    }
+    for (auto& [pid, task] : tasks_) moved += TRY(send_task(task, pages::Protect::No));
     return moved;
 }
 
 Result<std::uint64_t> MemorySender::written_bytes() {
     std::uint64_t bytes = 0;
     for (auto& [pid, task] : tasks_) {
-        const Result<pages::Scan> scan = look_for_written(task.tracker, task.ranges);
-        if (scan) {
-            bytes += scan->written.bytes();
-        } else if (scan.error().kind() != Error::Kind::Gone) {
-            return fail(scan.error());
+        const auto changes = look_for_changes(task.tracker, task.ranges);
+        if (changes) {
+            bytes += changes->written.bytes();
+        } else if (changes.error().kind() != Error::Kind::Gone) {
+            return fail(changes.error());
         }
     }
     return bytes;
@@ -203,35 +200,33 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect) {
         return Moved{};
     };
     if (task.lost) return Moved{};
+    const auto send = [&](Result<pages::Changes> changes) -> Result<Moved> {
+        return send_changes(task, TRY(std::move(changes)));
+    };
     if (protect == pages::Protect::No) {
-        return tolerate_gone(send_scanned(task, task.ranges, protect));
+        return tolerate_gone(send(look_for_changes(task.tracker, task.ranges)));
     }
     Moved moved;
     for (const AddrRange& range : task.ranges) {
         for (RemoteAddr at = range.start; at < range.end;) {
             const AddrRange piece = {at, std::min(at + kProtectBytes, range.end)};
-            moved += TRY(tolerate_gone(send_scanned(task, std::span(&piece, 1), protect)));
+            moved += TRY(tolerate_gone(send(task.tracker.changes({&piece, 1}, protect))));
             at = piece.end;
         }
     }
     return moved;
 }
 
-Result<Moved> MemorySender::send_scanned(Task& task, std::span<const AddrRange> ranges,
-                                         pages::Protect protect) {
-    return send_found(task, ranges, TRY(task.tracker.scan(ranges, protect)));
-}
-
-Result<Moved> MemorySender::send_found(Task& task, std::span<const AddrRange> ranges,
-                                       const pages::Scan& scan) {
-    if (!scan.guards.empty()) {
+Result<Moved> MemorySender::send_changes(Task& task, const pages::Changes& changes) {
+    if (!changes.guards.empty()) {
         return fail(Error::unsupported(
             fmt::format("process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet",
-                        task.pid, scan.guards.runs().front())));
+                        task.pid, changes.guards.runs().front())));
     }
-    const pages::PageSet scanned = to_set(ranges);
-    TRY(send_drops(task, pages::subtract(pages::intersect(task.sent, scanned), scan.present)));
-    return send_pages(task, scan.written);
+    pages::PageSet gone;
+    for (const pages::PageRun& run : changes.absent.runs()) gone.add(task.sent.within(run));
+    TRY(send_drops(task, gone));
+    return send_pages(task, changes.written);
 }
 
 Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written) {
@@ -264,6 +259,7 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
 }
 
 Result<> MemorySender::send_drops(Task& task, const pages::PageSet& gone) {
+    if (gone.empty()) return {};
     std::span<const pages::PageRun> rest = gone.runs();
     while (!rest.empty()) {
         const std::size_t encoded = frame_.encode_drops(task.pid, rest);
