@@ -37,9 +37,9 @@ pages::PageSet to_set(std::span<const AddrRange> ranges) {
     return set;
 }
 
-// Where pages are, with small gaps closed, within `mapped`: an address space may be terabytes large
-// and nearly empty (InnoDB reserves eight). What is written elsewhere after `pages` was looked at
-// counts as written in the next look, for it has never been protected.
+// These pages with small gaps between them closed, within `mapped`: what a round goes through. An
+// address space may be terabytes large and nearly empty (InnoDB reserves eight). What is written
+// elsewhere after the look that gave `pages` has lost its protection, and the next look finds it.
 pages::PageSet around(const pages::PageSet& pages, const pages::PageSet& mapped) {
     constexpr std::uint64_t kGapBytes = 1u << 20;
     pages::PageSet joined;
@@ -52,41 +52,56 @@ pages::PageSet around(const pages::PageSet& pages, const pages::PageSet& mapped)
     return pages::intersect(joined, mapped);
 }
 
-// Below this a second thread costs more than it saves.
-constexpr std::uint64_t kScanAloneBytes = 512u << 20;
+constexpr pages::Protect kLook = pages::Protect::No;
 
-// Cuts ascending ranges where half of their bytes lie before the cut.
-std::pair<std::vector<AddrRange>, std::vector<AddrRange>> halves(
-    std::span<const AddrRange> ranges) {
-    std::uint64_t left = 0;
-    for (const AddrRange& range : ranges) left += range.size();
-    left = page_align_down(left / 2);
-    std::pair<std::vector<AddrRange>, std::vector<AddrRange>> cut;
-    for (const AddrRange& range : ranges) {
-        const RemoteAddr middle = range.start + std::min(left, range.size());
-        left -= middle - range.start;
-        if (middle > range.start) cut.first.push_back({range.start, middle});
-        if (middle < range.end) cut.second.push_back({middle, range.end});
+// Below this another thread costs more than it saves (about 0.4 ms of looking).
+constexpr std::uint64_t kLookAloneBytes = 512u << 20;
+constexpr std::size_t kLookersMax = 8;
+
+// Cuts ascending ranges into so many lists of about the same size, in order.
+std::vector<std::vector<AddrRange>> cut(std::span<const AddrRange> ranges, std::size_t lists) {
+    std::uint64_t bytes = 0;
+    for (const AddrRange& range : ranges) bytes += range.size();
+    const std::uint64_t share = page_align_down(bytes / lists) + kPageSize;
+    std::vector<std::vector<AddrRange>> cut(1);
+    std::uint64_t room = share;
+    for (AddrRange rest : ranges) {
+        while (!rest.empty()) {
+            if (room == 0) {
+                cut.emplace_back();
+                room = share;
+            }
+            const RemoteAddr middle = rest.start + std::min(room, rest.size());
+            cut.back().push_back({rest.start, middle});
+            room -= middle - rest.start;
+            rest.start = middle;
+        }
     }
     return cut;
 }
 
-// Scans without protecting, large address spaces by two threads. A scan without protection changes
-// nothing in the tracker, so that two may run at once.
-Result<pages::Scan> look_for_written(pages::Tracker& tracker,
-                                     const std::vector<AddrRange>& ranges) {
-    const auto [first, second] = halves(ranges);
+// Looks without protecting, at large address spaces with every processor. Not while the tree's
+// threads make system calls for us (SourceTree::collect): in the freeze we are urgent, so are our
+// threads, and those of the tree would wait until they are done.
+Result<pages::Changes> look_for_changes(const pages::Tracker& tracker,
+                                        std::span<const AddrRange> ranges) {
     std::uint64_t bytes = 0;
     for (const AddrRange& range : ranges) bytes += range.size();
-    if (bytes < kScanAloneBytes) return tracker.scan(ranges, pages::Protect::No);
-    Result<pages::Scan> behind;
-    std::jthread helper([&] { behind = tracker.scan(second, pages::Protect::No); });
-    Result<pages::Scan> found = tracker.scan(first, pages::Protect::No);
-    helper.join();
-    if (!found) return found;
-    if (!behind) return behind;
-    found->add(*behind);
-    return found;
+    const std::size_t lookers =
+        std::min({bytes / kLookAloneBytes + 1, kLookersMax,
+                  std::size_t{std::max(std::thread::hardware_concurrency(), 1u)}});
+    const auto parts = cut(ranges, lookers);
+    std::vector<Result<pages::Changes>> found(parts.size());
+    {
+        std::vector<std::jthread> others;
+        for (std::size_t i = 1; i < parts.size(); ++i) {
+            others.emplace_back([&, i] { found[i] = tracker.changes(parts[i], kLook); });
+        }
+        found[0] = tracker.changes(parts[0], kLook);
+    }
+    pages::Changes all;
+    for (auto& part : found) all.add(TRY(std::move(part)));
+    return all;
 }
 
 }  // namespace
@@ -117,8 +132,7 @@ Result<> MemorySender::add(const model::Process& process, Pid called,
               .reader = std::move(reader),
               .ranges = {},
               .file_ranges = {},
-              .sent = {},
-              .last_scan = {}};
+              .sent = {}};
     const auto [place, is_new] = tasks_.insert_or_assign(process.pid, std::move(task));
     CHECK(is_new);
     TRY(follow(process));
@@ -136,7 +150,6 @@ Result<> MemorySender::follow(const model::Process& process) {
     const auto found = tasks_.find(process.pid);
     if (found == tasks_.end()) return {};
     Task& task = found->second;
-    task.last_scan = {};
     if (task.lost) {
         return fail(Error::unsupported(
             fmt::format("process {} has executed another program during the migration; try again",
@@ -185,33 +198,17 @@ Result<Moved> MemorySender::send_all_written() {
     Moved moved;
     round_bytes_ = 0;
     for (auto& [pid, task] : tasks_) {
-        task.last_scan = {};
         moved += TRY(send_task(task, pages::Protect::Yes));
     }
     moved += TRY(shared_.send_changed());
     return moved;
 }
 
-void MemorySender::start_last_scan() {
-    shared_.start_last_look();
-    for (auto& [pid, task] : tasks_) {
-        if (task.lost) continue;
-        task.last_scan = std::async(std::launch::async, look_for_written, std::ref(task.tracker),
-                                    std::cref(task.ranges));
-    }
-}
-
 Result<Moved> MemorySender::send_last() {
     Moved moved;
     round_bytes_ = 0;
-    for (auto& [pid, task] : tasks_) {
-        if (!task.last_scan.valid()) {
-            moved += TRY(send_task(task, pages::Protect::No));
-            continue;
-        }
-        const pages::Scan scan = TRY(task.last_scan.get());
-        moved += TRY(send_found(task, task.ranges, scan));
-    }
+    shared_.start_last_look();
+    for (auto& [pid, task] : tasks_) moved += TRY(send_task(task, pages::Protect::No));
     moved += TRY(shared_.send_last());
     return moved;
 }
@@ -219,11 +216,11 @@ Result<Moved> MemorySender::send_last() {
 Result<std::uint64_t> MemorySender::written_bytes() {
     std::uint64_t bytes = TRY(shared_.changed_bytes());
     for (auto& [pid, task] : tasks_) {
-        const Result<pages::Scan> scan = look_for_written(task.tracker, task.ranges);
-        if (scan) {
-            bytes += scan->written.bytes();
-        } else if (scan.error().kind() != Error::Kind::Gone) {
-            return fail(scan.error());
+        const auto changes = look_for_changes(task.tracker, task.ranges);
+        if (changes) {
+            bytes += changes->written.bytes();
+        } else if (changes.error().kind() != Error::Kind::Gone) {
+            return fail(changes.error());
         }
     }
     return bytes;
@@ -236,49 +233,51 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect) {
         return Moved{};
     };
     if (task.lost) return Moved{};
+    const auto send = [&](Result<pages::Changes> changes) -> Result<Moved> {
+        return send_changes(task, TRY(std::move(changes)));
+    };
     if (protect == pages::Protect::No) {
-        return tolerate_gone(send_scanned(task, task.ranges, protect));
+        return tolerate_gone(send(look_for_changes(task.tracker, task.ranges)));
     }
-    const Result<pages::Scan> seen = look_for_written(task.tracker, task.ranges);
+    const Result<pages::Changes> seen = look_for_changes(task.tracker, task.ranges);
     if (!seen) return tolerate_gone(fail(seen.error()));
-    const pages::PageSet inhabited =
-        around(pages::unite(seen->present, task.sent), to_set(task.ranges));
+    const pages::PageSet due =
+        around(pages::unite(seen->written, sent_within(task, seen->absent)), to_set(task.ranges));
     Moved moved;
     // What is known of the task is gone through for every piece, and a task may have thousands of
     // small mappings: they share pieces.
     std::vector<AddrRange> piece;
     std::uint64_t room = kProtectBytes;
-    for (const AddrRange& range : inhabited.runs()) {
+    for (const AddrRange& range : due.runs()) {
         for (RemoteAddr at = range.start; at < range.end;) {
             piece.push_back({at, std::min(at + room, range.end)});
             room -= piece.back().size();
             at = piece.back().end;
             if (room > 0) continue;
-            moved += TRY(tolerate_gone(send_scanned(task, piece, protect)));
+            moved += TRY(tolerate_gone(send(task.tracker.changes(piece, protect))));
             piece.clear();
             room = kProtectBytes;
         }
     }
     if (piece.empty() || task.lost) return moved;
-    moved += TRY(tolerate_gone(send_scanned(task, piece, protect)));
+    moved += TRY(tolerate_gone(send(task.tracker.changes(piece, protect))));
     return moved;
 }
 
-Result<Moved> MemorySender::send_scanned(Task& task, std::span<const AddrRange> ranges,
-                                         pages::Protect protect) {
-    return send_found(task, ranges, TRY(task.tracker.scan(ranges, protect)));
+pages::PageSet MemorySender::sent_within(const Task& task, const pages::PageSet& pages) {
+    pages::PageSet sent;
+    for (const pages::PageRun& run : pages.runs()) sent.add(task.sent.within(run));
+    return sent;
 }
 
-Result<Moved> MemorySender::send_found(Task& task, std::span<const AddrRange> ranges,
-                                       const pages::Scan& scan) {
-    if (!scan.guards.empty()) {
+Result<Moved> MemorySender::send_changes(Task& task, const pages::Changes& changes) {
+    if (!changes.guards.empty()) {
         return fail(Error::unsupported(
             fmt::format("process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet",
-                        task.pid, scan.guards.runs().front())));
+                        task.pid, changes.guards.runs().front())));
     }
-    const pages::PageSet scanned = to_set(ranges);
-    TRY(send_drops(task, pages::subtract(pages::intersect(task.sent, scanned), scan.present)));
-    return send_pages(task, scan.written);
+    TRY(send_drops(task, sent_within(task, changes.absent)));
+    return send_pages(task, changes.written);
 }
 
 Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written) {

@@ -18,7 +18,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <future>
 #include <map>
 #include <optional>
 #include <vector>
@@ -60,12 +59,7 @@ class MemorySender {
     // next skeleton does not have it.
     Result<Moved> send_written(Pid pid);
     Result<Moved> send_all_written();
-    // In the freeze, every thread stopped: begins to look for what was written last, in threads of
-    // its own, while the caller collects the rest. follow() and a new round discard it, for shared
-    // memory only a new round.
-    void start_last_scan();
-    // In the freeze: as send_all_written(), without protecting anew. Uses what start_last_scan()
-    // finds.
+    // In the freeze, every thread stopped: as send_all_written(), without protecting anew.
     Result<Moved> send_last();
     // What a round would have to send now. Changes nothing.
     Result<std::uint64_t> written_bytes();
@@ -76,19 +70,16 @@ class MemorySender {
         Pid called;  // at the destination
         pages::Tracker tracker;
         pages::Reader reader;
-        std::vector<AddrRange> ranges;               // of private mappings, ascending
-        std::vector<AddrRange> file_ranges;          // those of private file mappings among them
-        pages::PageSet sent;                         // pages that the destination has
-        bool lost = false;                           // it has exited, or replaced its address space
-        std::future<Result<pages::Scan>> last_scan;  // its end waits for the thread: keep last
+        std::vector<AddrRange> ranges;       // of private mappings, ascending
+        std::vector<AddrRange> file_ranges;  // those of private file mappings among them
+        pages::PageSet sent;                 // pages that the destination has
+        bool lost = false;                   // it has exited, or replaced its address space
     };
 
     [[nodiscard]] pages::Tracker* tracker_of(Pid pid);
     Result<Moved> send_task(Task& task, pages::Protect protect);
-    Result<Moved> send_scanned(Task& task, std::span<const AddrRange> ranges,
-                               pages::Protect protect);
-    Result<Moved> send_found(Task& task, std::span<const AddrRange> ranges,
-                             const pages::Scan& scan);
+    Result<Moved> send_changes(Task& task, const pages::Changes& changes);
+    [[nodiscard]] static pages::PageSet sent_within(const Task& task, const pages::PageSet& pages);
     Result<Moved> send_pages(Task& task, const pages::PageSet& written);
     Result<> send_drops(Task& task, const pages::PageSet& gone);
     Result<> inherit(Task& child, Task& parent);

@@ -337,7 +337,6 @@ Result<bool> SourceSession::try_cut_over() {
     frozen_ = TRY(tree_->freeze());
     TRY(link_->send(FrameType::Frozen, std::span<const std::byte>{}));
     TRY(hold_->hold_everything());
-    memory_->start_last_scan();
     const dump::Collected collected = TRY(tree_->collect(*frozen_));
     if (!collected.busy.empty() || !same_processes(collected.checkpoint, layout_)) {
         log_info("thawed for another round: {}", collected.busy.empty()

@@ -10,6 +10,10 @@ constexpr Seconds kShortestMeasure{0.005};
 constexpr std::uint64_t kFewestBytes = 4 << 20;
 // "Shrinks" means: by a tenth at least. Below that, the remainder of a round is noise.
 constexpr double kShrinks = 0.9;
+// Where it no longer shrinks it goes up and down, by more than half on a busy host. The freeze
+// waits for a low: for what is this much above the lowest so far, and for each round that it has
+// waited this much more.
+constexpr double kPatience = 0.25;
 
 Seconds time_for(std::uint64_t bytes, double bandwidth) {
     if (bytes == 0) return Seconds{0};
@@ -51,40 +55,33 @@ Decision Convergence::after_round(const RoundMeasure& round, double bandwidth_hi
     } else if (bandwidth_ <= 0 && round.bytes_sent > 0 && round.duration.count() > 0) {
         bandwidth_ = static_cast<double>(round.bytes_sent) / round.duration.count();
     }
-    history_.push_back(round);
+    const std::uint64_t lowest = rounds_ == 0 ? round.bytes_sent : lowest_dirty_;
+    const double dirty = static_cast<double>(round.bytes_dirty);
+    // The first round is compared with what it sent: everything.
+    stalled_ = dirty < kShrinks * static_cast<double>(lowest) ? 0 : stalled_ + 1;
+    const bool is_low = dirty <= static_cast<double>(lowest) * (1 + kPatience * stalled_);
+    lowest_dirty_ = rounds_ == 0 ? round.bytes_dirty : std::min(lowest_dirty_, round.bytes_dirty);
+    ++rounds_;
 
     const Seconds memory_part = time_for(round.bytes_dirty, bandwidth_);
     Decision decision = {.stop = true,
                          .rule = Rule::NotYet,
                          .expected_downtime = round.fixed_cost + memory_part,
                          .bandwidth = bandwidth_};
-    // The number of bytes that the last round left dirty, against what the one before it left.
-    // The first round is compared with what it sent: everything.
-    const std::size_t n = history_.size();
-    const auto left_before = [&](std::size_t back) {
-        return n > back ? history_[n - 1 - back].bytes_dirty : history_.front().bytes_sent;
-    };
-    const auto shrank = [&](std::size_t back) {
-        return static_cast<double>(left_before(back)) <
-               kShrinks * static_cast<double>(left_before(back + 1));
-    };
-
     const bool fits = decision.expected_downtime <= limits_.max_downtime;
     const bool small = memory_part <= limits_.memory_part_worth_a_round;
     if (round.bytes_dirty == 0) {
         decision.rule = Rule::CleanNow;
-    } else if (n >= limits_.max_rounds) {
+    } else if (rounds_ >= limits_.max_rounds) {
         decision.rule = fits ? Rule::FitsDowntime : Rule::RoundLimit;
     } else if (small) {
         decision.rule = fits ? Rule::FitsDowntime : Rule::FixedCostAlone;
     } else if (fits) {
-        // As above, twice in a row: one noisy round does not lengthen the freeze.
-        const bool shrinks = shrank(0) || shrank(1);
-        const bool another = shrinks && extra_rounds_ < limits_.max_extra_rounds;
+        const bool another = (stalled_ == 0 || !is_low) && extra_rounds_ < limits_.max_extra_rounds;
         decision.rule = another ? Rule::WorthARound : Rule::FitsDowntime;
         decision.stop = !another;
         if (another) ++extra_rounds_;
-    } else if (!shrank(0) && n >= 2 && !shrank(1)) {
+    } else if (stalled_ >= 2 && is_low) {
         // Twice in a row: a single burst of writes does not end the pre-copy.
         decision.rule = Rule::NotShrinking;
     } else {

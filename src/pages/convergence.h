@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <string_view>
-#include <vector>
 
 namespace ferry::pages {
 
@@ -16,7 +15,8 @@ struct ConvergenceLimits {
     Seconds max_downtime{0.050};  // --max-downtime
     unsigned max_rounds = 30;
     // Once everything fits, go on while the memory part of the freeze is above this and rounds
-    // still shrink it: they are short by then, and each spares the service milliseconds.
+    // still shrink it or have just grown it: they are short by then, and each spares the service
+    // milliseconds.
     Seconds memory_part_worth_a_round{0.003};
     // ... but at most this many rounds more.
     unsigned max_extra_rounds = 8;
@@ -56,11 +56,13 @@ class Convergence {
     // bandwidth_hint: bytes per second from elsewhere, used while no round was long enough to
     // measure one.
     [[nodiscard]] Decision after_round(const RoundMeasure& round, double bandwidth_hint = 0);
-    [[nodiscard]] unsigned rounds() const { return static_cast<unsigned>(history_.size()); }
+    [[nodiscard]] unsigned rounds() const { return rounds_; }
 
   private:
     ConvergenceLimits limits_;
-    std::vector<RoundMeasure> history_;
+    unsigned rounds_ = 0;
+    std::uint64_t lowest_dirty_ = 0;
+    unsigned stalled_ = 0;  // rounds since one left clearly less than all before it
     double bandwidth_ = 0;
     unsigned extra_rounds_ = 0;
 };

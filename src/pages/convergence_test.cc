@@ -110,6 +110,35 @@ TEST(Convergence, OneBurstOfWritesDoesNotEndThePreCopy) {
     EXPECT_EQ(round(20, 2).rule, Rule::FitsDowntime);
 }
 
+TEST(Convergence, WhereItNoLongerShrinksTheFreezeWaitsForALow) {
+    Convergence convergence({});
+    const auto round = [&](double sent, double dirty) {
+        return convergence.after_round({.bytes_sent = static_cast<std::uint64_t>(sent * kMiB),
+                                        .duration = Seconds{sent / 800},
+                                        .bytes_dirty = static_cast<std::uint64_t>(dirty * kMiB)});
+    };
+    EXPECT_FALSE(round(4096, 200).stop);
+    EXPECT_FALSE(round(200, 10).stop);
+    EXPECT_FALSE(round(10, 6).stop);
+    EXPECT_EQ(round(6, 9).rule, Rule::WorthARound);  // fits, but is a peak
+    EXPECT_EQ(round(9, 10).rule, Rule::WorthARound);
+    EXPECT_EQ(round(10, 7).rule, Rule::FitsDowntime);
+}
+
+TEST(Convergence, APlateauThatDoesNotFitIsLeftAtALowToo) {
+    Convergence convergence({});
+    const auto round = [&](double sent, double dirty) {
+        return convergence.after_round({.bytes_sent = static_cast<std::uint64_t>(sent * kMiB),
+                                        .duration = Seconds{sent / 800},
+                                        .bytes_dirty = static_cast<std::uint64_t>(dirty * kMiB)});
+    };
+    EXPECT_FALSE(round(4096, 200).stop);
+    EXPECT_FALSE(round(200, 190).stop);
+    EXPECT_FALSE(round(190, 400).stop);
+    EXPECT_FALSE(round(400, 450).stop);
+    EXPECT_EQ(round(450, 210).rule, Rule::NotShrinking);
+}
+
 TEST(Convergence, TheRoundLimitHolds) {
     // Shrinks by a fifth each round, towards a limit of downtime that is far away.
     Convergence convergence(

@@ -298,18 +298,20 @@ class Copy {
             ASSERT_TRUE(registered) << registered.error().describe();
             ranges.push_back(entry.range);
         }
-        const Result<Scan> scan = tracker_.scan(ranges, protect);
-        ASSERT_TRUE(scan) << scan.error().describe();
-        const PageSet gone = subtract(sent_, scan->present);
+        const Result<Changes> changes = tracker_.changes(ranges, protect);
+        ASSERT_TRUE(changes) << changes.error().describe();
+        PageSet mapped;
+        for (const AddrRange& range : ranges) mapped.add(range);
+        const PageSet gone = unite(subtract(sent_, mapped), intersect(sent_, changes->absent));
         for_each_page(gone, [&](std::uint64_t page) { pages_.erase(page); });
-        sent_ = unite(subtract(sent_, gone), scan->written);
-        Batches batches(scan->written, {.bytes = buffer_.size(), .runs = Reader::kBatchRuns});
+        sent_ = unite(subtract(sent_, gone), changes->written);
+        Batches batches(changes->written, {.bytes = buffer_.size(), .runs = Reader::kBatchRuns});
         for (auto runs = batches.next(); !runs.empty(); runs = batches.next()) {
             const Result<> read = reader_.read(runs, buffer_, batch_);
             ASSERT_TRUE(read) << read.error().describe();
             take_batch();
         }
-        last_ = *scan;
+        last_ = *changes;
     }
 
     // The child must be frozen, and the last round done.
@@ -340,7 +342,7 @@ class Copy {
                 }
                 ASSERT_EQ(std::memcmp(copy.data(), source.data(), kPageSize), 0)
                     << "page " << std::hex << at.value << " of " << entry.path << std::dec
-                    << ", sent " << sent_.contains(at) << ", present " << last_.present.contains(at)
+                    << ", sent " << sent_.contains(at) << ", absent " << last_.absent.contains(at)
                     << ", written " << last_.written.contains(at) << ", in copy "
                     << pages_.contains(at.value);
                 ++verified_;
@@ -372,7 +374,7 @@ class Copy {
     std::vector<std::byte> buffer_ = std::vector<std::byte>(Reader::kBatchBytes);
     PageBatch batch_;
     PageSet sent_;
-    Scan last_;
+    Changes last_;
     std::unordered_map<std::uint64_t, Page> pages_;
     std::uint64_t verified_ = 0;
 };

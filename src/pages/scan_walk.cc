@@ -100,7 +100,64 @@ Result<> add_region(const EntriesCall& entries, const os::PageRegion& region, Sc
     return {};
 }
 
+Result<> add_change(const EntriesCall& entries, const os::PageRegion& region, Changes& into) {
+    const PageRun run = {RemoteAddr{region.start}, RemoteAddr{region.end}};
+    if ((region.categories & kPresent) != 0) {
+        const bool own = (region.categories & (kZeroFrame | kFile)) == 0;
+        (own ? into.written : into.absent).add(run);
+        return {};
+    }
+    if ((region.categories & kSwapped) == 0) {
+        into.absent.add(run);
+        return {};
+    }
+    Scan found;
+    TRY(add_swapped(entries, region, found));
+    into.written.add(found.written);
+    into.guards.add(found.guards);
+    into.absent.add(subtract({run}, found.present));
+    return {};
+}
+
 }  // namespace
+
+Result<> find_changes(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
+                      Backing backing, Protect protect, Changes& into) {
+    const std::uint64_t file = backing == Backing::File ? kFile : 0;
+    os::PagemapScanRequest request = {
+        .range = range,
+        .return_mask = kPresent | kSwapped | kWritten | kZeroFrame | kWpAllowed | file};
+    const auto collect = [&](Changes& found) {
+        return for_each_region(scan, request, [&](const os::PageRegion& region) {
+            return add_change(entries, region, found);
+        });
+    };
+    Changes missing;
+    if (protect == Protect::Yes) {
+        // In two passes: the kernel marks what it reports, and what is not there must get no mark.
+        request.protect_matching = true;
+        request.all_of = kWritten;
+        request.any_of = kPresent | kSwapped;
+        TRY(collect(into));
+        request.protect_matching = false;
+        request.all_of = 0;
+        request.any_of = request.absent = kPresent;
+        TRY(collect(missing));
+    } else {
+        request.any_of = kWritten | kPresent;
+        request.absent = kPresent;
+        TRY(collect(into));
+        // Its marks say nothing (is_written()), and few mappings are new: look at all of it.
+        const PageSet unregistered = TRY(find_unregistered(scan, range));
+        Scan whole;
+        for (const PageRun& run : unregistered.runs()) {
+            TRY(scan_protected(scan, entries, run, backing, protect, whole));
+        }
+        missing.written = whole.present;
+    }
+    into.add(missing);
+    return {};
+}
 
 Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
                         Backing backing, Protect protect, Scan& into) {

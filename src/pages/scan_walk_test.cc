@@ -100,6 +100,43 @@ TEST(ScanProtected, BelievesNoMarkInAMappingThatIsNotRegistered) {
     EXPECT_EQ(scan.written, (PageSet{run(10, 11)}));
 }
 
+TEST(FindChanges, ReportsWhatIsNotAsItWas) {
+    FakeKernel kernel;
+    kernel.pages = {{10, {kWpAllowed | kPresent | kWritten}},
+                    {11, {kWpAllowed | kPresent}},
+                    {12, {kWpAllowed | kPresent | kWritten | kZeroFrame}},
+                    {13, {kWpAllowed | kPresent | kWritten | kFile}},
+                    {14, {kWpAllowed | kSwapped | kWritten, kEntrySwapped}},
+                    {15, {kWpAllowed | kSwapped, kEntrySwapped}},
+                    {16, {kWpAllowed | kSwapped, kEntrySwapped | kMarkerType | 1 << 5}},
+                    {17, {kWpAllowed | kSwapped | kWritten, kEntrySwapped | kMarkerType | 4 << 5}},
+                    {18, {kWpAllowed}},
+                    {19, {kWpAllowed | kPresent | kWritten}}};
+    for (const Protect protect : {Protect::No, Protect::Yes}) {
+        Changes changes;
+        ASSERT_TRUE(find_changes(kernel.scan_call(), kernel.entries_call(), run(0, 100),
+                                 Backing::File, protect, changes));
+        EXPECT_EQ(changes.written, (PageSet{run(10, 11), run(14, 15), run(19, 20)}));
+        EXPECT_EQ(changes.absent, (PageSet{run(12, 14), run(16, 19)}));
+        EXPECT_EQ(changes.guards, (PageSet{run(17, 18)}));
+    }
+    EXPECT_EQ(kernel.pages[18].categories, kWpAllowed) << "what is not there gets no mark";
+    Changes again;
+    ASSERT_TRUE(find_changes(kernel.scan_call(), kernel.entries_call(), run(0, 100), Backing::File,
+                             Protect::No, again));
+    EXPECT_TRUE(again.written.empty());
+}
+
+TEST(FindChanges, BelievesNoMarkInAMappingThatIsNotRegistered) {
+    FakeKernel kernel;
+    kernel.pages = {{10, {kPresent}}, {11, {kPresent | kWpAllowed}}, {12, {0}}};
+    Changes changes;
+    ASSERT_TRUE(find_changes(kernel.scan_call(), kernel.entries_call(), run(0, 100), Backing::File,
+                             Protect::No, changes));
+    EXPECT_EQ(changes.written, (PageSet{run(10, 11)}));
+    EXPECT_EQ(changes.absent, (PageSet{run(12, 13)}));
+}
+
 TEST(FindPages, TellsUnregisteredAndProtectedOnesApart) {
     FakeKernel kernel;
     kernel.pages = {{10, {kPresent | kWritten}},

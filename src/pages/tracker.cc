@@ -32,6 +32,12 @@ void Scan::add(const Scan& other) {
     guards.add(other.guards);
 }
 
+void Changes::add(const Changes& other) {
+    written.add(other.written);
+    absent.add(other.absent);
+    guards.add(other.guards);
+}
+
 Result<Tracker> Tracker::start(Pid pid, os::UniqueFd userfault) {
     os::PidFd process = TRY(os::PidFd::open(pid));
     TRY(os::userfault_enable_async_protection(userfault.get()));
@@ -101,37 +107,65 @@ Result<Scan> Tracker::scan(AddrRange range, Protect protect) {
     return scan(std::span(&range, 1), protect);
 }
 
-Result<Scan> Tracker::scan(std::span<const AddrRange> ranges, Protect protect) {
+namespace {
+
+struct PagemapCalls {
+    ScanCall scan;
+    EntriesCall entries;
+};
+
+}  // namespace
+
+template <class Visit>
+Result<> Tracker::walk(std::span<const AddrRange> ranges, Visit visit) const {
     // Opened anew, so that after an execve(2) the last scan sees the new address space, not an
     // empty one.
     const os::Pagemap pagemap = TRY(os::Pagemap::open(pid_));
-    const ScanCall walk = [&](const os::PagemapScanRequest& request,
-                              std::span<os::PageRegion> into) {
-        return pagemap.scan(request, into);
-    };
-    const EntriesCall entries = [&](RemoteAddr start, std::span<os::PagemapEntry> into) {
-        return pagemap.read(start, into);
-    };
-    Scan result;
+    const PagemapCalls calls = {
+        .scan = [&](const os::PagemapScanRequest& request,
+                    std::span<os::PageRegion> into) { return pagemap.scan(request, into); },
+        .entries = [&](RemoteAddr start,
+                       std::span<os::PagemapEntry> into) { return pagemap.read(start, into); }};
     for (const AddrRange& range : ranges) {
-        if (method_ == Method::SoftDirty) {
-            TRY(scan_soft_dirty(entries, range, result));
-            continue;
-        }
         // The parts of the range with a file behind them, and what lies between them.
         const PageSet file_backed = file_backed_.within(range);
         RemoteAddr at = range.start;
         for (const PageRun& file : file_backed.runs()) {
-            TRY(scan_protected(walk, entries, {at, file.start}, Backing::Anonymous, protect,
-                               result));
-            TRY(scan_protected(walk, entries, file, Backing::File, protect, result));
+            TRY(visit(calls, {at, file.start}, Backing::Anonymous));
+            TRY(visit(calls, file, Backing::File));
             at = file.end;
         }
-        TRY(scan_protected(walk, entries, {at, range.end}, Backing::Anonymous, protect, result));
+        TRY(visit(calls, {at, range.end}, Backing::Anonymous));
     }
     // The page tables of a process that has exited are empty, which must not pass for "all is
     // gone"; and while it has not, its pid meant it all the time.
-    TRY(fail_if_exited());
+    return fail_if_exited();
+}
+
+Result<Scan> Tracker::scan(std::span<const AddrRange> ranges, Protect protect) {
+    Scan result;
+    TRY(walk(ranges, [&](const PagemapCalls& calls, AddrRange range, Backing backing) {
+        return method_ == Method::SoftDirty
+                   ? scan_soft_dirty(calls.entries, range, result)
+                   : scan_protected(calls.scan, calls.entries, range, backing, protect, result);
+    }));
+    return result;
+}
+
+Result<Changes> Tracker::changes(std::span<const AddrRange> ranges, Protect protect) const {
+    Changes result;
+    TRY(walk(ranges, [&](const PagemapCalls& calls, AddrRange range, Backing backing) -> Result<> {
+        if (method_ == Method::WriteProtect) {
+            return find_changes(calls.scan, calls.entries, range, backing, protect, result);
+        }
+        Scan whole;
+        TRY(scan_soft_dirty(calls.entries, range, whole));
+        const PageSet absent = range.empty() ? PageSet{} : subtract({range}, whole.present);
+        result.add({.written = std::move(whole.written),
+                    .absent = absent,
+                    .guards = std::move(whole.guards)});
+        return {};
+    }));
     return result;
 }
 

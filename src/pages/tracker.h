@@ -12,6 +12,7 @@
 // was dropped on the source (madvise, munmap, a new mapping over it) and must be dropped at the
 // destination.
 //   gone = subtract(sent, present of all mappings); sent = unite(subtract(sent, gone), written)
+// or, with changes(): gone = what is not mapped any more, and intersect(sent, absent).
 // A page that vanished and came back between two scans is a new page, not protected, hence
 // `written`. So is every page of a mapping that was moved (mremap) or is new: it is not registered,
 // a protecting scan skips it (it counts as not present), and the scan after its registration
@@ -59,7 +60,17 @@ struct Scan {
     void add(const Scan& other);
 };
 
-// Tracks one process through one descriptor. Owned by one session, used from one thread at a time.
+// What a sender of pages must do since the scan before. A page in neither set is as it was then.
+struct Changes {
+    PageSet written;  // as Scan::written
+    PageSet absent;   // without content of its own; the destination may still have what was there
+    PageSet guards;
+
+    void add(const Changes& other);
+};
+
+// Tracks one process through one descriptor. Owned by one session, used from one thread at a time
+// (but see changes()).
 // The destructor closes the descriptor, upon which the kernel ends the tracking and removes all
 // protection (I1).
 class Tracker {
@@ -95,6 +106,11 @@ class Tracker {
     Result<Scan> scan(AddrRange range, Protect protect);
     Result<Scan> scan(std::span<const AddrRange> ranges, Protect protect);
 
+    // The same looking, for the rounds of pre-copy: says what changed, not what is there. Mapped
+    // parts only: what is not mapped any more is in neither set.
+    // With Protect::No several threads may look at once: it changes nothing.
+    Result<Changes> changes(std::span<const AddrRange> ranges, Protect protect) const;
+
     // Of shared mappings: pages that this process may have written since watch() had them. All but
     // those that carry a mark: what was written and then lost its entry in the page table
     // (MADV_DONTNEED, reclaim, munmap and a new mapping) has none. With Method::SoftDirty: all.
@@ -117,6 +133,9 @@ class Tracker {
           process_(std::move(process)),
           userfault_(std::move(userfault)) {}
     Result<> fail_if_exited() const;
+    // Calls visit(pagemap's calls, range, backing) for the parts of the ranges, in order.
+    template <class Visit>
+    Result<> walk(std::span<const AddrRange> ranges, Visit visit) const;
 
     Pid pid_;
     Method method_;

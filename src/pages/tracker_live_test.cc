@@ -4,8 +4,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/cleanup.h"
@@ -110,6 +112,47 @@ TEST(Tracker, DroppedPagesAreNotPresentAndReadPagesOfZerosAreNeither) {
     const Scan scan = child.look();
     EXPECT_EQ(scan.present, (PageSet{area(0, 5), area(7, 1), area(9, 11)}));
     EXPECT_EQ(scan.written, (PageSet{area(7, 1)}));
+}
+
+TEST(Tracker, ChangesAreTheSameForSeveralThreadsThatLookAtOnce) {
+    Tracked child(
+        [] {
+            map_area();
+            std::memset(page(0), 1, kAreaPages * kPageSize);
+        },
+        [] {
+            *page(3) = 2;
+            CHECK(::madvise(page(20), 4 * kPageSize, MADV_DONTNEED) == 0);
+            CHECK(*page(21) == 0);  // maps the zero page
+            *page(22) = 9;
+            *page(kAreaPages - 1) = 2;
+        });
+    child.protect();
+    child.go_on();
+    const std::array all = {area()};
+    const Changes whole = child.tracker().changes(all, Protect::No).value();
+    EXPECT_EQ(whole.written, (PageSet{area(3, 1), area(22, 1), area(kAreaPages - 1, 1)}));
+    EXPECT_EQ(whole.absent, (PageSet{area(20, 2), area(23, 1)}));
+    std::array<PageSet, 4> written, absent;
+    {
+        std::vector<std::jthread> lookers;
+        for (std::size_t i = 0; i < written.size(); ++i) {
+            lookers.emplace_back([&, i] {
+                const std::array part = {area(i * kAreaPages / 4, kAreaPages / 4)};
+                for (int times = 0; times < 100; ++times) {
+                    const auto found = child.tracker().changes(part, Protect::No);
+                    ASSERT_TRUE(found) << found.error().describe();
+                    written[i].add(found->written);
+                    absent[i].add(found->absent);
+                }
+            });
+        }
+    }
+    PageSet all_written, all_absent;
+    for (const PageSet& part : written) all_written.add(part);
+    for (const PageSet& part : absent) all_absent.add(part);
+    EXPECT_EQ(all_written, whole.written);
+    EXPECT_EQ(all_absent, whole.absent);
 }
 
 TEST(Tracker, OnlyOwnPagesOfAPrivateFileMappingCount) {
