@@ -15,8 +15,8 @@
 
 namespace ferry::handover {
 
-// Where devices appear, and the host's namespace that they lean on. Outlives nobody: for the time
-// of the making only.
+// Where devices appear, and the host's namespace that they lean on. For the time of the making
+// only.
 struct Site {
     const os::NetworkNamespace& space;
     const Placement& placement;

@@ -83,8 +83,8 @@ struct SourceRequest {
     std::string service;  // as the user named it
     Pid root;             // without a container
     // The container that the tree is, by its runtime's name for it; empty: a tree of processes.
-    std::string container;
-    std::string runtime_root;                   // where its runtime keeps states
+    std::string container = {};
+    std::string runtime_root = {};              // where its runtime keeps states
     std::string source_name, destination_name;  // names in the certificates
     std::string address;                        // of the destination's data listener
     std::uint16_t port = 0;
@@ -103,7 +103,7 @@ struct DestinationRequest {
     TlsFiles tls;
     std::chrono::seconds accept_timeout{30};
     handover::Placement placement;  // of the service's network devices at this host
-    std::string runtime_root;       // where the runtime of containers keeps states here
+    std::string runtime_root = {};  // where the runtime of containers keeps states here
 };
 
 // Moves the tree. On success the service runs at the destination and is gone here; on failure it
