@@ -58,8 +58,8 @@ struct HttpResult {
     std::uint64_t retransmissions = 0;
     std::uint64_t bytes = 0;
     double longest_delay_ms = 0;  // of any request, failed ones included
-    // The most that any request took beyond the median of its kind: what the unluckiest client
-    // waited for something else than the service's own work.
+    // The most that any request took beyond the lower quartile of its kind over the whole load:
+    // what the unluckiest client waited for something else than the service's own work.
     double longest_pause_ms = 0;
     // The longest time in which requests were under way and no connection got an answer.
     double longest_silence_ms = 0;

@@ -32,34 +32,32 @@ double longest_silence(const std::vector<HttpRecord>& by_end) {
     return longest;
 }
 
-// 0 of none.
-double median(std::vector<double> values) {
+// The value below which this share of all lies; 0 of none.
+double quantile(std::vector<double> values, double share) {
     if (values.empty()) return 0;
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
+    const auto index = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size()));
+    std::nth_element(values.begin(), values.begin() + index, values.end());
+    return values[static_cast<std::size_t>(index)];
 }
 
-// Beyond the median of its kind.
-double longest_pause(const std::vector<HttpRecord>& records) {
+// What requests of each kind take where nothing disturbs them. The lower quartile, since half of
+// all may have fallen into a standstill.
+std::array<double, kRequestKinds> usual_delays(std::span<const HttpRecord> records) {
     std::array<std::vector<double>, kRequestKinds> delays;
     for (const HttpRecord& record : records) {
-        if (record.answered)
-            delays[static_cast<std::size_t>(record.kind)].push_back(delay_ms(record));
+        if (!record.answered) continue;
+        delays[static_cast<std::size_t>(record.kind)].push_back(delay_ms(record));
     }
     std::array<double, kRequestKinds> usual = {};
-    for (std::size_t kind = 0; kind < kRequestKinds; ++kind) usual[kind] = median(delays[kind]);
-    double longest = 0;
-    for (const HttpRecord& record : records) {
-        longest =
-            std::max(longest, delay_ms(record) - usual[static_cast<std::size_t>(record.kind)]);
+    for (std::size_t kind = 0; kind < kRequestKinds; ++kind) {
+        usual[kind] = quantile(delays[kind], 0.25);
     }
-    return longest;
+    return usual;
 }
 
 void finish(HttpSample& sample, const std::vector<double>& delays) {
     if (delays.empty()) return;
-    sample.median_ms = median(delays);
+    sample.median_ms = quantile(delays, 0.5);
     sample.longest_ms = *std::max_element(delays.begin(), delays.end());
 }
 
@@ -98,6 +96,7 @@ HttpResult summarise(std::span<const HttpRecord> records, Moment begin, Moment e
     }
     std::sort(by_end.begin(), by_end.end(),
               [](const HttpRecord& a, const HttpRecord& b) { return a.done < b.done; });
+    const std::array<double, kRequestKinds> usual = usual_delays(records);
     HttpResult result;
     result.begin = begin;
     result.seconds = std::chrono::duration<double>(end - begin).count();
@@ -114,8 +113,8 @@ HttpResult summarise(std::span<const HttpRecord> records, Moment begin, Moment e
         result.retransmissions += record.retransmissions;
         result.bytes += record.bytes;
         result.longest_delay_ms = std::max(result.longest_delay_ms, delay_ms(record));
+        result.longest_pause_ms = std::max(result.longest_pause_ms, delay_ms(record) - usual[kind]);
     }
-    result.longest_pause_ms = longest_pause(by_end);
     result.longest_silence_ms = longest_silence(by_end);
     result.samples = samples_of(by_end, begin, end, interval);
     return result;

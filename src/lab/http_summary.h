@@ -13,7 +13,8 @@
 namespace ferry::lab {
 
 // Of the requests that were due in [begin, end), in samples of `interval`; the samples go on until
-// the last of them is over. The records may be in any order.
+// the last of them is over. The records are all of the load, those of other spans too, in any
+// order.
 HttpResult summarise(std::span<const HttpRecord> records, Moment begin, Moment end,
                      std::chrono::milliseconds interval);
 

@@ -61,7 +61,7 @@ TEST(HttpSummary, SilenceIsWhereSomebodyWaitsAndNobodyIsAnswered) {
     EXPECT_DOUBLE_EQ(result.longest_delay_ms, 100);
 }
 
-TEST(HttpSummary, APauseIsWhatARequestTakesBeyondTheMedianOfItsKind) {
+TEST(HttpSummary, APauseIsWhatARequestTakesBeyondWhatItsKindUsuallyTakes) {
     std::vector<HttpRecord> records;
     for (int i = 0; i < 5; ++i) {
         records.push_back(answered(i * 10ms, 30ms));
@@ -73,6 +73,16 @@ TEST(HttpSummary, APauseIsWhatARequestTakesBeyondTheMedianOfItsKind) {
     const HttpResult result = summarise(records, kBegin, kBegin + 1s, 100ms);
     EXPECT_DOUBLE_EQ(result.longest_pause_ms, 25);
     EXPECT_DOUBLE_EQ(result.longest_delay_ms, 30);
+}
+
+TEST(HttpSummary, AStandstillThatFillsTheSpanDoesNotBecomeTheUsual) {
+    std::vector<HttpRecord> records;
+    for (int i = 0; i < 20; ++i) records.push_back(answered(i * 10ms, 30ms));
+    // All of the span waits for the same moment.
+    for (int i = 20; i < 40; ++i) records.push_back(answered(i * 10ms, 1030ms - i * 10ms));
+    const HttpResult result = summarise(records, kBegin + 200ms, kBegin + 400ms, 100ms);
+    EXPECT_EQ(result.due, 20u);
+    EXPECT_DOUBLE_EQ(result.longest_pause_ms, 800);
 }
 
 TEST(HttpSummary, NothingAtAllIsNoTrouble) {
