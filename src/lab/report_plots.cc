@@ -68,6 +68,37 @@ void add_points(const Series& series, const Scale& scale, bool log_y, Curve& cur
     }
 }
 
+// Of more points than pixels the lowest and the highest of each stretch are kept, in their order: a
+// peak must not get lost. Gaps stay.
+void thin(Curve& curve) {
+    constexpr std::size_t kStretches = 700;
+    if (curve.x.size() <= 2 * kStretches) return;
+    Curve kept;
+    const std::size_t length = (curve.x.size() + kStretches - 1) / kStretches;
+    for (std::size_t begin = 0; begin < curve.x.size(); begin += length) {
+        const std::size_t end = std::min(begin + length, curve.x.size());
+        std::size_t lowest = begin, highest = begin;
+        std::optional<std::size_t> gap;
+        for (std::size_t i = begin; i < end; ++i) {
+            if (std::isnan(curve.y[i])) {
+                gap = i;
+                continue;
+            }
+            // A comparison with no number is false: whatever is one takes its place.
+            if (!(curve.y[i] >= curve.y[lowest])) lowest = i;
+            if (!(curve.y[i] <= curve.y[highest])) highest = i;
+        }
+        std::set<std::size_t> chosen = {lowest, highest};
+        if (gap) chosen.insert(*gap);
+        for (const std::size_t i : chosen) {
+            kept.x.push_back(curve.x[i]);
+            kept.y.push_back(curve.y[i]);
+        }
+    }
+    curve.x = std::move(kept.x);
+    curve.y = std::move(kept.y);
+}
+
 std::string curve_title(const Series& series, const TimelineKind& kind) {
     std::string title = series.subject;
     // Where the plot has several quantities, the subject alone may not tell which this is.
@@ -208,6 +239,7 @@ std::optional<Plot> timeline(const RunRecord& run, const TimelineKind& kind,
         curve.title = curve_title(series, kind);
         inks.give(series, curve);
         add_points(series, scale, kind.log_y, curve);
+        thin(curve);
         units.insert(scale.divisor == 1 ? std::string(unit_of(series.quantity)) : scale.unit);
         plot.curves.push_back(std::move(curve));
     }

@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "lab/markup.h"
 #include "lab/paper.h"
 #include "lab/plot.h"
 #include "lab/record_figures.h"
+#include "lab/report_plots.h"
 #include "lab/report_words.h"
 #include "lab/sample_record.h"
 #include "lab/verdict.h"
@@ -252,6 +255,40 @@ TEST_F(ReportTest, APlotIsReadableInLightAndDark) {
     const std::string file = read("p.svg");
     EXPECT_THAT(file, AllOf(HasSubstr("<?xml"), HasSubstr("prefers-color-scheme:dark"),
                             HasSubstr(dark_colour(Ink::Platform1))));
+}
+
+TEST(ReportPlots, APeakAmongManyPointsIsKept) {
+    RunRecord run;
+    Series series{Quantity::ProbeDelay, 0, "site", {}, {}};
+    for (int i = 0; i < 20000; ++i) series.add(i * 10'000'000LL, i == 7777 ? 500 : 1 + i % 3);
+    run.series = {series};
+    for (const TimelineKind& kind : timeline_kinds()) {
+        TimelineAxes axes;
+        widen(axes, run, kind);
+        const auto plot = timeline(run, kind, axes, "p");
+        ASSERT_EQ(plot.has_value(), kind.name == "delay");
+        if (!plot) continue;
+        const Curve& curve = plot->curves.at(0);
+        EXPECT_LE(curve.x.size(), 1400u);
+        EXPECT_TRUE(std::is_sorted(curve.x.begin(), curve.x.end()));
+        EXPECT_EQ(*std::max_element(curve.y.begin(), curve.y.end()), 500);
+        EXPECT_EQ(*std::min_element(curve.y.begin(), curve.y.end()), 1);
+    }
+}
+
+TEST(ReportPlots, AHoleInTheSamplesIsAHoleInTheCurve) {
+    RunRecord run;
+    Series series{Quantity::Cpu, 1, "site", {}, {}};
+    for (int i = 0; i < 100; ++i) series.add((i < 50 ? i : i + 40) * 100'000'000LL, 1);
+    run.series = {series};
+    const TimelineKind& cpu = timeline_kinds().at(1);
+    TimelineAxes axes;
+    widen(axes, run, cpu);
+    const auto plot = timeline(run, cpu, axes, "p");
+    ASSERT_TRUE(plot.has_value());
+    EXPECT_EQ(std::count_if(plot->curves.at(0).y.begin(), plot->curves.at(0).y.end(),
+                            [](double y) { return std::isnan(y); }),
+              1);
 }
 
 TEST_F(ReportTest, ADirectoryThatCannotBeMadeIsNamed) {
