@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "live/victim_process.h"
+#include "trace/ends.h"
 #include "trace/freeze.h"
 #include "trace/questions.h"
 #include "trace/remote_calls.h"
@@ -89,7 +90,8 @@ bool kill_tracer_at_step(Pid victim, int step) {
         EXPECT_TRUE(watched->resume_to_syscall());
     }
     ::kill(tracer, SIGKILL);
-    EXPECT_TRUE(watched->await_end());
+    EXPECT_TRUE(await_ends({watched->tid()}, std::chrono::seconds(10)));
+    watched->forget();
     ::waitpid(tracer, &status, 0);
     return true;
 }
@@ -174,8 +176,9 @@ TEST(Tracee, SaysGoneWhenTheThreadIsKilledWhileStopped) {
     ASSERT_TRUE(tracee);
     expect_ok(tracee->stop());
     ::kill(victim.pid().value, SIGKILL);
-    expect_ok(tracee->await_end());
+    expect_ok(await_ends({tracee->tid()}, std::chrono::seconds(10)));
     EXPECT_FALSE(tracee->registers());
+    tracee->forget();
 }
 
 class FreezeVictim : public testing::TestWithParam<const char*> {};
