@@ -120,7 +120,8 @@ struct SourceTree::Impl {
     os::PidFd root_fd;
     Home home;
     os::PidNamespace pids;
-    model::Checkpoint host;  // only its host part is filled in
+    model::Renumbering inside;  // ids of the container's tasks, groups and sessions: ours to theirs
+    model::Checkpoint host;     // only its host part is filled in
     std::shared_ptr<Guardian> guardian;
     // Shared with Frozen, whose end takes sockets out of repair. Declared after the guardian, which
     // it reports to.
@@ -159,7 +160,31 @@ struct SourceTree::Impl {
             process = std::move(*outlined);
         }
         process.parent = found.parent;
+        const auto known = learn_numbers(process);
+        if (!known && is_gone(known.error())) return std::nullopt;
+        if (!known) return fail(known.error());
         return process;
+    }
+
+    // While they are there to be asked for. Threads that have ended since are taken out; Gone: the
+    // process has.
+    Result<> learn_numbers(model::Process& process) {
+        if (!home.is_container) return {};
+        inside[process.pid.value] = TRY(pids.theirs(leader_of(process.pid))).value;
+        std::optional<Error> error;
+        std::erase_if(process.threads, [&](const model::Thread& thread) {
+            const auto theirs = pids.theirs(thread.tid);
+            if (theirs) inside[thread.tid.value] = theirs->value;
+            if (!theirs && !is_gone(theirs.error())) error = theirs.error();
+            return !theirs;
+        });
+        if (error) return fail(std::move(*error));
+        const auto directory = TRY(proc::ProcessDirectory::open(process.pid));
+        const proc::Status status = TRY(directory.status());
+        // A group or session may have lost its leader; its members still know the id.
+        if (!status.ns_groups.empty()) inside[process.group.value] = status.ns_groups.back();
+        if (!status.ns_sessions.empty()) inside[process.session.value] = status.ns_sessions.back();
+        return {};
     }
 
     Result<model::Process> collect(trace::FrozenProcess& frozen, std::chrono::microseconds& maps) {
@@ -168,10 +193,13 @@ struct SourceTree::Impl {
             model::Process process;
             set_ids(stat, process);
             process.parent = frozen.parent;
+            TRY(learn_numbers(process));
             return process;
         }
-        SourceProcess* process = TRY(remember(frozen.pid, stat));
-        return process->collect(frozen, *files, maps);
+        SourceProcess* remembered = TRY(remember(frozen.pid, stat));
+        model::Process process = TRY(remembered->collect(frozen, *files, maps));
+        TRY(learn_numbers(process));
+        return process;
     }
 };
 
@@ -286,6 +314,7 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
                                             .root_fd = TRY(os::PidFd::open(root)),
                                             .home = TRY(find_home(root, options.is_container)),
                                             .pids = {},
+                                            .inside = {},
                                             .host = TRY(host_of_checkpoint()),
                                             .guardian = nullptr,
                                             .files = nullptr,
@@ -339,27 +368,15 @@ Result<os::UniqueFd> SourceTree::make_userfaultfd(Pid pid) {
 
 Result<> SourceTree::number_from_inside(model::Checkpoint& checkpoint) const {
     if (!impl_->home.is_container) return {};
-    model::Renumbering ids;
-    for (const model::Process& process : checkpoint.processes) {
-        ids[process.pid.value] = TRY(number_from_inside(process.pid)).value;
-        for (const model::Thread& thread : process.threads) {
-            ids[thread.tid.value] = TRY(impl_->pids.theirs(thread.tid)).value;
-        }
-    }
-    // A group or session may have lost its leader; its members still know the id.
-    for (const model::Process& process : checkpoint.processes) {
-        if (ids.contains(process.group.value) && ids.contains(process.session.value)) continue;
-        const auto directory = TRY(proc::ProcessDirectory::open(process.pid));
-        const proc::Status status = TRY(directory.status());
-        if (!status.ns_groups.empty()) ids[process.group.value] = status.ns_groups.back();
-        if (!status.ns_sessions.empty()) ids[process.session.value] = status.ns_sessions.back();
-    }
-    model::renumber(checkpoint, ids);
+    model::renumber(checkpoint, impl_->inside);
     return {};
 }
 
 Result<Pid> SourceTree::number_from_inside(Pid pid) const {
-    return Pid{TRY(impl_->pids.theirs(leader_of(pid))).value};
+    if (!impl_->home.is_container) return pid;
+    const auto found = impl_->inside.find(pid.value);
+    if (found != impl_->inside.end()) return Pid{found->second};
+    return fail(Error::gone(fmt::format("process {} is not in the tree", pid)));
 }
 
 Result<Frozen> SourceTree::freeze() {

@@ -98,8 +98,8 @@ class SourceTree {
     // Flags O_CLOEXEC | O_NONBLOCK; nothing of it stays in the process.
     Result<os::UniqueFd> make_userfaultfd(Pid pid);
     Result<Frozen> freeze();
-    // Outside and inside of the freeze: gives every task, group and session of the checkpoint the
-    // id that it has for the tree itself. Differs for a container only.
+    // Gives every task, group and session of a checkpoint that came from here the id that it has
+    // for the tree itself. Differs for a container only.
     Result<> number_from_inside(model::Checkpoint& checkpoint) const;
     [[nodiscard]] Result<Pid> number_from_inside(Pid pid) const;
     // In the freeze. Its processes may differ from the last skeleton's: the caller compares. The

@@ -34,7 +34,7 @@ struct SiteLabOptions {
     std::string bundle;                      // of the service
     PlatformSize platforms[2];               // 1 and 2
     double link_bits_per_second = 1e9;       // each way, of each platform; 0: no limit
-    double requests_per_second = 20;         // to each site
+    double requests_per_second = 10;         // to each site
     std::uint64_t site_memory = 2ull << 30;  // limit of a site's control group
 };
 

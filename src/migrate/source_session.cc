@@ -20,7 +20,9 @@ namespace {
 using std::chrono::milliseconds;
 
 // A tree that forks or accepts all the time must not keep us for ever between rounds and freezes.
-constexpr int kFreezeAttemptsMax = 20;
+constexpr int kFreezeAttemptsMax = 80;
+constexpr int kFreezesPerRound = 4;
+constexpr milliseconds kBeforeNextFreeze{7};
 // How long new connections are held before the freeze, so that accept queues drain.
 constexpr milliseconds kAcceptDrain{2};
 constexpr milliseconds kProgressInterval{100};
@@ -97,18 +99,15 @@ void SourceSession::run() {
     const Result<> result = [&]() -> Result<> {
         TRY(prepare());
         TRY(connect());
-        bool moved = false;
-        for (int attempt = 0; !moved; ++attempt) {
-            if (attempt == kFreezeAttemptsMax) {
-                return fail(
-                    Error::limit(fmt::format("the service forked or had unaccepted connections at "
-                                             "each of {} attempts to freeze it",
-                                             kFreezeAttemptsMax)));
-            }
-            TRY(precopy());
-            moved = TRY(try_cut_over());
+        for (int attempt = 0; attempt < kFreezeAttemptsMax; ++attempt) {
+            // What is in the way may be gone in a moment, long before another round is over.
+            if (attempt % kFreezesPerRound == 0) TRY(precopy());
+            if (TRY(try_cut_over())) return {};
+            std::this_thread::sleep_for(kBeforeNextFreeze);
         }
-        return {};
+        return fail(Error::limit(
+            fmt::format("the service could not be moved at any of {} moments; at the last: {}",
+                        kFreezeAttemptsMax, in_the_way_)));
     }();
     if (result) {
         report_.succeeded = true;
@@ -334,14 +333,22 @@ Result<bool> SourceSession::try_cut_over() {
     const os::Urgency urgency;  // what stands still must not wait for its turn
     TRY(hold_->capture_connections());
     const Clock::time_point begun = Clock::now();
-    frozen_ = TRY(tree_->freeze());
+    auto frozen = tree_->freeze();
+    if (!frozen && frozen.error().kind() == Error::Kind::Unsupported) {
+        // On a busy machine a thread may wait long for its turn to stop.
+        in_the_way_ = frozen.error().message();
+        log_info("thawed for another attempt: {}", in_the_way_);
+        thaw();
+        return false;
+    }
+    frozen_ = TRY(std::move(frozen));
     TRY(link_->send(FrameType::Frozen, std::span<const std::byte>{}));
     TRY(hold_->hold_everything());
     const dump::Collected collected = TRY(tree_->collect(*frozen_));
     if (!collected.busy.empty() || !same_processes(collected.checkpoint, layout_)) {
-        log_info("thawed for another round: {}", collected.busy.empty()
-                                                     ? "the processes of the tree have changed"
-                                                     : collected.busy);
+        in_the_way_ =
+            collected.busy.empty() ? "the processes of the tree have changed" : collected.busy;
+        log_info("thawed for another attempt: {}", in_the_way_);
         thaw();
         return false;
     }

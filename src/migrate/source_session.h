@@ -72,6 +72,7 @@ class SourceSession {
     Report report_;
     Clock::time_point begun_ = Clock::now();
     Clock::time_point last_progress_;
+    std::string in_the_way_;  // of the last attempt to freeze
     int round_ = 0;
     std::uint64_t round_expected_ = 0;
     std::uint64_t sent_before_round_ = 0;
