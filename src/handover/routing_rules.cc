@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 namespace ferry::handover {
 namespace {
@@ -112,13 +113,16 @@ Result<std::vector<RoutingRule>> list_rules(NetlinkSocket& netlink) {
         fib_rule_hdr header = {};
         header.family = static_cast<std::uint8_t>(family);
         message.begin(RTM_GETRULE, NLM_F_DUMP, header);
-        TRY(netlink.query(
+        const auto listed = netlink.query(
             message, sizeof(fib_rule_hdr),
             [&](const NetlinkReply& reply) -> Result<> {
                 rules.push_back(TRY(read_rule(reply)));
                 return {};
             },
-            "list routing rules"));
+            "list routing rules");
+        // A kernel without IPv6.
+        if (!listed && listed.error().code() == EAFNOSUPPORT) continue;
+        if (!listed) return fail(listed.error());
     }
     return rules;
 }
