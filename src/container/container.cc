@@ -72,40 +72,6 @@ Result<Status> status_of(const Container& container) {
     return TRY(is_frozen(container.state)) ? Status::Paused : Status::Running;
 }
 
-// What of its configuration and its runtime's view cannot be carried.
-std::vector<std::string> obstacles_in(const Container& container) {
-    const Config& config = container.config;
-    const State& state = container.state;
-    std::vector<std::string> reasons;
-    const auto refuse_if = [&reasons](bool condition, std::string reason) {
-        if (condition) reasons.push_back(std::move(reason));
-    };
-    for (const char* type : {"pid", "mount"}) {
-        refuse_if(config.find_namespace(type) == nullptr,
-                  fmt::format("it has no {} namespace of its own", type));
-    }
-    for (const ConfiguredNamespace& joined : config.namespaces) {
-        refuse_if(joined.type == "user" || joined.type == "time",
-                  fmt::format("it has a {} namespace", joined.type));
-        refuse_if(!joined.path.empty() && joined.type != "network",
-                  fmt::format("it shares the {} namespace {}", joined.type, joined.path));
-    }
-    const bool has_proc = std::ranges::any_of(config.mounts, [](const ConfiguredMount& mount) {
-        return mount.destination == "/proc" && mount.type == "proc";
-    });
-    refuse_if(!has_proc, "no proc file system is mounted on its /proc");
-    refuse_if(config.terminal, "it has a terminal (process.terminal)");
-    refuse_if(!config.hooks.empty(),
-              fmt::format("it has hooks ({})", fmt::join(config.hooks, ", ")));
-    refuse_if(config.seccomp_listener, "its seccomp filter asks a supervisor (listenerPath)");
-    refuse_if(config.intel_rdt, "it has a share of the cache (intelRdt)");
-    refuse_if(state.rootless, "it is rootless");
-    refuse_if(state.systemd_cgroup, "its control group is systemd's");
-    refuse_if(!state.apparmor_profile.empty(), "it has an AppArmor profile");
-    refuse_if(!state.selinux_label.empty(), "it has an SELinux label");
-    return reasons;
-}
-
 // Its ancestors up to `root`, unless it ends before that or vanishes meanwhile.
 bool descends_from(Pid pid, Pid root) {
     for (std::uint32_t steps = 0; steps < limits::kTasksMax; ++steps) {
@@ -162,12 +128,43 @@ Result<Container> find(const std::string& id, const Runtime& runtime) {
     return container;
 }
 
+std::vector<std::string> obstacles(const Config& config, const State& state) {
+    std::vector<std::string> reasons;
+    const auto refuse_if = [&reasons](bool condition, std::string reason) {
+        if (condition) reasons.push_back(std::move(reason));
+    };
+    for (const char* type : {"pid", "mount"}) {
+        refuse_if(config.find_namespace(type) == nullptr,
+                  fmt::format("it has no {} namespace of its own", type));
+    }
+    for (const ConfiguredNamespace& joined : config.namespaces) {
+        refuse_if(joined.type == "user" || joined.type == "time",
+                  fmt::format("it has a {} namespace", joined.type));
+        refuse_if(!joined.path.empty() && joined.type != "network",
+                  fmt::format("it shares the {} namespace {}", joined.type, joined.path));
+    }
+    const bool has_proc = std::ranges::any_of(config.mounts, [](const ConfiguredMount& mount) {
+        return mount.destination == "/proc" && mount.type == "proc";
+    });
+    refuse_if(!has_proc, "no proc file system is mounted on its /proc");
+    refuse_if(config.terminal, "it has a terminal (process.terminal)");
+    refuse_if(!config.hooks.empty(),
+              fmt::format("it has hooks ({})", fmt::join(config.hooks, ", ")));
+    refuse_if(config.seccomp_listener, "its seccomp filter asks a supervisor (listenerPath)");
+    refuse_if(config.intel_rdt, "it has a share of the cache (intelRdt)");
+    refuse_if(state.rootless, "it is rootless");
+    refuse_if(state.systemd_cgroup, "its control group is systemd's");
+    refuse_if(!state.apparmor_profile.empty(), "it has an AppArmor profile");
+    refuse_if(!state.selinux_label.empty(), "it has an SELinux label");
+    return reasons;
+}
+
 Result<> check_movable(const Container& container) {
     std::vector<std::string> reasons;
     if (container.status != Status::Running) {
         reasons.push_back(fmt::format("it is {}", name_of(container.status)));
     }
-    std::ranges::move(obstacles_in(container), std::back_inserter(reasons));
+    std::ranges::move(obstacles(container.config, container.state), std::back_inserter(reasons));
     if (reasons.empty()) {
         for (const Pid pid : TRY(strangers(container))) {
             reasons.push_back(fmt::format("process {} came into it by exec", pid));

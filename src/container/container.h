@@ -34,6 +34,9 @@ struct Container {
 // sense.
 Result<Container> find(const std::string& id, const Runtime& runtime);
 
+// What of its configuration and of its runtime's view cannot be carried, by name.
+std::vector<std::string> obstacles(const Config& config, const State& state);
+
 // Unsupported, with the name of everything that cannot be carried: it is not running, it has no pid
 // or mount namespace of its own, a user namespace, a terminal, hooks, a cgroup of systemd's, ...
 Result<> check_movable(const Container& container);

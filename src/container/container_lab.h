@@ -91,6 +91,12 @@ class ContainerLab {
     }
 
     void write_config() const { std::ofstream(bundle + "/config.json") << config.dump(4); }
+    // What write_config() would write with this member.
+    std::string config_with(const char* key, const nlohmann::json& value) const {
+        nlohmann::json changed = config;
+        changed[key] = value;
+        return changed.dump();
+    }
     // In the background, with its streams at /dev/null.
     void start() const {
         runc("create --bundle " + bundle + " " + id);

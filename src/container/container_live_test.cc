@@ -237,6 +237,30 @@ TEST(CreationTest, IsUndoneWhenWeAreKilled) {
     EXPECT_TRUE(eventually([&] { return !has_cgroup(lab) && bundles_aside().empty(); }));
 }
 
+TEST(CreationTest, IsUndoneWhenWeAreKilledWhileItIsMade) {
+    const ContainerLab lab;
+    const Description description = moved_away(lab);
+    for (const int delay_ms : {10, 40, 70, 100, 150}) {
+        const pid_t victim = ::fork();
+        if (victim == 0) {
+            auto creation = Creation::prepare(description, {});
+            StubImage image;
+            static_cast<void>(creation && image.start(**creation));
+            for (;;) ::pause();
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+        ::kill(victim, SIGKILL);
+        ::waitpid(victim, nullptr, 0);
+        // The runtime, which was not killed, comes to an end first.
+        std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+        EXPECT_TRUE(eventually([&] {
+            return !std::filesystem::exists(lab.runtime.directory_of(lab.id)) && !has_cgroup(lab) &&
+                   bundles_aside().empty();
+        })) << delay_ms
+            << " ms";
+    }
+}
+
 TEST(CreationTest, UndoesWhatTheRuntimeCouldNotFinish) {
     ContainerLab lab;
     const Description original = moved_away(lab);
@@ -317,6 +341,8 @@ TEST(CreationTest, ChecksBeforeItMakesAnything) {
     ASSERT_TRUE(remove(*find(lab.id, lab.runtime)));
 
     Description other = running;
+    other.config = lab.config_with("hooks", {{"prestart", {{{"path", "/bin/true"}}}}});
+    EXPECT_THAT(complaint(other, {}), HasSubstr("it has hooks (prestart)"));
     other.runtime_version = "9.9.9";
     EXPECT_THAT(complaint(other, {}), HasSubstr("9.9.9 at the source"));
     EXPECT_THAT(complaint(running, {.program = "no-such-runtime"}), HasSubstr("no-such-runtime"));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -138,6 +139,10 @@ Result<> Creation::check() const {
             fmt::format("the name is taken ({})", runtime_.directory_of(description_.id))));
     }
     const Config config = TRY(parse_config(description_.config));
+    const auto refused = obstacles(config, TRY(parse_state(description_.state)));
+    if (!refused.empty()) {
+        return fail(Error::unsupported(fmt::format("{}", fmt::join(refused, "; "))));
+    }
     // runc would put both containers into one group.
     const std::string& path = config.cgroups_path.empty() ? description_.id : config.cgroups_path;
     for (const std::string& group : TRY(groups_for(path))) {
@@ -253,9 +258,10 @@ void Creation::remove_aside() {
 void Creation::roll_back() {
     if (init_) {
         static_cast<void>(init_->send_signal(SIGKILL));
-        static_cast<void>(init_->wait_exit(kEndTimeout));
         // If orphans are ours to reap, so is this one.
-        static_cast<void>(os::wait_child(pid_));
+        if (init_->wait_exit(kEndTimeout).value_or(false)) {
+            static_cast<void>(os::wait_child(pid_));
+        }
         init_.reset();
     }
     if (made_) {

@@ -35,9 +35,10 @@ struct CreationOptions {
 
 class Creation {
   public:
-    // Invalid, one line each: the runtime is missing or of another version, the name or its
-    // control group is taken, the bundle, its root file system or something that is to be mounted
-    // or joined is missing, the bundle's config.json is not the source's.
+    // Unsupported: what obstacles() names. Invalid, one line each: the runtime is missing or of
+    // another version, the name or its control group is taken, the bundle, its root file system or
+    // something that is to be mounted or joined is missing, the bundle's config.json is not the
+    // source's.
     static Result<std::unique_ptr<Creation>> prepare(Description description,
                                                      const CreationOptions& options);
     Creation(const Creation&) = delete;
