@@ -39,7 +39,8 @@ struct HttpLoadOptions {
 
 class HttpLoad {
   public:
-    // Every connection has been opened and has had an answer when this returns; the load runs.
+    // Every connection has been opened and has had an answer to each kind of request when this
+    // returns; the load runs.
     static Result<std::unique_ptr<HttpLoad>> start(const Host& client,
                                                    const HttpLoadOptions& options);
     // Breaks off what is under way.
@@ -79,7 +80,7 @@ class HttpLoad {
     std::mutex mutex_;  // guards all below
     std::condition_variable changed_;
     std::mt19937_64 random_;
-    int warm_ = 0;  // connections that have had their first answer
+    int warm_ = 0;  // connections that have had their first answers
     std::string first_failure_;
     Moment begin_ = Moment::max();  // when the first request is due
     Moment end_ = Moment::max();    // nothing is due from here on
