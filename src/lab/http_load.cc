@@ -162,13 +162,18 @@ std::optional<HttpLoad::Task> HttpLoad::next_task() {
     ++next_;
     changed_.wait_until(lock, task.due, [&] { return task.due >= end_; });
     if (task.due >= end_) return std::nullopt;
+    pending_.emplace(task.due, task.kind);
     return task;
+}
+
+Moment HttpLoad::due_of(std::uint64_t number) const {
+    const double after = static_cast<double>(number) / options_.requests_per_second;
+    return begin_ + nanoseconds(std::llround(after * 1e9));
 }
 
 HttpLoad::Task HttpLoad::make_task(std::uint64_t number) {
     Task task;
-    const double after = static_cast<double>(number) / options_.requests_per_second;
-    task.due = begin_ + nanoseconds(std::llround(after * 1e9));
+    task.due = due_of(number);
     const double choice = std::uniform_real_distribution(0.0, 1.0)(random_);
     const std::uint64_t which = random_();
     const std::uint64_t post = kSiteFirstPost + which % kSitePosts;
@@ -225,12 +230,30 @@ void HttpLoad::record(const HttpRecord& record, const Result<>& outcome) {
     ++(record.answered ? answered_ : failed_);
     const std::lock_guard lock(mutex_);
     records_.push_back(record);
+    pending_.erase(record.due);
     if (!outcome && first_failure_.empty()) first_failure_ = outcome.error().message();
 }
 
-HttpResult HttpLoad::window(Moment begin, Moment end) {
+std::vector<HttpRecord> HttpLoad::records_so_far() {
     const std::lock_guard lock(mutex_);
-    return summarise(records_, begin, end, options_.sample_interval);
+    const Moment now = std::chrono::steady_clock::now();
+    std::vector<HttpRecord> records = records_;
+    const auto add = [&](RequestKind kind, Moment due) {
+        records.push_back({.kind = kind, .due = due, .done = now, .pending = true});
+    };
+    for (const auto& [due, kind] : pending_) add(kind, due);
+    // And those that are due while every client is busy. Of what kind they will be is not known
+    // yet.
+    for (std::uint64_t number = next_; begin_ != Moment::max(); ++number) {
+        const Moment due = due_of(number);
+        if (due >= std::min(now, end_)) break;
+        add(RequestKind::Page, due);
+    }
+    return records;
+}
+
+HttpResult HttpLoad::window(Moment begin, Moment end) {
+    return summarise(records_so_far(), begin, end, options_.sample_interval);
 }
 
 HttpResult HttpLoad::stop() {
