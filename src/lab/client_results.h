@@ -18,12 +18,13 @@ using Moment = std::chrono::steady_clock::time_point;
 enum class RequestKind { Page, Image, Login, Comment };
 inline constexpr std::size_t kRequestKinds = 4;
 
-// One request, when it is over.
+// One request, when it is over or looked at.
 struct HttpRecord {
     RequestKind kind = RequestKind::Page;
     Moment due = {};          // when it was to be sent
     Moment done = {};         // when its last byte came, or when it failed
     bool answered = false;    // as was expected
+    bool pending = false;     // not over yet: `done` is when it was looked at
     bool broke = false;       // its connection was closed or reset by anyone but the client
     std::uint64_t bytes = 0;  // headers and body received
     // Segments that the client's side of the connection sent again since the request before.
@@ -54,6 +55,7 @@ struct HttpResult {
     std::array<std::uint64_t, kRequestKinds> answered = {};  // by RequestKind
     std::array<LatencyHistogram, kRequestKinds> delays;      // of the answered ones
     std::uint64_t failed = 0;
+    std::uint64_t pending = 0;  // neither answered nor failed yet; the longest delays include them
     std::uint64_t broken_connections = 0;
     std::uint64_t retransmissions = 0;
     std::uint64_t bytes = 0;

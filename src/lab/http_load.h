@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -39,7 +40,8 @@ struct HttpLoadOptions {
 
 class HttpLoad {
   public:
-    // Every connection has been opened and has had an answer when this returns; the load runs.
+    // Every connection has been opened and has had an answer to each kind of request when this
+    // returns; the load runs.
     static Result<std::unique_ptr<HttpLoad>> start(const Host& client,
                                                    const HttpLoadOptions& options);
     // Breaks off what is under way.
@@ -50,7 +52,7 @@ class HttpLoad {
     [[nodiscard]] std::uint64_t failed() const { return failed_; }
     // In words; empty if nothing has failed.
     std::string first_failure();
-    // Of the requests due in a span that lies in the past; those without an answer yet are absent.
+    // Of the requests due in a span that lies in the past; some may be pending.
     HttpResult window(Moment begin, Moment end);
 
     // Ends the load: what was due is sent, and every answer waited for as long as a request may
@@ -65,11 +67,13 @@ class HttpLoad {
     void run(const Host& client, HttpConnection& connection, int number);
     Result<> warm_up(HttpConnection& connection);
     std::optional<Task> next_task();
+    [[nodiscard]] Moment due_of(std::uint64_t number) const;
     Task make_task(std::uint64_t number);
     void perform(HttpConnection& connection, const Task& task);
     void record(const HttpRecord& record, const Result<>& outcome);
     void note_comment(const Task& task, std::optional<std::uint64_t> acknowledged_id);
     void join();
+    std::vector<HttpRecord> records_so_far();
 
     const HttpLoadOptions options_;
     const std::string token_;  // begins every comment of this load
@@ -79,12 +83,13 @@ class HttpLoad {
     std::mutex mutex_;  // guards all below
     std::condition_variable changed_;
     std::mt19937_64 random_;
-    int warm_ = 0;  // connections that have had their first answer
+    int warm_ = 0;  // connections that have had their first answers
     std::string first_failure_;
-    Moment begin_ = Moment::max();  // when the first request is due
-    Moment end_ = Moment::max();    // nothing is due from here on
-    std::uint64_t next_ = 0;        // number of the next request
-    std::vector<HttpRecord> records_;
+    Moment begin_ = Moment::max();           // when the first request is due
+    Moment end_ = Moment::max();             // nothing is due from here on
+    std::uint64_t next_ = 0;                 // number of the next request
+    std::vector<HttpRecord> records_;        // of requests that are over
+    std::map<Moment, RequestKind> pending_;  // sent and not over, by the moment they were due
     std::vector<SentComment> comments_;
 
     std::vector<std::thread> threads_;  // last: they use everything above

@@ -76,6 +76,7 @@ std::vector<HttpSample> samples_of(const std::vector<HttpRecord>& by_end, Moment
     for (const HttpRecord& record : by_end) {
         ++samples[index(record.due)].due;
         HttpSample& sample = samples[index(record.done)];
+        if (record.pending) continue;
         ++(record.answered ? sample.answered : sample.failed);
         sample.broken_connections += record.broke ? 1 : 0;
         sample.retransmissions += record.retransmissions;
@@ -107,7 +108,7 @@ HttpResult summarise(std::span<const HttpRecord> records, Moment begin, Moment e
             ++result.answered[kind];
             result.delays[kind].add(record.done - record.due);
         } else {
-            ++result.failed;
+            ++(record.pending ? result.pending : result.failed);
         }
         result.broken_connections += record.broke ? 1 : 0;
         result.retransmissions += record.retransmissions;

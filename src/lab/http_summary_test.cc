@@ -85,6 +85,20 @@ TEST(HttpSummary, AStandstillThatFillsTheSpanDoesNotBecomeTheUsual) {
     EXPECT_DOUBLE_EQ(result.longest_pause_ms, 800);
 }
 
+TEST(HttpSummary, WhatIsStillWaitedForIsNoFailureButAPause) {
+    std::vector<HttpRecord> records = {answered(0ms, 5ms), answered(10ms, 5ms),
+                                       answered(20ms, 400ms)};
+    records[2].answered = false;
+    records[2].pending = true;
+    const HttpResult result = summarise(records, kBegin, kBegin + 1s, 100ms);
+    EXPECT_TRUE(result.good());
+    EXPECT_EQ(result.pending, 1u);
+    EXPECT_EQ(result.answers(), 2u);
+    EXPECT_DOUBLE_EQ(result.longest_pause_ms, 395);
+    EXPECT_DOUBLE_EQ(result.longest_silence_ms, 400);
+    EXPECT_EQ(result.samples[4].failed, 0u);
+}
+
 TEST(HttpSummary, NothingAtAllIsNoTrouble) {
     const HttpResult result = summarise({}, kBegin, kBegin + 1s, 100ms);
     EXPECT_EQ(result.due, 0u);

@@ -6,32 +6,35 @@
 #include <sstream>
 #include <thread>
 
+#include "lab/client_thread.h"
 #include "lab/container.h"
+#include "lab/http_connection.h"
 
 namespace ferry::lab {
 namespace {
 
 using std::chrono::milliseconds;
 constexpr milliseconds kQueryTimeout{60000};
+constexpr milliseconds kPageTimeout{20000};
 constexpr milliseconds kRetry{100};
 
 }  // namespace
 
 Result<> wait_for_site(const Host& client, const std::string& ip, milliseconds timeout) {
-    const std::string url = fmt::format("http://{}/", ip);
     const auto end = std::chrono::steady_clock::now() + timeout;
-    for (;;) {
-        const CommandResult page =
-            TRY(client.run({"curl", "--silent", "--show-error", "--max-time", "20", "--output",
-                            "/dev/null", "--write-out", "%{http_code}", url},
-                           kQueryTimeout));
-        if (page.out == "200") return {};
-        if (std::chrono::steady_clock::now() > end) {
-            return fail(Error::limit(
-                fmt::format("{} does not answer: status {}; {}", url, page.out, page.err)));
+    return in_network_of(client, [&]() -> Result<> {
+        const auto connection = TRY(HttpConnection::create(ip));
+        for (;;) {
+            const Result<HttpAnswer> page = connection->send("/", "", kPageTimeout);
+            if (page && page->status == 200) return {};
+            if (std::chrono::steady_clock::now() > end) {
+                return fail(Error::limit(fmt::format(
+                    "the site at {} does not answer: {}", ip,
+                    page ? fmt::format("status {}", page->status) : page.error().message())));
+            }
+            std::this_thread::sleep_for(kRetry);
         }
-        std::this_thread::sleep_for(kRetry);
-    }
+    });
 }
 
 Result<std::vector<SiteComment>> site_comments(const Host& host, const std::string& container,

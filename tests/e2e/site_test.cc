@@ -131,11 +131,17 @@ TEST_F(SiteTest, AStandstillIsSeenAndALostCommentToo) {
     std::this_thread::sleep_for(1s);
     ASSERT_OK(runc_checked(host(), {"pause", "site"}, 10s));
     std::this_thread::sleep_for(700ms);
+    const auto now = std::chrono::steady_clock::now();
+    const HttpResult standing = (*load)->window(now - 600ms, now);
+    EXPECT_EQ(standing.answers(), 0u);
+    EXPECT_GE(standing.pending, 11u);  // more than there are clients
+    EXPECT_GE(standing.longest_pause_ms, 500);
     ASSERT_OK(runc_checked(host(), {"resume", "site"}, 10s));
     std::this_thread::sleep_for(1s);
     const HttpResult result = (*load)->stop();
     const UdpResult echoes = (*probe)->stop();
     EXPECT_TRUE(result.good()) << (*load)->first_failure();
+    EXPECT_EQ(result.pending, 0u);
     EXPECT_GE(result.longest_pause_ms, 600);
     EXPECT_GE(result.longest_silence_ms, 600);
     EXPECT_GE(echoes.longest_gap_ms, 600);
