@@ -25,8 +25,8 @@ struct Crossing {
     std::size_t copies = 0;  // of the service, on both platforms, afterwards
 };
 
-// Of what `ferry migrate --json` printed; a command that printed none has failed, and the report says
-// how.
+// Of what `ferry migrate --json` printed; a command that printed none has failed, and the report
+// says how.
 [[nodiscard]] migrate::Report find_report(const CommandResult& result);
 
 [[nodiscard]] nlohmann::json to_json(const Crossing& crossing);

@@ -229,6 +229,7 @@ Result<bool> run_lab(const LabRunOptions& given) {
     }
     LabRecord record;
     record.machine = describe_machine();
+    record.machine.versions = program_versions(options.lab.bundle + "/rootfs");
     record.settings = settings_of(given);
     bool good = true;
     for (const std::string& scenario : options.scenarios) {

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "lab/command.h"
+#include "lab/platform.h"
 #include "os/fd.h"
 #include "proc/system_tables.h"
 #include "proc/tables.h"
@@ -51,6 +52,29 @@ MachineRecord describe_machine() {
     machine.memory = proc::parse_memory_total(meminfo).value_or(0);
     machine.date = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
     return machine;
+}
+
+std::vector<ProgramVersion> program_versions(const std::string& rootfs) {
+    const auto ask = [](const std::string& program, std::vector<std::string> command) {
+        os::Launch launch;
+        launch.arguments = std::move(command);
+        return ask_version(program, std::move(launch));
+    };
+    const std::string ferry = program_directory().value_or("") + "/ferry";
+    std::vector<ProgramVersion> versions = {ask("ferry", {ferry, "--version"}),
+                                            ask("runc", {"runc", "--version"})};
+    for (const char* directory : {"/usr/sbin", "/usr/bin"}) {
+        for (const std::string& name : os::list_directory(os::kCwd, rootfs + directory)
+                                           .value_or(std::vector<std::string>())) {
+            const bool php = name.starts_with("php-fpm");
+            if (!php && name != "nginx" && name != "mariadbd" && name != "redis-server") continue;
+            // nginx and PHP know -v only.
+            const char* option = php || name == "nginx" ? "-v" : "--version";
+            versions.push_back(
+                ask(php ? "php-fpm" : name, {"chroot", rootfs, directory + ("/" + name), option}));
+        }
+    }
+    return versions;
 }
 
 std::string find_version(std::string_view text) {

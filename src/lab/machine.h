@@ -14,6 +14,10 @@ namespace ferry::lab {
 // empty.
 [[nodiscard]] MachineRecord describe_machine();
 
+// Ferry's and runc's versions, and those of the site's programs as far as they lie in this root of
+// a container's files.
+[[nodiscard]] std::vector<ProgramVersion> program_versions(const std::string& rootfs);
+
 // What a program says of its version when it is started like this ("runc --version"), on stdout or
 // stderr; "not there" if it cannot be started, "unknown" if it says no number.
 [[nodiscard]] ProgramVersion ask_version(const std::string& program, os::Launch launch);

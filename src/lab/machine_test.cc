@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "lab/crossing_record.h"
@@ -38,6 +39,21 @@ TEST(Machine, AProgramThatIsNotThereIsSaidToBeSo) {
     absent.arguments = {"/nonexistent/program", "--version"};
     EXPECT_EQ(ask_version("tool", std::move(there)).version, "3.14");
     EXPECT_EQ(ask_version("absent", std::move(absent)).version, "not there");
+}
+
+TEST(Machine, TheProgramsOfAContainerAreAskedInsideIt) {
+    const std::string root =
+        (std::filesystem::path(testing::TempDir()) / "ferry-machine-test").string();
+    std::filesystem::create_directories(root + "/usr/sbin");
+    EXPECT_EQ(program_versions(root).size(), 2u);  // ferry and runc
+    // Without its libraries it cannot be started there.
+    std::filesystem::copy_file("/bin/sh", root + "/usr/sbin/nginx",
+                               std::filesystem::copy_options::overwrite_existing);
+    const std::vector<ProgramVersion> versions = program_versions(root);
+    std::filesystem::remove_all(root);
+    ASSERT_EQ(versions.size(), 3u);
+    EXPECT_EQ(versions[2].program, "nginx");
+    EXPECT_EQ(versions[2].version, "unknown");
 }
 
 TEST(CrossingRecord, PlacesTheReportsTimesBeforeItsEnd) {

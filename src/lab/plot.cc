@@ -235,7 +235,8 @@ std::string margins_script(const Plot& plot, double height) {
 }
 
 std::string axes_script(const Plot& plot) {
-    const std::string top = plot.y_to > 0 ? fmt::format("{:.6g}", plot.y_to * 1.08) : "*";
+    const std::string top =
+        plot.y_to > 0 ? fmt::format("{:.6g}", plot.y_to * (plot.log_y ? 1.6 : 1.08)) : "*";
     return fmt::format(
         "reset\nset encoding utf8\n"
         "set border 3 lc rgb '{axis}' lw 1\n"

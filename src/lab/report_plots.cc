@@ -199,7 +199,8 @@ const std::vector<TimelineKind>& timeline_kinds() {
         {"link", "Network: what each platform sends", "sent", {SendRate}},
         {"throughput", "Throughput at the client", "throughput", {Throughput}},
         {"requests", "Requests at the client", "rate", {Requests, FailedRequests}},
-        {"delay", "Delay at the client", "delay", {Delay, ProbeDelay, Jitter}, true},
+        {"delay", "Delay of requests at the client", "delay", {Delay}, true},
+        {"probe", "Delay and jitter of the UDP echo", "delay", {ProbeDelay, Jitter}, true},
         {"losses", "Lost and sent again", "rate", {Retransmissions, ProbesLost}},
         {"objects",
          "Open files, sockets and mappings of the service",
@@ -245,7 +246,11 @@ std::optional<Plot> timeline(const RunRecord& run, const TimelineKind& kind,
     }
     if (plot.curves.empty()) return std::nullopt;
     // Numbers of several kinds of things need no unit.
-    const std::string unit = units.size() == 1 ? " (" + *units.begin() + ")" : "";
+    std::string unit;
+    if (units.size() == 1) unit = " (" + *units.begin() + ")";
+    const bool rates = std::all_of(units.begin(), units.end(),
+                                   [](const std::string& each) { return each.ends_with("/s"); });
+    if (units.size() > 1 && rates) unit = " (per second)";
     plot.y_label = std::string(kind.axis) + unit;
     add_bands(run, plot);
     add_directions(run, plot);

@@ -168,7 +168,7 @@ std::optional<double> loss_percent(const ClientRecord& clients) {
 std::vector<ClientRow> client_rows() {
     using C = ClientRecord;
     return {
-        {"requests answered", Joined::Sum, field(&C::requests), count_format},
+        {"requests", Joined::Sum, field(&C::requests), count_format},
         {"failed requests", Joined::Sum, field(&C::failed_requests), count_format},
         {"broken connections", Joined::Sum, field(&C::broken_connections), count_format},
         {"longest pause of any client", Joined::Greatest, field(&C::longest_pause_ms),
@@ -184,7 +184,8 @@ std::vector<ClientRow> client_rows() {
          duration_text},
         {"delay of the UDP echo, longest", Joined::Greatest, field(&C::probe_delay_max_ms),
          duration_text},
-        {"jitter of the UDP echo (RFC 3550)", Joined::Median, field(&C::jitter_ms), jitter_format},
+        {"jitter of the UDP echo at its worst (RFC 3550)", Joined::Median, field(&C::jitter_ms),
+         jitter_format},
         {"packets lost, of the UDP echo", Joined::Median, loss_percent, percent_format},
         {"TCP segments sent again", Joined::Sum, field(&C::retransmissions), count_format},
         {"comments acknowledged", Joined::Sum, field(&C::comments_acknowledged), count_format},
@@ -302,6 +303,7 @@ std::string crossings_table(const LabRecord& record, const ScenarioText& scenari
     Table table{"What a crossing took"};
     table.head.emplace_back(std::vector<Cell>{heading_cell("Way"), heading_cell("Method")});
     for (const PhaseKind phase : kPhases) table.head[0].push_back(number_heading(name_of(phase)));
+    table.head[0].push_back(number_heading("longest pause of a client"));
     table.head[0].push_back(number_heading("on the wire"));
     table.head[0].push_back(number_heading("service memory, after / before"));
     for (const Way& way : ways_of(record, scenario)) {
@@ -317,6 +319,11 @@ std::string crossings_table(const LabRecord& record, const ScenarioText& scenari
                     });
                 row.push_back(spread_cell(times, duration_text));
             }
+            const auto pause = over_crossings(
+                runs, way, [](const CrossingRecord& crossing) -> std::optional<double> {
+                    return crossing.clients ? crossing.clients->longest_pause_ms : std::nullopt;
+                });
+            row.push_back(spread_cell(pause, duration_text));
             const auto wire = over_crossings(
                 runs, way, [](const CrossingRecord& crossing) -> std::optional<double> {
                     if (!crossing.wire_bytes) return std::nullopt;

@@ -176,7 +176,7 @@ TEST_F(ReportTest, StandsAloneAndNamesItsFiles) {
         EXPECT_THAT(file, HasSubstr(name.ends_with(".svg") ? "</svg>" : "\x89PNG")) << name;
         ++plots;
     }
-    EXPECT_EQ(plots, 2u * (5 + 5 + 5 + 1));
+    EXPECT_EQ(plots, 2u * (6 + 6 + 6 + 1));
     const Result<LabRecord> kept = record_from_json(read("record.json"));
     ASSERT_TRUE(kept.has_value());
     EXPECT_EQ(*kept, sample_record_for_tests());
@@ -266,7 +266,7 @@ TEST(ReportPlots, APeakAmongManyPointsIsKept) {
         TimelineAxes axes;
         widen(axes, run, kind);
         const auto plot = timeline(run, kind, axes, "p");
-        ASSERT_EQ(plot.has_value(), kind.name == "delay");
+        ASSERT_EQ(plot.has_value(), kind.name == "probe");
         if (!plot) continue;
         const Curve& curve = plot->curves.at(0);
         EXPECT_LE(curve.x.size(), 1400u);
