@@ -154,7 +154,8 @@ class Sessions : public testing::Test {
                                             .destination_name = "two",
                                             .listen_address = "127.0.0.1",
                                             .tls = tls("two"),
-                                            .placement = {}};
+                                            .placement = {},
+                                            .runtime_root = {}};
         const Result<> result = run_destination(request, host, port);
         if (!result) {
             fmt::print(stderr, "destination: {}\n", result.error().describe());
@@ -178,7 +179,9 @@ class Sessions : public testing::Test {
                                        .destination_name = "two",
                                        .address = "127.0.0.1",
                                        .port = shared_->port,
-                                       .tls = tls("one")};
+                                       .tls = tls("one"),
+                                       .container = {},
+                                       .runtime_root = {}};
         return run_source(request, host);
     }
 

@@ -154,7 +154,7 @@ struct FileCollector::Impl {
     model::FileId next_id = 1;
 
     Result<os::NetworkScope> enter_network();
-    Result<> prepare_all(std::span<const Pid> pids);
+    Result<> prepare_all(std::span<const Pid> pids, Preparation& seen);
     Result<> prepare_slot(const Slot& slot, Preparation& seen);
     Result<> prepare_socket(const Slot& slot, Preparation& seen);
     Result<> prepare_pipes(const PipeTable& pipes);
@@ -271,16 +271,14 @@ Result<os::NetworkScope> FileCollector::Impl::enter_network() {
     return os::NetworkScope::enter(network.get());
 }
 
-Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids) {
+Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids, Preparation& seen) {
     const os::NetworkScope there = TRY(enter_network());
-    Preparation seen;
     for (const Pid pid : pids) {
         for (const Slot& slot : TRY(scanner.scan(pid))) {
             const auto checked = prepare_slot(slot, seen);
             if (!checked && !has_vanished(checked.error())) return checked;
         }
     }
-    TRY(check_unix_peers(seen.held, seen.pending, options.external_unix));
     return prepare_pipes(seen.pipes);
 }
 
@@ -297,12 +295,24 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
     TRY(raise_descriptor_limit());
     TRY(check_tables(pids));
     // The tree runs: what is made, accepted or closed during a look may seem to lead out of the
-    // tree. What is really in the way is there at each look.
+    // tree. What is really in the way is there at each look; under load, something always is.
     constexpr int kLooks = 10;
     constexpr std::chrono::milliseconds kBetweenLooks{2};
+    std::optional<std::set<std::uint32_t>> suspects;  // inodes of unix sockets
     for (int look = 1;; ++look) {
-        const Result<> prepared = impl_->prepare_all(pids);
-        if (prepared || look == kLooks) return prepared;
+        Impl::Preparation seen;
+        const Result<> prepared = impl_->prepare_all(pids, seen);
+        std::vector<HeldUnixSocket> strangers;
+        if (prepared) {
+            strangers = find_strangers(seen.held, seen.pending, impl_->options.external_unix);
+            std::erase_if(strangers, [&](const HeldUnixSocket& held) {
+                return suspects && !suspects->contains(held.socket->inode);
+            });
+            if (strangers.empty()) return {};
+            suspects.emplace();
+            for (const HeldUnixSocket& held : strangers) suspects->insert(held.socket->inode);
+        }
+        if (look == kLooks) return prepared ? refuse_stranger(strangers.front()) : prepared;
         std::this_thread::sleep_for(kBetweenLooks);
     }
 }
@@ -606,7 +616,8 @@ Result<> FileCollector::Impl::read_relations(Pass& pass) {
             pass.unix_sockets.push_back({pass.slots[pass.groups[group].front()].holder, socket});
         }
     }
-    TRY(check_unix_peers(pass.unix_sockets, {}, options.external_unix));
+    const auto strangers = find_strangers(pass.unix_sockets, {}, options.external_unix);
+    if (!strangers.empty()) return refuse_stranger(strangers.front());
     TRY(read_pipes(pass));
     if (TRY(handshakes.concerns(pass.listening))) {
         pass.result.busy = "a TCP handshake with a listening socket is under way";

@@ -143,6 +143,11 @@ Result<> read_queue(int fd, const Holder& holder, UnixSocket& socket) {
     return {};
 }
 
+// Another process's: by its name alone.
+bool can_be_reached(const UnixSocket& socket) {
+    return !socket.peer_name.empty() && socket.type == SOCK_DGRAM;
+}
+
 bool may_have_data(const DiagAnswer& answer, const UnixSocket& socket) {
     return socket.state != TCP_LISTEN && (answer.receive_queue > 0 || socket.type == SOCK_DGRAM);
 }
@@ -188,24 +193,31 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
     return reading;
 }
 
-Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets,
-                          const std::vector<std::uint32_t>& pending, bool external) {
+std::vector<HeldUnixSocket> find_strangers(const std::vector<HeldUnixSocket>& sockets,
+                                           const std::vector<std::uint32_t>& pending,
+                                           bool external) {
     std::vector<std::uint32_t> inodes;
     for (const HeldUnixSocket& held : sockets) inodes.push_back(held.socket->inode);
     std::ranges::sort(inodes);
+    std::vector<HeldUnixSocket> strangers;
     for (const HeldUnixSocket& held : sockets) {
         const UnixSocket& socket = *held.socket;
         if (socket.peer_inode == 0 || std::ranges::binary_search(inodes, socket.peer_inode))
             continue;
         if (std::ranges::find(pending, socket.inode) != pending.end()) continue;
-        const bool reachable = !socket.peer_name.empty() && socket.type == SOCK_DGRAM;
-        if (external && reachable) continue;
-        return refuse(held.holder,
-                      fmt::format("a unix socket whose peer ({}) is outside the tree: {}",
-                                  socket.peer_name.empty() ? "unnamed" : shown(socket.peer_name),
-                                  reachable ? "close it, or use --ext-unix-sk" : "close it"));
+        if (external && can_be_reached(socket)) continue;
+        strangers.push_back(held);
     }
-    return {};
+    return strangers;
+}
+
+std::unexpected<Error> refuse_stranger(const HeldUnixSocket& held) {
+    const UnixSocket& socket = *held.socket;
+    return refuse(
+        held.holder,
+        fmt::format("a unix socket whose peer ({}) is outside the tree: {}",
+                    socket.peer_name.empty() ? "unnamed" : shown(socket.peer_name),
+                    can_be_reached(socket) ? "close it, or use --ext-unix-sk" : "close it"));
 }
 
 }  // namespace ferry::resources

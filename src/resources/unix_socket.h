@@ -39,15 +39,17 @@ class UnixReader {
     std::string root_;
 };
 
-// Every peer must be in the tree; refused by name otherwise, but for named peers where `external`
-// is set, and for the sockets that are `pending` at a listening one of the tree: their peers have
-// no descriptor yet.
 struct HeldUnixSocket {
     Holder holder;
     const model::UnixSocket* socket = nullptr;
 };
-Result<> check_unix_peers(const std::vector<HeldUnixSocket>& sockets,
-                          const std::vector<std::uint32_t>& pending, bool external);
+// Those whose peers are not among the sockets, but for named peers where `external` is set, and for
+// clients that are `pending` at a listening socket of the tree: their peers have no descriptor yet.
+[[nodiscard]] std::vector<HeldUnixSocket> find_strangers(const std::vector<HeldUnixSocket>& sockets,
+                                                         const std::vector<std::uint32_t>& pending,
+                                                         bool external);
+// Unsupported: the peer of this one is outside the tree.
+[[nodiscard]] std::unexpected<Error> refuse_stranger(const HeldUnixSocket& held);
 
 // Opens all unix sockets of a checkpoint together, because they refer to each other. A socket file
 // that stands at a bound path is moved aside; settle() removes it, the destructor without settle()
