@@ -102,8 +102,7 @@ TEST_F(ContainerCrossingTest, RedisCrossesThereAndBackAndItsClientsGoOn) {
     const auto gone = runc(platform(0).host(), {"list"}, 10s);
     ASSERT_OK(gone);
     EXPECT_THAT(gone->out, testing::Not(HasSubstr("web")));
-    const auto inside =
-        runc_checked(platform(1).host(), {"exec", "web", "redis-cli", "ping"}, 10s);
+    const auto inside = runc_checked(platform(1).host(), {"exec", "web", "redis-cli", "ping"}, 10s);
     ASSERT_OK(inside);
     EXPECT_THAT(*inside, HasSubstr("PONG"));
     cross(1, 0);
@@ -165,6 +164,26 @@ TEST_F(ContainerCrossingTest, ItsBridgeMayHaveAnotherNameAtTheDestination) {
     ASSERT_EQ(moved->status, 0) << moved->err;
     ASSERT_OK(container_->follow_to(platform(1).host()));
     ASSERT_OK(lab_->client().run_checked({"ping", "-c1", "-W1", kIp}, 5s));
+}
+
+TEST_F(ContainerCrossingTest, WhatIsInItsTmpfsMountsCrossesWithIt) {
+    start_container({"sleep", "1000"});
+    const auto inside = [&](std::size_t where, const std::string& script) {
+        return runc_checked(platform(where).host(), {"exec", "web", "sh", "-c", script}, 10s);
+    };
+    ASSERT_OK(inside(0,
+                     "mkdir -m 1750 /dev/shm/d; echo kept > /dev/shm/d/file; "
+                     "ln -s d/file /dev/shm/link; mkfifo /dev/shm/fifo; rm /dev/full"));
+    const std::string look =
+        "find /dev /dev/shm -xdev ! -path /dev/pts ! -path /dev/mqueue "
+        "-printf '%p %y %m %U %s %T@ %l\\n' | sort; cat /dev/shm/link";
+    const auto before = inside(0, look);
+    ASSERT_OK(before);
+    cross(0, 1);
+    const auto after = inside(1, look);
+    ASSERT_OK(after);
+    EXPECT_EQ(*after, *before);
+    EXPECT_THAT(*after, HasSubstr("kept"));
 }
 
 }  // namespace
