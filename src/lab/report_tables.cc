@@ -82,7 +82,7 @@ void add_paper_cells(const PaperFigure* figure, std::vector<Cell>& row) {
     }
     row.push_back(number_cell(
         fmt::format("{:.2f} \u2192 {:.2f}", figure->memory_before_gb, figure->memory_after_gb)));
-    row.push_back(figure->seconds ? number_cell(fmt::format("{:.4g} s", *figure->seconds))
+    row.push_back(figure->seconds ? number_cell(fmt::format("{} s", *figure->seconds))
                                   : dash_cell(kNotInNotes));
 }
 
