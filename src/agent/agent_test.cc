@@ -404,7 +404,7 @@ TEST_F(AgentTest, ThingsThatCannotBeMovedAreRefusedAtOnce) {
         CHECK(!ended.has_value());
         return ended.error();
     };
-    EXPECT_NE(refuse("no-such-thing", beta_address()).message().find("no process named"),
+    EXPECT_NE(refuse("no-such-thing", beta_address()).message().find("no container or process named"),
               std::string::npos);
     EXPECT_NE(refuse("4194304", beta_address()).message().find("no process 4194304"),
               std::string::npos);
