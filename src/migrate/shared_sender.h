@@ -43,8 +43,8 @@ namespace ferry::migrate {
 
 class SharedSender {
   public:
-    // Comparing this much takes about as long as collecting a tree does, beside which it happens.
-    static constexpr std::uint64_t kCompareBytes = 32 << 20;
+    // Comparing this much takes about as long as looking at the page tables of twenty processes.
+    static constexpr std::uint64_t kCompareBytes = 8 << 20;
 
     // Called after each batch with its bytes; an error ends the round.
     using Watcher = std::function<Result<>(std::uint64_t bytes)>;
@@ -62,8 +62,8 @@ class SharedSender {
     Result<Moved> send_changed();
     // What a round would have to send now. Changes nothing.
     Result<std::uint64_t> changed_bytes();
-    // In the freeze, every thread stopped: begins the last look in a thread of its own. Only
-    // follow() may be called before send_last().
+    // In the freeze, every thread stopped: begins the last look in threads of its own, for the
+    // caller to look at private memory meanwhile. Only follow() may be called before send_last().
     void start_last_look();
     // In the freeze: what start_last_look() has found, and what follow() has added since.
     Result<Moved> send_last();

@@ -14,12 +14,15 @@ namespace {
 // fault_around_bytes, as every kernel has it unless debugfs says otherwise.
 constexpr std::uint64_t kBlockBytes = 64 << 10;
 
-PageSet whole_blocks(const PageSet& pages) {
+// Blocks are aligned as addresses of a mapping that begins at `start`.
+PageSet whole_blocks(const PageSet& pages, RemoteAddr start) {
+    const std::uint64_t skew = start.value % kBlockBytes;
     PageSet blocks;
     for (const PageRun& run : pages.runs()) {
-        const RemoteAddr start{run.start.value & ~(kBlockBytes - 1)};
-        const RemoteAddr end{(run.end.value + kBlockBytes - 1) & ~(kBlockBytes - 1)};
-        blocks.add({start, end});
+        const std::uint64_t first = (run.start.value + skew) / kBlockBytes * kBlockBytes;
+        const std::uint64_t end =
+            (run.end.value + skew + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+        blocks.add({RemoteAddr{std::max(first, skew) - skew}, RemoteAddr{end - skew}});
     }
     return blocks;
 }
@@ -36,12 +39,15 @@ Result<PageSet> HeldPages::find_lost(const PageSet& data) const {
     for (const PageRun& run : present.runs()) {
         held.add({RemoteAddr{run.start - start()}, RemoteAddr{run.end - start()}});
     }
-    return intersect(whole_blocks(subtract(data, held)), data);
+    return intersect(whole_blocks(subtract(data, held), start()), data);
 }
 
 Result<> HeldPages::hold(int fd, std::uint64_t bytes, const PageSet& pages) {
     if (mapping_.size() < bytes) {
+        const bool had_one = static_cast<bool>(mapping_);
         mapping_ = TRY(os::Mapping::map(bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd));
+        // Its blocks are others than those that were named: all is lost until the next look.
+        if (had_one) return {};
     }
     for (const PageRun& run : pages.runs()) {
         if (run.start.value >= mapping_.size()) break;

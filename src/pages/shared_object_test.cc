@@ -162,6 +162,25 @@ TEST_F(HeldPagesTest, ShowWhatWasThrownAwayAndFilledAgainByReading) {
     EXPECT_EQ(lost(), PageSet{});
 }
 
+// The kernel enters neighbours of a page that is held anew.
+TEST_F(HeldPagesTest, ShowWhatWasThrownAwayBetweenNamingAndHolding) {
+    for (std::uint64_t page = 0; page < 200; ++page) write(page, 'a');
+    hold(lost());
+    for (std::uint64_t other = 80; other < 120; ++other) {
+        if (other == 100) continue;
+        punch(100);
+        write(100, 'b');
+        const PageSet named = lost();
+        EXPECT_TRUE(named.contains(RemoteAddr{100 * kPageSize}));
+        punch(other);
+        write(other, 'b');
+        hold(named);
+        const RemoteAddr at{other * kPageSize};
+        EXPECT_TRUE(named.contains(at) || lost().contains(at)) << other;
+        hold(lost());
+    }
+}
+
 TEST_F(HeldPagesTest, BearAnObjectThatGrowsAndShrinks) {
     write(10, 'a');
     hold(lost());
@@ -171,6 +190,9 @@ TEST_F(HeldPagesTest, BearAnObjectThatGrowsAndShrinks) {
     hold({run(0, kPages)});
     ASSERT_TRUE(os::ftruncate(file_, 2 * kBytes).has_value());
     ASSERT_TRUE(held_.hold(file_, 2 * kBytes, {run(10, 11)}).has_value());
+    // A larger mapping has other blocks: nothing is held before it was named.
+    EXPECT_TRUE(lost().contains(RemoteAddr{10 * kPageSize}));
+    ASSERT_TRUE(held_.hold(file_, 2 * kBytes, lost()).has_value());
     EXPECT_FALSE(lost().contains(RemoteAddr{10 * kPageSize}));
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 using victim::Stripe;
 
-constexpr std::size_t kPages = 512, kStripes = 4, kBytes = kPages * victim::kStripePage;
+constexpr std::size_t kPages = 1024, kStripes = 4, kBytes = kPages * victim::kStripePage;
 
 pid_t start(Stripe& stripe) {
     const pid_t pid = fork();
@@ -56,17 +56,20 @@ int main() {
     auto* memory = static_cast<char*>(mmap(nullptr, kStripes * kBytes, PROT_READ | PROT_WRITE,
                                            MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     std::vector<Stripe> stripes;
-    for (std::size_t i = 0; i < kStripes; ++i) stripes.emplace_back(memory + i * kBytes, kPages);
+    for (std::size_t i = 0; i < kStripes; ++i) {
+        Stripe& stripe = stripes.emplace_back(memory + i * kBytes, kPages);
+        for (std::uint32_t page = 0; page < kPages; ++page) stripe.set(page, page);
+    }
     std::vector<pid_t> children(kStripes);
     for (std::size_t i = 1; i < kStripes; ++i) children[i] = start(stripes[i]);
     victim::ready();
     for (std::uint32_t number = 1; !victim::ended(); ++number) {
         write_in_a_short_life(stripes[0], number);
-        if (number % 20 == 0) {
+        if (number % 40 == 0) {
             end(children[1]);
             children[1] = start(stripes[1]);
         }
-        usleep(15000);
+        usleep(30000);
     }
     for (std::size_t i = 1; i < kStripes; ++i) end(children[i]);
     stripes[0].verify();
