@@ -149,12 +149,18 @@ struct SourceTree::Impl {
     }
 
     // Reads everything of one process of a skeleton; nothing if it has ended. A process that ends
-    // while it is read shows in many ways, such as an empty address space.
+    // while it is read shows in many ways, such as an empty address space; what it unmaps meanwhile
+    // is gone.
     Result<std::optional<model::Process>> outline(const Found& found) {
+        constexpr int kLooks = 10;
         model::Process process;
         set_ids(found.stat, process);
         if (!process.is_zombie) {
             auto outlined = outline_living(found);
+            for (int look = 1; look < kLooks && !outlined && is_gone(outlined.error()); ++look) {
+                if (has_ended(found)) return std::nullopt;
+                outlined = outline_living(found);
+            }
             if (!outlined && has_ended(found)) return std::nullopt;
             if (!outlined) return fail(std::move(outlined.error()));
             process = std::move(*outlined);

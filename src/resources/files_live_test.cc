@@ -1,11 +1,13 @@
 // Files of every kind but TCP, collected from a child and opened again here.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -104,6 +106,24 @@ TEST_F(Files, a_file_of_another_size_is_not_taken_for_the_same) {
     ASSERT_FALSE(finished);
     EXPECT_EQ(finished.error().kind(), Error::Kind::Invalid);
     EXPECT_NE(finished.error().message().find(path("a")), std::string::npos);
+}
+
+TEST_F(Files, a_working_directory_that_changes_meanwhile_is_found) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        for (;;) {
+            if (::chdir(directory_.c_str()) != 0 || ::usleep(20) != 0) ::_exit(1);
+            if (::chdir("/") != 0 || ::usleep(20) != 0) ::_exit(1);
+        }
+    }
+    FileCollector collector({}, nullptr);
+    const std::string link = "/proc/" + std::to_string(child) + "/cwd";
+    for (int i = 0; i < 2000; ++i) {
+        const auto id = collector.add_path(link, O_RDONLY | O_DIRECTORY);
+        ASSERT_TRUE(id) << id.error().describe();
+    }
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
 }
 
 TEST_F(Files, an_unlinked_file_is_shared_again_and_has_its_name_nowhere) {

@@ -69,11 +69,7 @@ Result<> check_deleted(const PathFile& file, const std::string& name, const Path
                             fmt::format("{} is {}", name, file.path));
 }
 
-}  // namespace
-
-Result<PathFile> inspect_path(const std::string& link, const std::string& name,
-                              const PathRules& rules) {
-    PathFile file;
+Result<PathFile> follow(const std::string& link, const std::string& name) {
     auto target = os::readlinkat(os::kCwd, link);
     auto status = os::fstatat(os::kCwd, link);
     for (const Error* error :
@@ -84,22 +80,33 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name,
         }
         return fail(*error);
     }
-    file.path = std::move(*target);
-    file.status = *status;
-    const auto by_path = os::fstatat(os::kCwd, rules.root + file.path);
-    if (by_path && same_file(*by_path, file.status)) {
-        TRY(check_type(file, name, rules.shell_job));
-        return file;
-    }
-    if (!file.path.ends_with(kDeleted)) {
+    return PathFile{.status = *status, .path = std::move(*target)};
+}
+
+}  // namespace
+
+Result<PathFile> inspect_path(const std::string& link, const std::string& name,
+                              const PathRules& rules) {
+    // PHP, for one, changes its working directory for each request: perhaps between two questions.
+    constexpr int kLooks = 5;
+    for (int look = 1;; ++look) {
+        PathFile file = TRY(follow(link, name));
+        const auto by_path = os::fstatat(os::kCwd, rules.root + file.path);
+        if (by_path && same_file(*by_path, file.status)) {
+            TRY(check_type(file, name, rules.shell_job));
+            return file;
+        }
+        if (file.path.ends_with(kDeleted)) {
+            file.path.resize(file.path.size() - kDeleted.size());
+            TRY(check_deleted(file, name, rules));
+            file.unlinked = true;
+            return file;
+        }
+        if (look < kLooks) continue;
         return fail(Error::unsupported(
             fmt::format("{} is {}, but that path now leads to another file or nowhere: reopen it",
                         name, file.path)));
     }
-    file.path.resize(file.path.size() - kDeleted.size());
-    TRY(check_deleted(file, name, rules));
-    file.unlinked = true;
-    return file;
 }
 
 model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
