@@ -24,6 +24,10 @@ constexpr seconds kConnectTimeout{10};
 // A worker that is to listen needs no time but for its exec.
 constexpr seconds kListenTimeout{10};
 
+// Asking for an unknown outcome, and how rarely in the end.
+constexpr seconds kAskTimeout{2};
+constexpr seconds kAskPauseMax{60};
+
 // Telling the peer that a session is given up.
 constexpr seconds kSettleTimeout{3};
 
@@ -114,6 +118,7 @@ Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
     PeerClient peer = TRY(
         of_peer(PeerClient::connect(keys(), setup.peer, net::Deadline::after(kConnectTimeout))));
     setup.info.destination = peer.name();
+    setup.info.peer = setup.peer.at;
     const Prepared prepared = TRY(of_peer(peer.prepare({.session = setup.info.id,
                                                         .service = order.service,
                                                         .source = config_.name,
@@ -257,10 +262,13 @@ Result<std::vector<SessionInfo>> Agent::status() {
     for (const auto& session : sessions()) {
         if (!session->finished()) under_way.push_back(session->info());
     }
-    // Workers of an earlier agent that are still at it.
+    // Workers of an earlier agent that are still at it, and sessions of unknown outcome.
     for (const std::string& id : TRY(store_.ids())) {
         if (find(id) != nullptr) continue;
-        if (auto info = TRY(known(id)); info && info->finished_ms == 0) under_way.push_back(*info);
+        const auto info = TRY(known(id));
+        if (info && (info->finished_ms == 0 || is_outcome_unknown(*info))) {
+            under_way.push_back(*info);
+        }
     }
     return under_way;
 }
@@ -278,6 +286,41 @@ void Agent::tick() {
         if (find(id) != nullptr) continue;
         const auto concluded = known(id);
         if (!concluded) log_error("session {}: {}", id, concluded.error().describe());
+    }
+}
+
+// True if the session is concluded.
+Result<bool> Agent::ask_outcome(const SessionInfo& info) {
+    PeerClient peer = TRY(PeerClient::connect(keys(), {.at = info.peer, .name = info.destination},
+                                              net::Deadline::after(kAskTimeout)));
+    const SessionState answer = TRY(peer.outcome(info.id));
+    const auto lock = TRY(store_.try_lock(info.id));
+    if (!lock) return false;
+    const auto settled = TRY(settle_outcome(info, answer, store_, *history_));
+    if (settled) log_info("session {}: {}", info.id, settled->error);
+    return settled.has_value();
+}
+
+void Agent::ask_outcomes() {
+    const auto ids = store_.ids();
+    if (!ids) return log_error("{}", ids.error().describe());
+    std::erase_if(questions_, [&](const auto& question) {
+        return std::ranges::find(*ids, question.first) == ids->end();
+    });
+    for (const std::string& id : *ids) {
+        if (find(id) != nullptr) continue;
+        const auto info = known(id);
+        if (!info || !*info || !is_outcome_unknown(**info)) continue;
+        const auto now = std::chrono::steady_clock::now();
+        Question& question = questions_[id];
+        if (now < question.due) continue;
+        question.due = now + question.pause;
+        question.pause = std::min(question.pause * 2, kAskPauseMax);
+        const auto asked = ask_outcome(**info);
+        if (!asked) {
+            log_info("session {}: its outcome is unknown, and {} cannot be asked: {}", id,
+                     (*info)->destination, asked.error().message());
+        }
     }
 }
 

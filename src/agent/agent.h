@@ -2,6 +2,7 @@
 // Thread-safe; calls come from gRPC's threads.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -65,6 +66,11 @@ class Agent {
     // Forgets sessions that have ended and concludes those of an earlier agent. To be called each
     // second.
     void tick();
+    // Asks the destinations of sessions whose outcome is unknown, an earlier agent's among them,
+    // and concludes what they know: each after a second at first, then ever more rarely. To be
+    // called after tick(), by the same thread; takes two seconds for each destination that is
+    // silent.
+    void ask_outcomes();
     // Refuses what is new and aborts what runs; idle() tells when all of it has ended.
     void begin_shut_down();
     [[nodiscard]] bool idle();
@@ -79,6 +85,7 @@ class Agent {
     [[nodiscard]] WorkerSetup new_setup(Role role) const;
     Result<WorkerSetup> plan_source(const MigrateOrder& order);
     Result<> check_room();
+    Result<bool> ask_outcome(const SessionInfo& info);
 
     const AgentConfig config_;
     const SessionStore store_;
@@ -87,6 +94,12 @@ class Agent {
     std::mutex mutex_;
     bool closing_ = false;
     std::map<std::string, std::shared_ptr<Session>> sessions_;
+    // Of ask_outcomes(), which has no lock.
+    struct Question {
+        std::chrono::steady_clock::time_point due;
+        std::chrono::seconds pause{1};
+    };
+    std::map<std::string, Question> questions_;
 };
 
 }  // namespace ferry::agent

@@ -4,10 +4,12 @@
 #include <openssl/ssl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <future>
 #include <memory>
 #include <thread>
 
+#include "agent/session_store.h"
 #include "agent/test_daemon.h"
 #include "os/inet.h"
 
@@ -108,6 +110,63 @@ TEST_F(AgentTest, ALinkCutAfterTheDecisionIsSettledByAskingTheSource) {
     ASSERT_TRUE(ended) << ended.error().message();
     EXPECT_EQ(ended->state, SessionState::Done);
     EXPECT_TRUE(ends_in(*beta_, SessionState::Running));
+}
+
+TEST_F(AgentTest, AnOutcomeThatAKilledWorkerDidNotLearnIsAskedFor) {
+    const auto ended = migrate("rehearse-lost");
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->state, SessionState::Committed);
+    EXPECT_TRUE(ends_in(*beta_, SessionState::Running));
+    EXPECT_TRUE(ends_in(*alpha_, SessionState::Done));
+    EXPECT_NE(alpha_->last().error.find("beta answers: the service runs there"), std::string::npos);
+    EXPECT_TRUE(alpha_->control().status()->sessions.empty());
+}
+
+TEST_F(AgentTest, ARestartedAgentAsksUntilItKnowsTheOutcome) {
+    EXPECT_EQ(alpha_->end_with(SIGTERM), 0);
+    EXPECT_EQ(beta_->end_with(SIGTERM), 0);
+    // Two sessions that beta ran and never knew, as killed workers and agents leave them.
+    const auto run = new_session_id(), unknown = new_session_id();
+    ASSERT_TRUE(run && unknown);
+    const auto leave = [&](const TestDaemon& daemon, const std::string& id, Role role,
+                           SessionState state) {
+        const auto store = SessionStore::open(daemon.state() + "/sessions");
+        ASSERT_TRUE(store);
+        EXPECT_TRUE(store->write({.id = id,
+                                  .role = role,
+                                  .service = "1",
+                                  .source = "alpha",
+                                  .destination = "beta",
+                                  .peer = {.host = "127.0.0.1", .port = beta_->port()},
+                                  .state = state,
+                                  .error = {},
+                                  .report = {},
+                                  .progress = {}}));
+    };
+    leave(*alpha_, *run, Role::Source, SessionState::Committed);
+    leave(*alpha_, *unknown, Role::Source, SessionState::Committed);
+    leave(*beta_, *run, Role::Destination, SessionState::Running);
+    alpha_->start();
+    // Nobody answers yet.
+    std::this_thread::sleep_for(1500ms);
+    EXPECT_TRUE(eventually([&] {
+        const auto status = alpha_->control().status();
+        return status && status->sessions.size() == 2 &&
+               std::ranges::all_of(status->sessions, [](const SessionInfo& info) {
+                   return info.state == SessionState::Committed;
+               });
+    }));
+    EXPECT_TRUE(alpha_->control().history(0)->empty());
+
+    beta_->start();
+    EXPECT_TRUE(eventually([&] { return alpha_->control().history(0)->size() == 2; }));
+    const auto history = alpha_->control().history(0);
+    ASSERT_TRUE(history);
+    for (const SessionInfo& info : *history) {
+        EXPECT_EQ(info.state, info.id == *run ? SessionState::Done : SessionState::Aborted);
+        EXPECT_NE(info.error.find("beta answers"), std::string::npos) << info.error;
+    }
+    EXPECT_TRUE(alpha_->control().status()->sessions.empty());
 }
 
 TEST_F(AgentTest, AKilledWorkerAbortsTheSessionOnBothSides) {
@@ -349,8 +408,9 @@ TEST_F(AgentTest, ThingsThatCannotBeMovedAreRefusedAtOnce) {
         CHECK(!ended.has_value());
         return ended.error();
     };
-    EXPECT_NE(refuse("no-such-thing", beta_address()).message().find("no process named"),
-              std::string::npos);
+    EXPECT_NE(
+        refuse("no-such-thing", beta_address()).message().find("no container or process named"),
+        std::string::npos);
     EXPECT_NE(refuse("4194304", beta_address()).message().find("no process 4194304"),
               std::string::npos);
     EXPECT_EQ(refuse("1", "host:x").kind(), Error::Kind::Invalid);

@@ -42,6 +42,7 @@ void wait_for_end(Agent& agent) {
         constexpr timespec kTick = {.tv_sec = 1, .tv_nsec = 0};
         if (::sigtimedwait(&set, nullptr, &kTick) > 0) return;
         agent.tick();
+        agent.ask_outcomes();
     }
 }
 

@@ -60,6 +60,7 @@ Result<> source(const SourceRequest& request, SessionHost& host) {
     std::byte ready{};
     TRY(channel.read_all(std::span(&ready, 1)));
     TRY(host.record(SessionState::Committed));
+    if (script.ends_with("lost")) ::raise(SIGKILL);
     if (script.ends_with("cut")) {
         // The decision never reaches the destination. Its agent knows what became of it.
         std::ignore = channel.shutdown();

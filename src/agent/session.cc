@@ -20,7 +20,8 @@ using migrate::SessionState;
 Result<SessionInfo> conclude_session(const SessionInfo& last_known, const SessionStore& store,
                                      History& history) {
     SessionInfo info = TRY(store.read(last_known.id)).value_or(last_known);
-    if (info.finished_ms == 0) {
+    const bool is_news = info.finished_ms == 0;
+    if (is_news) {
         info.finished_ms = now_ms();
         if (info.error.empty()) info.error = "the session's worker died";
     }
@@ -29,7 +30,33 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
     if (info.state == SessionState::Precopy || info.state == SessionState::Ready) {
         info.state = SessionState::Aborted;
     }
+    if (is_outcome_unknown(info)) {
+        if (is_news) TRY(store.write(info));
+        return info;
+    }
     // In this order, so that at every moment one of the two knows.
+    TRY(history.add(info));
+    TRY(store.remove(info.id));
+    return info;
+}
+
+Result<std::optional<SessionInfo>> settle_outcome(SessionInfo info, SessionState answer,
+                                                  const SessionStore& store, History& history) {
+    if (answer == SessionState::Running || answer == SessionState::Done) {
+        info.state = SessionState::Done;
+        info.error += fmt::format(
+            "; {} answers: the service runs there; what is left here, "
+            "stopped, can be ended with SIGKILL",
+            info.destination);
+    } else if (answer == SessionState::Aborted || answer == SessionState::Unknown) {
+        info.state = SessionState::Aborted;
+        info.error += fmt::format(
+            "; {} answers: the service will never run there; what is here, "
+            "stopped, can be continued with SIGCONT",
+            info.destination);
+    } else {
+        return std::nullopt;
+    }
     TRY(history.add(info));
     TRY(store.remove(info.id));
     return info;

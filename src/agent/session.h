@@ -67,8 +67,14 @@ class Session {
 };
 
 // The final word on a session whose worker is dead: what its file says, with "undecided" turned
-// into "aborted", moved into the history. The store's files are removed.
+// into "aborted", moved into the history. The store's files are removed; but where the outcome is
+// unknown they stay, until settle_outcome().
 Result<SessionInfo> conclude_session(const SessionInfo& last_known, const SessionStore& store,
                                      History& history);
+
+// What the destination's agent answered about a session of unknown outcome. Running, Done, Aborted
+// and Unknown conclude it; after anything else it stays as it was, and nothing is returned.
+Result<std::optional<SessionInfo>> settle_outcome(SessionInfo info, migrate::SessionState answer,
+                                                  const SessionStore& store, History& history);
 
 }  // namespace ferry::agent

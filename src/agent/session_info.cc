@@ -16,6 +16,11 @@ const char* name_of(Role role) {
     return role == Role::Source ? "source" : "destination";
 }
 
+bool is_outcome_unknown(const SessionInfo& info) {
+    return info.role == Role::Source && info.state == migrate::SessionState::Committed &&
+           info.finished_ms != 0;
+}
+
 std::int64_t now_ms() {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
@@ -43,6 +48,8 @@ std::string to_json(const SessionInfo& info) {
         {"service", info.service},
         {"source", info.source},
         {"destination", info.destination},
+        {"peer_host", info.peer.host},
+        {"peer_port", info.peer.port},
         {"state", migrate::name_of(info.state)},
         {"error", info.error},
         {"started_ms", info.started_ms},
@@ -61,6 +68,9 @@ Result<SessionInfo> session_info_from_json(const std::string& text) {
         json.at("service").get_to(info.service);
         json.at("source").get_to(info.source);
         json.at("destination").get_to(info.destination);
+        // Absent from what earlier versions wrote.
+        info.peer = {.host = json.value("peer_host", ""),
+                     .port = json.value("peer_port", std::uint16_t{0})};
         const auto state = migrate::session_state_from(json.at("state").get<std::string>());
         if (!state) return fail(Error::corrupt("session file: unknown state"));
         info.state = *state;

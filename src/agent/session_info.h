@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "migrate/session.h"
+#include "net/endpoint.h"
 
 namespace ferry::agent {
 
@@ -17,6 +18,7 @@ struct SessionInfo {
     Role role = Role::Source;
     std::string service;  // as the user named it
     std::string source, destination;
+    net::Endpoint peer;  // a source's: where the destination's agent answers
     migrate::SessionState state = migrate::SessionState::Precopy;
     std::string error;             // one line; empty while all is well
     std::int64_t started_ms = 0;   // since 1970
@@ -24,6 +26,10 @@ struct SessionInfo {
     std::string report;            // JSON (migrate/report.h); only a finished source has one
     migrate::Progress progress;    // the latest; not stored
 };
+
+// A source that has decided, and whose worker ended before it knew whether the service runs at the
+// destination: only the destination can tell.
+[[nodiscard]] bool is_outcome_unknown(const SessionInfo& info);
 
 [[nodiscard]] std::int64_t now_ms();
 // A new random session id.

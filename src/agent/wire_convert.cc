@@ -26,6 +26,7 @@ Result<SessionInfo> from_wire(const v1::Session& wire) {
                        .service = wire.service(),
                        .source = wire.source(),
                        .destination = wire.destination(),
+                       .peer = {},
                        .state = *state,
                        .error = wire.error(),
                        .started_ms = wire.started_ms(),
