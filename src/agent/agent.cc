@@ -294,6 +294,8 @@ Result<bool> Agent::ask_outcome(const SessionInfo& info) {
     PeerClient peer = TRY(PeerClient::connect(keys(), {.at = info.peer, .name = info.destination},
                                               net::Deadline::after(kAskTimeout)));
     const SessionState answer = TRY(peer.outcome(info.id));
+    const auto lock = TRY(store_.try_lock(info.id));
+    if (!lock) return false;
     const auto settled = TRY(settle_outcome(info, answer, store_, *history_));
     if (settled) log_info("session {}: {}", info.id, settled->error);
     return settled.has_value();

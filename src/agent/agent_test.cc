@@ -4,6 +4,7 @@
 #include <openssl/ssl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <future>
 #include <memory>
 #include <thread>
@@ -148,10 +149,13 @@ TEST_F(AgentTest, ARestartedAgentAsksUntilItKnowsTheOutcome) {
     alpha_->start();
     // Nobody answers yet.
     std::this_thread::sleep_for(1500ms);
-    const auto status = alpha_->control().status();
-    ASSERT_TRUE(status);
-    EXPECT_EQ(status->sessions.size(), 2u);
-    for (const SessionInfo& info : status->sessions) EXPECT_EQ(info.state, SessionState::Committed);
+    EXPECT_TRUE(eventually([&] {
+        const auto status = alpha_->control().status();
+        return status && status->sessions.size() == 2 &&
+               std::ranges::all_of(status->sessions, [](const SessionInfo& info) {
+                   return info.state == SessionState::Committed;
+               });
+    }));
     EXPECT_TRUE(alpha_->control().history(0)->empty());
 
     beta_->start();
@@ -404,8 +408,9 @@ TEST_F(AgentTest, ThingsThatCannotBeMovedAreRefusedAtOnce) {
         CHECK(!ended.has_value());
         return ended.error();
     };
-    EXPECT_NE(refuse("no-such-thing", beta_address()).message().find("no container or process named"),
-              std::string::npos);
+    EXPECT_NE(
+        refuse("no-such-thing", beta_address()).message().find("no container or process named"),
+        std::string::npos);
     EXPECT_NE(refuse("4194304", beta_address()).message().find("no process 4194304"),
               std::string::npos);
     EXPECT_EQ(refuse("1", "host:x").kind(), Error::Kind::Invalid);

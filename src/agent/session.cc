@@ -20,7 +20,8 @@ using migrate::SessionState;
 Result<SessionInfo> conclude_session(const SessionInfo& last_known, const SessionStore& store,
                                      History& history) {
     SessionInfo info = TRY(store.read(last_known.id)).value_or(last_known);
-    if (info.finished_ms == 0) {
+    const bool is_news = info.finished_ms == 0;
+    if (is_news) {
         info.finished_ms = now_ms();
         if (info.error.empty()) info.error = "the session's worker died";
     }
@@ -30,7 +31,7 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
         info.state = SessionState::Aborted;
     }
     if (is_outcome_unknown(info)) {
-        TRY(store.write(info));
+        if (is_news) TRY(store.write(info));
         return info;
     }
     // In this order, so that at every moment one of the two knows.
