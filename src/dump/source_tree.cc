@@ -354,10 +354,10 @@ Result<model::Checkpoint> SourceTree::skeleton() {
         if (!outlined->is_zombie) living.push_back(process.pid);
         checkpoint.processes.push_back(std::move(*outlined));
     }
-    TRY(impl_->outsiders.check(checkpoint));
     TRY(impl_->files->prepare(living));
     checkpoint.files = TRY(impl_->files->path_files());
     checkpoint.ghosts = impl_->files->path_ghosts();
+    TRY(impl_->outsiders.check(checkpoint));
     std::erase_if(impl_->processes, [&](const auto& known) {
         return std::ranges::find(living, known.first) == living.end();
     });
