@@ -179,9 +179,7 @@ class Sessions : public testing::Test {
                                        .destination_name = "two",
                                        .address = "127.0.0.1",
                                        .port = shared_->port,
-                                       .tls = tls("one"),
-                                       .container = {},
-                                       .runtime_root = {}};
+                                       .tls = tls("one")};
         return run_source(request, host);
     }
 
