@@ -193,6 +193,8 @@ struct SourceTree::Impl {
         return {};
     }
 
+    Result<model::Checkpoint> skeleton_of(const std::vector<Found>& found);
+
     Result<model::Process> collect(trace::FrozenProcess& frozen, std::chrono::microseconds& maps) {
         const proc::Stat stat = TRY(frozen.directory.stat());
         if (frozen.is_zombie) {
@@ -341,24 +343,34 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
 }
 
 Result<model::Checkpoint> SourceTree::skeleton() {
-    model::Checkpoint checkpoint = impl_->host;
-    const std::vector<Found> found = TRY(walk(impl_->root));
-    impl_->files->begin_paths();
+    // A process that is forked meanwhile may hold what then seems to lead out of the tree.
+    constexpr int kLooks = 5;
+    for (int look = 1;; ++look) {
+        const std::vector<Found> found = TRY(walk(impl_->root));
+        auto skeleton = impl_->skeleton_of(found);
+        if (skeleton || look == kLooks) return skeleton;
+        if (pids_of(TRY(walk(impl_->root))) == pids_of(found)) return skeleton;
+    }
+}
+
+Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>& found) {
+    model::Checkpoint checkpoint = host;
+    files->begin_paths();
     std::vector<Pid> living;
     for (const Found& process : found) {
-        auto outlined = TRY(impl_->outline(process));
-        if (!outlined && process.pid == impl_->root) {
-            return fail(Error::gone(fmt::format("process {} has ended", impl_->root)));
+        auto outlined = TRY(outline(process));
+        if (!outlined && process.pid == root) {
+            return fail(Error::gone(fmt::format("process {} has ended", root)));
         }
         if (!outlined) continue;
         if (!outlined->is_zombie) living.push_back(process.pid);
         checkpoint.processes.push_back(std::move(*outlined));
     }
-    TRY(impl_->files->prepare(living));
-    checkpoint.files = TRY(impl_->files->path_files());
-    checkpoint.ghosts = impl_->files->path_ghosts();
-    TRY(impl_->outsiders.check(checkpoint));
-    std::erase_if(impl_->processes, [&](const auto& known) {
+    TRY(files->prepare(living));
+    checkpoint.files = TRY(files->path_files());
+    checkpoint.ghosts = files->path_ghosts();
+    TRY(outsiders.check(checkpoint));
+    std::erase_if(processes, [&](const auto& known) {
         return std::ranges::find(living, known.first) == living.end();
     });
     return checkpoint;
