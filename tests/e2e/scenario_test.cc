@@ -1,0 +1,41 @@
+// The paper's four scenarios with the lab's own site, shortened: few requests, one run of each.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "lab/lab_run.h"
+#include "lab/run_record.h"
+
+namespace ferry::lab {
+namespace {
+
+class Scenario : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(OfThePaper, Scenario, testing::Values("1", "2", "3", "4"),
+                         [](const auto& scenario) { return std::string(scenario.param); });
+
+TEST_P(Scenario, LosesNoRequestAndNoComment) {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    std::string directory = "/tmp/ferry-scenario-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    LabRunOptions options;
+    options.scenarios = {GetParam()};
+    options.directory = directory;
+    options.lab.requests_per_second = 4;
+    const auto good = run_lab(options);
+    ASSERT_TRUE(good) << good.error().describe();
+    const auto record = load_record(directory + "/record.json");
+    ASSERT_TRUE(record) << record.error().describe();
+    ASSERT_EQ(record->runs.size(), 1u);
+    EXPECT_TRUE(*good) << record->runs[0].error;
+    EXPECT_TRUE(std::filesystem::exists(directory + "/report.html"));
+    for (const CrossingRecord& crossing : record->runs[0].crossings) {
+        EXPECT_TRUE(crossing.succeeded) << crossing.error;
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(directory, ignored);
+}
+
+}  // namespace
+}  // namespace ferry::lab
