@@ -132,7 +132,9 @@ Result<> MemorySender::add(const model::Process& process, Pid called,
               .reader = std::move(reader),
               .ranges = {},
               .file_ranges = {},
-              .sent = {}};
+              .sent = {},
+              .lost = false,
+              .seen = {}};
     const auto [place, is_new] = tasks_.insert_or_assign(process.pid, std::move(task));
     CHECK(is_new);
     TRY(follow(process));
@@ -198,7 +200,7 @@ Result<Moved> MemorySender::send_all_written() {
     Moved moved;
     round_bytes_ = 0;
     for (auto& [pid, task] : tasks_) {
-        moved += TRY(send_task(task, pages::Protect::Yes));
+        moved += TRY(send_task(task, pages::Protect::Yes, std::exchange(task.seen, std::nullopt)));
     }
     moved += TRY(shared_.send_changed());
     return moved;
@@ -216,9 +218,10 @@ Result<Moved> MemorySender::send_last() {
 Result<std::uint64_t> MemorySender::written_bytes() {
     std::uint64_t bytes = TRY(shared_.changed_bytes());
     for (auto& [pid, task] : tasks_) {
-        const auto changes = look_for_changes(task.tracker, task.ranges);
+        auto changes = look_for_changes(task.tracker, task.ranges);
         if (changes) {
             bytes += changes->written.bytes();
+            task.seen = std::move(*changes);
         } else if (changes.error().kind() != Error::Kind::Gone) {
             return fail(changes.error());
         }
@@ -226,7 +229,8 @@ Result<std::uint64_t> MemorySender::written_bytes() {
     return bytes;
 }
 
-Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect) {
+Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect,
+                                      std::optional<pages::Changes> seen) {
     const auto tolerate_gone = [&task](Result<Moved> result) -> Result<Moved> {
         if (result || result.error().kind() != Error::Kind::Gone) return result;
         task.lost = true;
@@ -239,8 +243,11 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect) {
     if (protect == pages::Protect::No) {
         return tolerate_gone(send(look_for_changes(task.tracker, task.ranges)));
     }
-    const Result<pages::Changes> seen = look_for_changes(task.tracker, task.ranges);
-    if (!seen) return tolerate_gone(fail(seen.error()));
+    if (!seen) {
+        auto looked = look_for_changes(task.tracker, task.ranges);
+        if (!looked) return tolerate_gone(fail(looked.error()));
+        seen = std::move(*looked);
+    }
     const pages::PageSet due =
         around(pages::unite(seen->written, sent_within(task, seen->absent)), to_set(task.ranges));
     Moved moved;

@@ -61,7 +61,7 @@ class MemorySender {
     Result<Moved> send_all_written();
     // In the freeze, every thread stopped: as send_all_written(), without protecting anew.
     Result<Moved> send_last();
-    // What a round would have to send now. Changes nothing.
+    // What a round would have to send now, which the next one begins with.
     Result<std::uint64_t> written_bytes();
 
   private:
@@ -74,10 +74,15 @@ class MemorySender {
         std::vector<AddrRange> file_ranges;  // those of private file mappings among them
         pages::PageSet sent;                 // pages that the destination has
         bool lost = false;                   // it has exited, or replaced its address space
+        std::optional<pages::Changes> seen;  // by the last written_bytes(), for the next round
     };
 
     [[nodiscard]] pages::Tracker* tracker_of(Pid pid);
-    Result<Moved> send_task(Task& task, pages::Protect protect);
+    // With Protect::Yes: goes through what `seen` has, or a look of its own finds; what was written
+    // elsewhere since is left for the next time. A parent whose child is about to be forked at the
+    // destination needs a look that is younger than the fork.
+    Result<Moved> send_task(Task& task, pages::Protect protect,
+                            std::optional<pages::Changes> seen = std::nullopt);
     Result<Moved> send_changes(Task& task, const pages::Changes& changes);
     [[nodiscard]] static pages::PageSet sent_within(const Task& task, const pages::PageSet& pages);
     Result<Moved> send_pages(Task& task, const pages::PageSet& written);
