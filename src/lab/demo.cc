@@ -75,6 +75,7 @@ class Demo {
                                        human_count(verified->writes_acknowledged),
                                        human_count(verified->keys_checked)));
         }
+        display_.print("next: `ferry lab run 3`, a site in a container, there and back\n");
         if (!options_.json_path.empty()) TRY(save(crossings, checks, verified, good));
         return good;
     }
