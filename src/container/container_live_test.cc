@@ -125,10 +125,10 @@ TEST(CreationTest, MakesAContainerWhoseFirstProcessIsOurs) {
     ASSERT_TRUE(now) << now.error().message();
     EXPECT_EQ(now->status, Status::Running);
     EXPECT_EQ(now->state.init, *pid);
-    EXPECT_THAT(bundles_aside(), ElementsAre());
 
     std::move(**creation).commit();
     creation->reset();
+    EXPECT_THAT(bundles_aside(), ElementsAre());
     EXPECT_EQ(image.call(SYS_getpid), 1) << "it did not outlive the commit";
 }
 

@@ -29,6 +29,12 @@ extern "C" const std::byte entry_blob_begin[], entry_blob_end[];
 namespace ferry::container {
 namespace {
 
+// Where the altered configuration of a container lies until the container is kept or gone.
+constexpr const char* kAsideParent = "/run";
+const std::string kAsidePrefix = "ferry-bundle-";
+constexpr std::size_t kAsideSuffix = 6;  // what mkdtemp(3) appends
+constexpr std::chrono::seconds kUndoingTimeout{10};
+
 constexpr std::chrono::seconds kEnterTimeout{20};
 constexpr std::chrono::seconds kEndTimeout{10};
 
@@ -103,6 +109,27 @@ Result<> replace_file(const std::string& path, const std::string& content) {
     return os::rename(temporary, path);
 }
 
+// An earlier attempt whose process was killed is undone by its guardian, which knows the container
+// by its name only: it would take the next one for its own. Its directory is the last that it
+// removes.
+Result<> await_undoing(const std::string& id) {
+    const std::string prefix = kAsidePrefix + id + "-";
+    const auto deadline = std::chrono::steady_clock::now() + kUndoingTimeout;
+    for (;;) {
+        const std::vector<std::string> names = TRY(os::list_directory(os::kCwd, kAsideParent));
+        const auto other = std::ranges::find_if(names, [&](const std::string& name) {
+            return name.starts_with(prefix) && name.size() == prefix.size() + kAsideSuffix;
+        });
+        if (other == names.end()) return {};
+        if (std::chrono::steady_clock::now() > deadline) {
+            return fail(Error::invalid(fmt::format(
+                "an earlier attempt is still being undone; if no ferryd is at it, remove {}/{}",
+                kAsideParent, *other)));
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
@@ -114,7 +141,10 @@ Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
     const std::string id = description.id;
     std::unique_ptr<Creation> creation(
         new Creation(std::move(description), std::move(runtime), std::move(bundle)));
-    TRY(with_context(creation->check(), fmt::format("container \"{}\"", id)));
+    const std::string what = fmt::format("container \"{}\"", id);
+    TRY(Runtime::check_id(id));
+    TRY(with_context(await_undoing(id), what));
+    TRY(with_context(creation->check(), what));
     return creation;
 }
 
@@ -174,7 +204,7 @@ Result<> Creation::check_bundle(const Config& config) const {
 
 Result<> Creation::write_aside(int socket_number, const os::FlatImage& image) {
     const Config config = TRY(parse_config(description_.config));
-    aside_ = TRY(os::mkdtemp("/run/ferry-bundle-"));
+    aside_ = TRY(os::mkdtemp(fmt::format("{}/{}{}-", kAsideParent, kAsidePrefix, description_.id)));
     guardian_ = TRY(os::undo_after_death({.command = runtime_.remove_command(description_.id),
                                           .until_gone = runtime_.directory_of(description_.id),
                                           .files = {aside_ + "/config.json"},
@@ -237,7 +267,6 @@ Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_n
         roll_back();
         return fail(std::move(done.error()).context(name));
     }
-    remove_aside();
     return pid_;
 }
 
@@ -245,6 +274,7 @@ void Creation::commit() && {
     CHECK(made_);
     made_ = false;
     guardian_ = {};
+    remove_aside();
 }
 
 void Creation::remove_aside() {

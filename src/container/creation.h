@@ -8,7 +8,7 @@
 // Without commit() the destructor kills it and removes all that was made; a process that outlives
 // us does so when we are killed. The first process itself ends with its socket (docs/format/
 // blob_abi.md), so nothing of it runs on alone. The bundle is never written to: the altered
-// configuration lies in a directory of its own for as long as the runtime needs it.
+// configuration lies in a directory of its own until commit() or the roll-back.
 //
 // One thread.
 #pragma once

@@ -1,4 +1,5 @@
 // A container under runc crosses live, by its name, and is its runtime's on the other side.
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -77,21 +78,37 @@ class ContainerCrossingTest : public TwoPlatformsTest {
         ASSERT_OK(container_->follow_to(platform(to).host()));
     }
 
+    // Redis in the container, and clients that write to it.
+    Result<std::unique_ptr<Load>> start_redis(std::uint64_t keys) {
+        start_container({"redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save",
+                         "", "--logfile", "/data/log"});
+        const RedisAddress address = {kIp, 6379};
+        const auto pong = [&] {
+            const auto answer = lab_->client().run({"redis-cli", "-h", kIp, "ping"}, 5s);
+            return answer && answer->out.find("PONG") != std::string::npos;
+        };
+        for (int attempt = 0; attempt < 100 && !pong(); ++attempt) {
+            std::this_thread::sleep_for(50ms);
+        }
+        TRY(Load::fill(lab_->client(), address, keys));
+        return Load::start(lab_->client(), {.address = address, .keys = keys});
+    }
+
+    // What platform 2 has of the container, by its runtime and its bridge.
+    std::string traces() {
+        const auto list = runc(platform(1).host(), {"list", "--quiet"}, 10s);
+        const auto links =
+            platform(1).host().run({"ip", "-o", "link", "show", "master", "lan"}, 5s);
+        if (!list || !links) return "unknown";
+        return list->out + (links->out.find("eth0") == links->out.rfind("eth0") ? "" : links->out);
+    }
+
     std::string directory_;
     std::unique_ptr<Container> container_;
 };
 
 TEST_F(ContainerCrossingTest, RedisCrossesThereAndBackAndItsClientsGoOn) {
-    start_container({"redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "",
-                     "--logfile", "/data/log"});
-    const RedisAddress address = {kIp, 6379};
-    const auto pong = [&] {
-        const auto answer = lab_->client().run({"redis-cli", "-h", kIp, "ping"}, 5s);
-        return answer && answer->out.find("PONG") != std::string::npos;
-    };
-    for (int attempt = 0; attempt < 100 && !pong(); ++attempt) std::this_thread::sleep_for(50ms);
-    ASSERT_OK(Load::fill(lab_->client(), address, 16 * 1024));
-    auto load = Load::start(lab_->client(), {.address = address, .keys = 16 * 1024});
+    auto load = start_redis(16 * 1024);
     ASSERT_OK(load);
     std::this_thread::sleep_for(300ms);
     cross(0, 1);
@@ -113,6 +130,48 @@ TEST_F(ContainerCrossingTest, RedisCrossesThereAndBackAndItsClientsGoOn) {
     EXPECT_EQ(verified->lost, 0u);
     EXPECT_EQ(verified->foreign, 0u);
     ASSERT_OK(container_->stop(10s));
+}
+
+TEST_F(ContainerCrossingTest, WhoeverIsKilledItGoesOnWhereItWas) {
+    auto load = start_redis(192 * 1024);
+    ASSERT_OK(load);
+    const std::string none = traces();
+    EXPECT_EQ(none, "");
+    const std::string worker = "kill -9 $(pgrep -P $(pgrep -o -x ferryd))";
+    const std::string agent = "kill -9 $(pgrep -o -x ferryd)";
+    const std::pair<std::size_t, std::string> victims[] = {{0, worker}, {1, worker}, {1, agent}};
+    for (const auto& [where, what] : victims) {
+        const auto words = os::open(directory_ + "/words", O_RDWR | O_CREAT | O_TRUNC);
+        ASSERT_OK(words);
+        os::Launch launch = platform(0).host().launch(
+            platform(0).ferry({"migrate", "web", "--to", platform(1).address()}));
+        launch.stderr_fd = words->get();
+        auto migration = os::ChildProcess::start(launch);
+        ASSERT_OK(migration);
+        for (int i = 0; i < 2000 && traces() == none; ++i) std::this_thread::sleep_for(5ms);
+        EXPECT_NE(traces(), none) << os::read_file(directory_ + "/words").value_or("");
+        ASSERT_OK(platform(where).host().run_checked({"sh", "-c", what}, 5s));
+        const auto status = migration->wait(60s);
+        ASSERT_OK(status);
+        EXPECT_NE(status->value_or(0), 0) << what << " on " << platform(where).name();
+        if (what == agent) {
+            ASSERT_OK(platform(1).restart_agent());
+        }
+        const auto state = container_->status();
+        ASSERT_OK(state);
+        EXPECT_EQ(*state, "running");
+        for (int i = 0; i < 200 && traces() != none; ++i) std::this_thread::sleep_for(50ms);
+        EXPECT_EQ(traces(), none) << what << " on " << platform(where).name();
+        static_cast<void>((*load)->take_window());
+        std::this_thread::sleep_for(300ms);
+        EXPECT_GT((*load)->take_window().writes_acknowledged, 0u);
+        EXPECT_EQ((*load)->failure(), std::nullopt);
+    }
+    cross(0, 1);
+    ASSERT_OK((*load)->stop());
+    const auto verified = (*load)->verify();
+    ASSERT_OK(verified);
+    EXPECT_EQ(verified->lost, 0u);
 }
 
 TEST_F(ContainerCrossingTest, WhatItsNetworkCannotTakeAlongIsRefusedByName) {

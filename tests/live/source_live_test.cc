@@ -254,6 +254,10 @@ TEST(Open, RefusesOurselvesOurParentAndNonsense) {
     }
 }
 
+// Whoever runs the tests may have left descriptors of its own open, which our children would have:
+// a pipe that leads out of them is refused before what a test looks for.
+const int kStrangersClosed = ::close_range(100, ~0u, 0);
+
 // Forks a child that does `prepare` and waits to be killed, and opens it.
 template <class F>
 Result<SourceTree> open_child(F prepare, const SourceOptions& options = {}) {
