@@ -1,5 +1,6 @@
 // ferry migrate: asks the agent of this host to move a service, and shows how it goes.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "agent/client.h"
 #include "base/cleanup.h"
@@ -23,6 +25,8 @@ namespace {
 using Json = nlohmann::json;
 
 struct Options {
+    std::vector<std::string> services;
+    bool sequential = false;
     std::string socket = agent::kControlSocket;
     agent::MigrateOrder order;
     std::uint32_t max_downtime_ms = 50;
@@ -255,13 +259,38 @@ Result<int> run(Options& options) {
     return show_end(*ended, options.json);
 }
 
+// One after the other, until one does not go.
+Result<int> run_all(Options& options) {
+    const std::vector<std::string>& services = options.services;
+    if (services.size() > 1 && !options.sequential) {
+        return fail(
+            Error::invalid("several services move one after the other only: add --sequential"));
+    }
+    for (std::size_t i = 0; i < services.size(); ++i) {
+        options.order.service = services[i];
+        const int code = TRY(run(options));
+        if (code == kExitOk) continue;
+        if (i + 1 < services.size()) {
+            fmt::print(stderr, "ferry: not tried: {}\n",
+                       fmt::join(services.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                                 services.end(), ", "));
+        }
+        return code;
+    }
+    return kExitOk;
+}
+
 }  // namespace
 
 void add_migrate(CLI::App& app, Invocation& invocation) {
     const auto options = std::make_shared<Options>();
     CLI::App* const command = app.add_subcommand("migrate", "Move a service to another host, live");
-    command->add_option("SERVICE", options->order.service, "Pid, or the exact name of a process")
+    command
+        ->add_option("SERVICE", options->services,
+                     "Pid, the name of a container of runc's, or the exact name of a process")
         ->required();
+    command->add_flag("--sequential", options->sequential,
+                      "Several services, one after the other; the first that fails ends it");
     command->add_option("--to", options->order.destination, "HOST[:PORT] of the other agent")
         ->required();
     command->add_option("--max-downtime", options->max_downtime_ms, "Wanted time frozen, ms")
@@ -291,7 +320,7 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
         if (!options->json.empty() && options->json != "object" && options->json != "lines") {
             throw CLI::ValidationError("--json", "only 'lines' may follow");
         }
-        invocation.run = [options] { return run(*options); };
+        invocation.run = [options] { return run_all(*options); };
     });
 }
 

@@ -225,6 +225,24 @@ TEST_F(ContainerCrossingTest, ItsBridgeMayHaveAnotherNameAtTheDestination) {
     ASSERT_OK(lab_->client().run_checked({"ping", "-c1", "-W1", kIp}, 5s));
 }
 
+TEST_F(ContainerCrossingTest, SeveralServicesGoOneAfterTheOther) {
+    start_container({"sleep", "1000"});
+    std::vector<std::string> command = {"migrate", "web", "nobody", "--to", platform(1).address()};
+    const auto refused = platform(0).run_ferry(command, 60s);
+    ASSERT_OK(refused);
+    EXPECT_NE(refused->status, 0);
+    EXPECT_THAT(refused->err, HasSubstr("add --sequential"));
+    command.emplace_back("--sequential");
+    const auto tried = platform(0).run_ferry(command, 60s);
+    ASSERT_OK(tried);
+    EXPECT_NE(tried->status, 0);
+    EXPECT_THAT(tried->err, HasSubstr("no container or process named nobody"));
+    ASSERT_OK(container_->follow_to(platform(1).host()));
+    const auto state = container_->status();
+    ASSERT_OK(state);
+    EXPECT_EQ(*state, "running");
+}
+
 TEST_F(ContainerCrossingTest, WhatIsInItsTmpfsMountsCrossesWithIt) {
     start_container({"sleep", "1000"});
     const auto inside = [&](std::size_t where, const std::string& script) {

@@ -254,9 +254,14 @@ TEST(Open, RefusesOurselvesOurParentAndNonsense) {
     }
 }
 
-// Whoever runs the tests may have left descriptors of its own open, which our children would have:
-// a pipe that leads out of them is refused before what a test looks for.
-const int kStrangersClosed = ::close_range(100, ~0u, 0);
+// Whoever runs the tests has given us pipes, which our children would have: that they lead out of
+// the tree is refused before what a test looks for.
+void leave_pipes_behind() {
+    ::close_range(100, ~0u, 0);
+    const int null = ::open("/dev/null", O_RDWR);
+    for (int standard = 0; standard <= 2; ++standard) ::dup2(null, standard);
+    ::close(null);
+}
 
 // Forks a child that does `prepare` and waits to be killed, and opens it.
 template <class F>
@@ -266,6 +271,7 @@ Result<SourceTree> open_child(F prepare, const SourceOptions& options = {}) {
     const pid_t child = ::fork();
     if (child == 0) {
         ::setsid();
+        leave_pipes_behind();
         prepare();
         (void)!::write(ends[1], "r", 1);
         for (;;) ::pause();
