@@ -24,6 +24,9 @@ TEST_P(Scenario, LosesNoRequestAndNoComment) {
     options.directory = directory;
     options.lab.requests_per_second = 4;
     const auto good = run_lab(options);
+    if (!good && good.error().message().find("no network") != std::string::npos) {
+        GTEST_SKIP() << good.error().message();
+    }
     ASSERT_TRUE(good) << good.error().describe();
     const auto record = load_record(directory + "/record.json");
     ASSERT_TRUE(record) << record.error().describe();
