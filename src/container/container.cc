@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "container/control_groups.h"
 #include "os/fd.h"
+#include "proc/ancestry.h"
 #include "proc/process_directory.h"
 
 namespace ferry::container {
@@ -70,19 +71,6 @@ Result<Status> status_of(const Container& container) {
     const std::string directory = container.runtime.directory_of(container.state.id);
     if (TRY(exists(directory + "/exec.fifo"))) return Status::Created;
     return TRY(is_frozen(container.state)) ? Status::Paused : Status::Running;
-}
-
-// Its ancestors up to `root`, unless it ends before that or vanishes meanwhile.
-bool descends_from(Pid pid, Pid root) {
-    for (std::uint32_t steps = 0; steps < limits::kTasksMax; ++steps) {
-        if (pid == root) return true;
-        const auto directory = proc::ProcessDirectory::open(pid);
-        const auto stat = directory ? directory->stat() : fail(directory.error());
-        if (!stat) return true;
-        pid = stat->parent;
-        if (pid.value <= 1) return false;
-    }
-    return false;
 }
 
 }  // namespace
@@ -182,7 +170,8 @@ Result<std::vector<Pid>> strangers(const Container& container) {
     }
     std::vector<Pid> found;
     for (const Pid pid : members) {
-        if (!descends_from(pid, container.state.init)) found.push_back(pid);
+        // One that vanishes meanwhile is nobody's stranger.
+        if (!proc::descends_from(pid, container.state.init).value_or(true)) found.push_back(pid);
     }
     return found;
 }

@@ -7,24 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "proc/ancestry.h"
 #include "proc/process_directory.h"
 #include "resources/memfd.h"
 #include "resources/memory_layout.h"
 
 namespace ferry::dump {
 namespace {
-
-// Forked while we looked, for example; the next look or the freeze finds it in the tree.
-bool descends_from(Pid pid, Pid root) {
-    while (pid.value > 1 && pid != root) {
-        const auto directory = proc::ProcessDirectory::open(pid);
-        if (!directory) return false;
-        const auto stat = directory->stat();
-        if (!stat) return false;
-        pid = stat->parent;
-    }
-    return pid == root;
-}
 
 std::string describe(const model::SharedMemory& memory) {
     if (memory.file) return fmt::format("the memfd \"{}\"", memory.file->name);
@@ -62,7 +51,12 @@ Result<> Outsiders::check(const model::Checkpoint& checkpoint) {
         if (checkpoint.find_process(entry.pid) != nullptr) continue;
         if (!seen_.contains(entry)) {
             const model::SharedMemory* found = find_shared(entry.pid, shared);
-            if (found != nullptr && descends_from(entry.pid, checkpoint.root().pid)) continue;
+            // Forked while we looked, for example; the next look or the freeze finds it in the
+            // tree.
+            const bool is_of_tree =
+                found != nullptr &&
+                proc::descends_from(entry.pid, checkpoint.root().pid).value_or(false);
+            if (is_of_tree) continue;
             if (found != nullptr) {
                 return fail(Error::unsupported(
                     fmt::format("{} is also mapped by process {}, which is outside of the tree",
