@@ -13,9 +13,10 @@
 namespace ferry::migrate {
 namespace {
 
-// How much is protected at once. Pages written between protection and sending cross twice, so the
-// first rounds protect piece by piece, shortly before they send.
-constexpr std::uint64_t kProtectBytes = 64u << 20;
+// How much is protected at once. Pages written between protection and sending cross twice, and what
+// was protected long before the freeze has been written again by then: each piece is protected
+// shortly before it is sent.
+constexpr std::uint64_t kProtectBytes = 2u << 20;
 
 std::vector<AddrRange> private_ranges(const model::Process& process, bool files_only) {
     std::vector<AddrRange> ranges;
@@ -312,7 +313,12 @@ Result<Moved> MemorySender::send_pages(Task& task, const pages::PageSet& written
         TRY(watcher_(round_bytes_));
     }
     TRY(send_drops(task, pages::intersect(zeroed, task.sent)));
-    if (!sent_now.empty()) task.sent = pages::unite(task.sent, sent_now);
+    // In late rounds the destination has nearly all of them, and `sent` may have many runs.
+    for (const pages::PageRun& run : sent_now.runs()) {
+        if (task.sent.within(run).bytes() == run.size()) continue;
+        task.sent.add(sent_now);
+        break;
+    }
     return moved;
 }
 

@@ -294,10 +294,14 @@ Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
         "staging at the destination");
 }
 
+Result<> SourceSession::send_round_end(int number) {
+    const std::uint64_t wire_number = static_cast<std::uint64_t>(number);
+    return link_->send(FrameType::RoundEnd, std::as_bytes(std::span(&wire_number, 1)));
+}
+
 Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time_point begun,
                                                  int number) {
-    const std::uint64_t wire_number = static_cast<std::uint64_t>(number);
-    TRY(link_->send(FrameType::RoundEnd, std::as_bytes(std::span(&wire_number, 1))));
+    TRY(send_round_end(number));
     TRY(link_->expect(FrameType::RoundDone));
     const Clock::duration took = Clock::now() - begun;
     const std::uint64_t dirty = TRY(memory_->written_bytes());
@@ -323,13 +327,28 @@ pages::Seconds SourceSession::fixed_cost() const {
                           0.0001 * static_cast<double>(counts.threads + counts.files));
 }
 
+// What the freeze has to send is what was written since it was protected last. This pass is sent at
+// once, from the look that ended the pre-copy, and nobody looks at what is dirty after it.
+Result<> SourceSession::send_last_pass() {
+    const Clock::time_point begun = Clock::now();
+    const Moved moved = TRY(memory_->send_all_written());
+    report_.rounds.push_back({.number = ++round_,
+                              .pages = moved.pages,
+                              .bytes = moved.bytes,
+                              .zero_pages = moved.zero_pages,
+                              .milliseconds = elapsed_ms(begun)});
+    return send_round_end(round_);
+}
+
 Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
+    TRY(send_last_pass());
     TRY(check_strangers());
     hold_ = TRY(space_->within([this] {
         return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections);
     }));
     std::this_thread::sleep_for(kAcceptDrain);
+    TRY(link_->expect(FrameType::RoundDone));
     const os::Urgency urgency;  // what stands still must not wait for its turn
     TRY(hold_->capture_connections());
     const Clock::time_point begun = Clock::now();

@@ -46,6 +46,8 @@ class SourceSession {
     Result<> send_layout(const model::Checkpoint& layout);
     // With the ids that the tree itself sees.
     Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);
+    Result<> send_round_end(int number);
+    Result<> send_last_pass();
     Result<pages::Decision> end_round(const Moved& moved, Clock::time_point begun, int number);
 
     // False: the tree runs again and another round is due (a process appeared, a connection was

@@ -17,7 +17,7 @@ using os::page_is::kWritten;
 using os::page_is::kZeroFrame;
 
 // The kernel hands regions out in groups of 512 and drops the mmap lock between them.
-constexpr std::size_t kRegionsPerCall = 4096;
+constexpr std::uint64_t kRegionsPerCall = 4096;
 // 512 entries describe one page table, which is what one read of the array walks under the lock.
 constexpr std::size_t kEntriesPerRead = 512;
 
@@ -42,7 +42,9 @@ Result<> for_each_entry(const EntriesCall& entries, AddrRange range, Visit visit
 // Calls visit(region) for each region that matches, chunk by chunk.
 template <class Visit>
 Result<> for_each_region(const ScanCall& scan, os::PagemapScanRequest request, Visit visit) {
-    std::vector<os::PageRegion> regions(kRegionsPerCall);
+    // Small ranges come by the thousand, and a buffer of the full size would cost more than the
+    // call.
+    std::vector<os::PageRegion> regions(std::min(kRegionsPerCall, request.range.pages()));
     const RemoteAddr end = request.range.end;
     while (request.range.start < end) {
         request.range.end =
