@@ -99,7 +99,7 @@ std::vector<Pid> pids_of(const std::vector<Found>& found) {
     return pids;
 }
 
-std::string first_line(std::string text) {
+std::string first_line(const std::string& text) {
     return text.substr(0, text.find('\n'));
 }
 

@@ -44,7 +44,7 @@ AddrRange pages(std::uint64_t first, std::uint64_t count) {
     return {{first * kPageSize}, {(first + count) * kPageSize}};
 }
 
-void write_pagemap(DirectoryStore& store, std::vector<AddrRange> runs) {
+void write_pagemap(DirectoryStore& store, const std::vector<AddrRange>& runs) {
     Result<PagemapWriter> writer = PagemapWriter::create(store, PagemapId::process(Pid{42}), 1);
     ASSERT_TRUE(writer);
     for (const AddrRange& run : runs) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+
 #include "os/fd.h"
 
 namespace ferry::migrate {
@@ -9,11 +11,12 @@ namespace {
 
 // Gone is kept for processes of the tree, which may vanish without harm; a vanished peer does harm.
 Result<> name_lost_peer(Result<> result) {
-    if (!result && result.error().kind() == Error::Kind::Gone) {
-        return fail(
-            Error::peer("the connection to the other host is lost: " + result.error().message()));
-    }
-    return result;
+    if (result) return result;
+    const int code = result.error().code();
+    const bool silent = code == ETIMEDOUT || code == EHOSTUNREACH || code == ENETUNREACH;
+    if (!silent && result.error().kind() != Error::Kind::Gone) return result;
+    return fail(
+        Error::peer("the connection to the other host is lost: " + result.error().message()));
 }
 
 }  // namespace

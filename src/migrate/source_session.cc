@@ -26,6 +26,8 @@ constexpr milliseconds kBeforeNextFreeze{7};
 // How long new connections are held before the freeze, so that accept queues drain.
 constexpr milliseconds kAcceptDrain{2};
 constexpr milliseconds kProgressInterval{100};
+// What stands still must not wait for a link that has been cut.
+constexpr milliseconds kFrozenSilenceLimit{3000};
 // The destination answers within milliseconds, or the link is gone.
 constexpr std::chrono::seconds kAnswerTimeout{10};
 // How long late frames are forwarded after the destination runs; bridges learn within the first.
@@ -351,6 +353,7 @@ Result<bool> SourceSession::try_cut_over() {
     TRY(link_->expect(FrameType::RoundDone));
     const os::Urgency urgency;  // what stands still must not wait for its turn
     TRY(hold_->capture_connections());
+    TRY(link_->channel().set_silence_limit(kFrozenSilenceLimit));
     const Clock::time_point begun = Clock::now();
     auto frozen = tree_->freeze();
     if (!frozen && frozen.error().kind() == Error::Kind::Unsupported) {
@@ -545,6 +548,9 @@ void SourceSession::thaw() {
         hold_.reset();
     }
     taken_.clear();
+    if (link_ != nullptr) {
+        static_cast<void>(link_->channel().set_silence_limit(net::TlsChannel::kSilenceLimit));
+    }
 }
 
 void SourceSession::roll_back(const Error& error) {

@@ -82,6 +82,10 @@ class TlsChannel {
 
     // An operation that moves no byte for this long fails with ETIMEDOUT. Default: 30 s.
     void set_idle_timeout(std::chrono::milliseconds timeout);
+    // The peer's kernel, not the peer, answers within this time whatever is sent to it, or the
+    // connection is lost: a link that is cut is told from a peer that is busy. Default: 10 s.
+    static constexpr std::chrono::milliseconds kSilenceLimit{10000};
+    Result<> set_silence_limit(std::chrono::milliseconds limit);
     // While an operation waits, this descriptor is watched as well: once it is readable (or closed
     // at its other end) the operation fails with Aborted, and the channel is of no more use. -1:
     // none. Not owned.

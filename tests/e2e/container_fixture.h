@@ -1,0 +1,114 @@
+// Two platforms with a bridge each, for containers under runc, whose bundle both see.
+#pragma once
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "fixture.h"
+#include "lab/container.h"
+
+namespace ferry::lab {
+
+class ContainerCrossingTest : public TwoPlatformsTest {
+  protected:
+    static constexpr const char* kIp = "10.77.1.100";
+
+    void SetUp() override {
+        TwoPlatformsTest::SetUp();
+        if (IsSkipped() || HasFatalFailure()) return;
+        std::string path = "/var/tmp/ferry-e2e-XXXXXX";
+        ASSERT_NE(::mkdtemp(path.data()), nullptr);
+        directory_ = path;
+        for (std::size_t i = 0; i < 2; ++i) {
+            ASSERT_OK(mount_cgroups(platform(i).host()));
+            ASSERT_OK(add_bridge(platform(i).host(), "lan"));
+        }
+    }
+
+    void TearDown() override {
+        container_.reset();
+        lab_.reset();
+        std::error_code ignored;
+        std::filesystem::remove_all(directory_, ignored);
+    }
+
+    // A bundle of the programs of this machine.
+    void start_container(const std::vector<std::string>& arguments) {
+        const std::string bundle = directory_ + "/bundle";
+        for (const char* made : {"usr", "proc", "dev", "sys", "tmp", "run", "etc", "data"}) {
+            std::filesystem::create_directories(bundle + "/rootfs/" + made);
+        }
+        for (const char* merged : {"bin", "lib", "lib64", "sbin"}) {
+            std::filesystem::create_symlink(std::string("usr/") + merged,
+                                            bundle + "/rootfs/" + merged);
+        }
+        ASSERT_OK(platform(0).host().run_checked({"runc", "spec", "--bundle", bundle}, 10s));
+        auto config = nlohmann::json::parse(std::ifstream(bundle + "/config.json"));
+        config["process"]["terminal"] = false;
+        config["process"]["args"] = arguments;
+        config["process"]["cwd"] = "/data";
+        config["root"]["readonly"] = false;
+        config["mounts"].push_back({{"destination", "/usr"},
+                                    {"type", "bind"},
+                                    {"source", "/usr"},
+                                    {"options", {"bind", "ro"}}});
+        std::ofstream(bundle + "/config.json") << config.dump(4);
+        auto container = Container::start(platform(0).host(), {.name = "web",
+                                                               .bundle = bundle,
+                                                               .directory = directory_ + "/web",
+                                                               .shared_storage = true,
+                                                               .bridge = "lan",
+                                                               .address = "10.77.1.100/24",
+                                                               .mac = "02:fe:77:00:01:64"});
+        ASSERT_OK(container);
+        container_ = std::move(*container);
+    }
+
+    void cross(std::size_t from, std::size_t to) {
+        const auto result = platform(from).run_ferry(
+            {"migrate", "web", "--to", platform(to).address(), "--json"}, 60s);
+        ASSERT_OK(result);
+        ASSERT_EQ(result->status, 0) << result->err << result->out << "\n"
+                                     << platform(from).agent_log() << platform(to).agent_log();
+        ASSERT_OK(container_->follow_to(platform(to).host()));
+    }
+
+    // Redis in the container, and clients that write to it.
+    Result<std::unique_ptr<Load>> start_redis(std::uint64_t keys, double writes_per_second = 2000) {
+        start_container({"redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save",
+                         "", "--logfile", "/data/log"});
+        const RedisAddress address = {kIp, 6379};
+        const auto pong = [&] {
+            const auto answer = lab_->client().run({"redis-cli", "-h", kIp, "ping"}, 5s);
+            return answer && answer->out.find("PONG") != std::string::npos;
+        };
+        for (int attempt = 0; attempt < 100 && !pong(); ++attempt) {
+            std::this_thread::sleep_for(50ms);
+        }
+        TRY(Load::fill(lab_->client(), address, keys));
+        return Load::start(
+            lab_->client(),
+            {.address = address, .keys = keys, .writes_per_second = writes_per_second});
+    }
+
+    // What platform 2 has of the container, by its runtime and its bridge.
+    std::string traces() {
+        const auto list = runc(platform(1).host(), {"list", "--quiet"}, 10s);
+        const auto links =
+            platform(1).host().run({"ip", "-o", "link", "show", "master", "lan"}, 5s);
+        if (!list || !links) return "unknown";
+        return list->out + (links->out.find("eth0") == links->out.rfind("eth0") ? "" : links->out);
+    }
+
+    std::string directory_;
+    std::unique_ptr<Container> container_;
+};
+
+}  // namespace ferry::lab

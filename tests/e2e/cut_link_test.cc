@@ -1,0 +1,77 @@
+// The link between two agents is cut, silently, while a container crosses. It goes on where it was,
+// its clients notice nothing but a pause, and the other side has nothing of it.
+#include "container_fixture.h"
+
+namespace ferry::lab {
+namespace {
+
+class CutLinkTest : public ContainerCrossingTest {
+  protected:
+    void SetUp() override {
+        ContainerCrossingTest::SetUp();
+        if (IsSkipped() || HasFatalFailure()) return;
+        // Slow, so that each phase lasts.
+        ASSERT_OK(
+            platform(0).host().run_checked({"tc", "qdisc", "add", "dev", "eth0", "root", "tbf",
+                                            "rate", "200mbit", "burst", "128k", "latency", "100ms"},
+                                           5s));
+        std::ofstream(directory_ + "/cut") << fmt::format(
+            "table ip cut {{\n"
+            "  chain out {{ type filter hook output priority 0; ip daddr {0} drop; }}\n"
+            "  chain in {{ type filter hook input priority 0; ip saddr {0} drop; }}\n"
+            "}}\n",
+            platform(1).address());
+    }
+
+    // Migrates while `when`, a shell script on the source's host, ends by cutting the link.
+    void expect_it_fails_alone(const std::string& when) {
+        const std::string none = traces();
+        os::Launch cut =
+            platform(0).host().launch({"sh", "-c", when + "\nexec nft -f " + directory_ + "/cut"});
+        auto cutter = os::ChildProcess::start(cut);
+        ASSERT_OK(cutter);
+        const auto result = platform(0).run_ferry(
+            {"migrate", "web", "--to", platform(1).address(), "--max-downtime", "300"}, 90s);
+        ASSERT_OK(result);
+        EXPECT_NE(result->status, 0) << result->out;
+        EXPECT_THAT(result->err, testing::HasSubstr("lost"));
+        ASSERT_OK(cutter->wait(5s));
+        ASSERT_OK(platform(0).host().run_checked({"nft", "delete", "table", "ip", "cut"}, 5s));
+        const auto state = container_->status();
+        ASSERT_OK(state);
+        EXPECT_EQ(*state, "running");
+        for (int i = 0; i < 400 && traces() != none; ++i) std::this_thread::sleep_for(50ms);
+        EXPECT_EQ(traces(), none);
+    }
+
+    void expect_clients_go_on(Load& load) {
+        static_cast<void>(load.take_window());
+        std::this_thread::sleep_for(500ms);
+        EXPECT_GT(load.take_window().writes_acknowledged, 0u);
+        EXPECT_EQ(load.failure(), std::nullopt);
+    }
+};
+
+TEST_F(CutLinkTest, DuringPrecopyAndInTheFreeze) {
+    auto load = start_redis(48 * 1024, 400);
+    ASSERT_OK(load);
+    expect_it_fails_alone("sleep 2");
+    expect_clients_go_on(**load);
+    // Stopped for longer than one system call in it takes.
+    expect_it_fails_alone(fmt::format(
+        "seen=0; while [ $seen -lt 40 ]; do\n"
+        "  while read -r key value rest; do [ $key = State: ] && break; done < /proc/{}/status\n"
+        "  if [ $value = t ]; then seen=$((seen + 1)); else seen=0; fi\n"
+        "done",
+        container_->init_pid()));
+    expect_clients_go_on(**load);
+    cross(0, 1);
+    ASSERT_OK((*load)->stop());
+    const auto verified = (*load)->verify();
+    ASSERT_OK(verified);
+    EXPECT_EQ(verified->lost, 0u);
+    EXPECT_EQ(verified->foreign, 0u);
+}
+
+}  // namespace
+}  // namespace ferry::lab
