@@ -109,6 +109,7 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
     setup.source.max_rounds = static_cast<int>(order.max_rounds);
     setup.source.timeout = order.timeout;
     setup.source.shell_job = order.shell_job;
+    setup.source.check_cpu = order.check_cpu;
     setup.source.ghost_bytes_max = order.ghost_bytes_max;
     return setup;
 }

@@ -143,6 +143,7 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_max_rounds(order.max_rounds);
     request.set_timeout_s(static_cast<std::uint32_t>(order.timeout.count()));
     request.set_shell_job(order.shell_job);
+    request.set_any_cpu(!order.check_cpu);
     request.set_bridge(order.bridge);
     request.set_ghost_bytes_max(order.ghost_bytes_max);
     grpc::ClientContext context;

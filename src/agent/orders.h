@@ -28,6 +28,7 @@ struct MigrateOrder {
     unsigned max_rounds = 30;
     std::chrono::seconds timeout{0};  // 0: none
     bool shell_job = false;
+    bool check_cpu = true;
     std::string bridge = {};  // of the destination, for a container; empty: as at the source
     std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
 };

@@ -74,6 +74,7 @@ class ControlService final : public v1::Control::Service {
                             .max_rounds = request->max_rounds(),
                             .timeout = std::chrono::seconds(request->timeout_s()),
                             .shell_job = request->shell_job(),
+                            .check_cpu = !request->any_cpu(),
                             .bridge = request->bridge(),
                             .ghost_bytes_max = request->ghost_bytes_max()});
         if (!session) return status_of(session.error());

@@ -32,6 +32,7 @@ Json json_of(const migrate::SourceRequest& request) {
             {"max_rounds", request.max_rounds},
             {"timeout_s", request.timeout.count()},
             {"shell_job", request.shell_job},
+            {"check_cpu", request.check_cpu},
             {"ghost_bytes_max", request.ghost_bytes_max}};
 }
 
@@ -61,6 +62,7 @@ migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
     request.max_rounds = json.at("max_rounds");
     request.timeout = std::chrono::seconds(json.at("timeout_s").get<std::int64_t>());
     request.shell_job = json.at("shell_job");
+    request.check_cpu = json.at("check_cpu");
     request.ghost_bytes_max = json.at("ghost_bytes_max");
     return request;
 }

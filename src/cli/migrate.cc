@@ -306,6 +306,14 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
                         "the same name as at the source)");
     command->add_flag("--shell-job", options->order.shell_job, "The service may have a terminal");
     command
+        ->add_option_function<std::string>(
+            "--cpu-cap",
+            [options](const std::string& what) { options->order.check_cpu = what != "none"; },
+            "What of the CPU must be at the destination: 'ins', every instruction set of this one, "
+            "or 'none'")
+        ->check(CLI::IsMember({"ins", "none"}))
+        ->default_str("ins");
+    command
         ->add_option("--ghost-limit", options->order.ghost_bytes_max,
                      "Carry deleted files up to this size, bytes or with K, M, G")
         ->transform(CLI::AsSizeValue(false))

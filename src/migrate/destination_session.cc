@@ -91,6 +91,7 @@ Result<> DestinationSession::welcome() {
         return fail(Error::peer(fmt::format("session \"{}\" was announced, \"{}\" has connected",
                                             request_.session, hello.session)));
     }
+    TRY(check_cpu(hello));
     if (!hello.container.empty()) {
         container::Description description = TRY(container::description_from_json(hello.container));
         config_ = TRY(container::parse_config(description.config));

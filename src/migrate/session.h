@@ -93,6 +93,7 @@ struct SourceRequest {
     int max_rounds = 30;
     std::chrono::seconds timeout{0};  // of the whole pre-copy; 0: none
     bool shell_job = false;
+    bool check_cpu = true;  // refused where the destination's CPU lacks a feature of this one's
     std::uint64_t ghost_bytes_max = kGhostBytesDefault;  // of each deleted file that is open
 };
 

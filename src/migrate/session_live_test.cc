@@ -115,8 +115,9 @@ class Sessions : public testing::Test {
         victim_ = ::fork();
         if (victim_ == 0) {
             ::setsid();
-            const int in = ::open("/dev/null", O_RDONLY);
-            const int out = ::open(output_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+            const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+            const int out =
+                ::open(output_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
             ::dup2(in, 0);
             ::dup2(out, 1);
             ::dup2(out, 2);

@@ -105,7 +105,7 @@ Result<SharedSender::Suspects> SharedSender::find_suspects(
             moved_up(suspects.data.within(part), mapper.range.start.value), mapper.offset);
         // One that has ended shows in `children`.
         auto unwatched = tracker == nullptr ? there : tracker->find_unwatched(there.runs());
-        suspects.unwatched.push_back(unwatched ? std::move(*unwatched) : there);
+        suspects.unwatched.push_back(unwatched ? *unwatched : there);
     }
     suspects.lost = TRY(object.held.find_lost(suspects.data));
     const std::optional<Marked>& marked = object.marked;

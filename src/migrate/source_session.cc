@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "arch/cpu_features.h"
+#include "arch/xstate.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "image/codec.h"
@@ -147,12 +149,16 @@ Result<> SourceSession::prepare() {
     for (const handover::IpAddress& address : addresses) targets_.push_back({.address = address});
     network_ = TRY(handover::DepartingNetwork::arm(network, *space_));
 
-    const HelloBody hello = {.session = request_.session,
-                             .kernel_release = skeleton.kernel_release,
-                             .vdso_hash = skeleton.vdso_hash,
-                             .boot_id = skeleton.boot_id,
-                             .network = handover::encode_network(network),
-                             .container = container};
+    HelloBody hello = {.session = request_.session,
+                       .kernel_release = skeleton.kernel_release,
+                       .vdso_hash = skeleton.vdso_hash,
+                       .boot_id = skeleton.boot_id,
+                       .network = handover::encode_network(network),
+                       .container = container};
+    if (request_.check_cpu) {
+        hello.cpu_features = arch::cpu_features();
+        hello.cpu_state = arch::XStateLayout::of_this_cpu().features;
+    }
     const net::TlsContext context = TRY(net::TlsContext::load(
         {.ca = request_.tls.ca, .certificate = request_.tls.certificate, .key = request_.tls.key}));
     progress("connect");

@@ -1,11 +1,14 @@
 #include "migrate/wire.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "arch/cpu_features.h"
+#include "arch/xstate.h"
 #include "base/limits.h"
 #include "migrate/byte_cursor.h"
 #include "migrate/packets.h"
@@ -13,7 +16,7 @@
 namespace ferry::migrate {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HelloBody, version, session, kernel_release, vdso_hash, boot_id,
-                                   network, container)
+                                   network, container, cpu_features, cpu_state)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReadyBody, restore_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunningBody, commit_ms, waits_for_locks)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, files, sockets,
@@ -59,6 +62,18 @@ Result<FrameType> check(const FrameHeader& header) {
         return fail(Error::limit(fmt::format("frame of {} bytes", header.length)));
     }
     return static_cast<FrameType>(header.type);
+}
+
+Result<> check_cpu(const HelloBody& hello) {
+    std::vector<std::string> missing =
+        arch::missing_features(hello.cpu_features, arch::cpu_features());
+    const std::uint64_t lost = hello.cpu_state & ~arch::XStateLayout::of_this_cpu().features;
+    if (lost != 0) missing.push_back(fmt::format("state components {:#x}", lost));
+    if (missing.empty()) return {};
+    return fail(Error::unsupported(
+        fmt::format("the CPU of this host lacks what the service may use: {}; --cpu-cap none "
+                    "moves it all the same",
+                    fmt::join(missing, ", "))));
 }
 
 std::string encode(const HelloBody& body) {

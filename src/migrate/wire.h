@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "image/store.h"
@@ -15,7 +16,7 @@
 namespace ferry::migrate {
 
 // Both sides must speak the same version; there is no negotiation yet.
-inline constexpr std::uint32_t kWireVersion = 2;
+inline constexpr std::uint32_t kWireVersion = 3;
 inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.
@@ -60,6 +61,10 @@ struct HelloBody {
     // container's description of the container that the tree is, as container encodes it; empty:
     // the tree lives where Ferry does.
     std::string container = {};
+    // Of the source's CPU (arch/cpu_features.h), and the state components it saves (XCR0). Without
+    // any: the user says that the service does not mind.
+    std::vector<std::string> cpu_features = {};
+    std::uint64_t cpu_state = 0;
 };
 struct ReadyBody {
     double restore_ms = 0;
@@ -75,6 +80,8 @@ struct FinishedBody {
     std::uint64_t processes = 0, threads = 0, files = 0, sockets = 0, mappings = 0;
     std::uint64_t worker_memory_peak = 0;
 };
+// Whether a service of that host can go on here. Unsupported names what is missing.
+[[nodiscard]] Result<> check_cpu(const HelloBody& hello);
 [[nodiscard]] std::string encode(const HelloBody& body);
 [[nodiscard]] std::string encode(const ReadyBody& body);
 [[nodiscard]] std::string encode(const RunningBody& body);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "arch/cpu_features.h"
+#include "arch/xstate.h"
 #include "base/limits.h"
 
 namespace ferry::migrate {
@@ -46,6 +48,21 @@ TEST(Wire, HelloSurvivesAndNonsenseDoesNot) {
     ASSERT_TRUE(back.has_value());
     EXPECT_EQ(back->vdso_hash, ~0ull);
     EXPECT_FALSE(decode_hello(std::as_bytes(std::span("{}", 2))).has_value());
+}
+
+TEST(Wire, ACpuThatLacksFeaturesIsRefusedByTheirNames) {
+    HelloBody hello = {.cpu_features = arch::cpu_features(),
+                       .cpu_state = arch::XStateLayout::of_this_cpu().features};
+    EXPECT_TRUE(check_cpu(hello).has_value());
+    hello.cpu_features.emplace_back("avx1024");
+    hello.cpu_state |= std::uint64_t{1} << 61;
+    const Result<> refused = check_cpu(hello);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().kind(), Error::Kind::Unsupported);
+    EXPECT_NE(refused.error().message().find("avx1024, state components 0x2000000000000000"),
+              std::string::npos)
+        << refused.error().message();
+    EXPECT_TRUE(check_cpu({}).has_value());
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ constexpr int kStepEnter = -1, kStepCgroup = -2, kStepHostname = -3, kStepPrivat
     }
     ::setsid();
     ::prctl(PR_SET_NAME, "init");
-    const int null = ::open("/dev/null", O_RDWR);
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
     // Success is the end of file: the descriptors of the parent, the pipe among them, go here.
     ::syscall(SYS_close_range, 3u, ~0u, 0u);
