@@ -133,6 +133,49 @@ model::UnixSocket datagram_socket() {
     return socket;
 }
 
+// Files whose content is in the images.
+void add_files_with_content(model::Checkpoint& c) {
+    for (const model::FileId id : {17u, 18u}) {
+        c.files.push_back(regular(id, "/tmp/gone", O_RDWR, S_IFREG | 0600));
+        std::get<model::RegularFile>(c.files.back().body).ghost = 1;
+    }
+    c.ghosts.push_back({.id = 1,
+                        .mode = S_IFREG | 0600,
+                        .uid = 33,
+                        .gid = 34,
+                        .device = 0xfe00,
+                        .inode = 4711,
+                        .access_us = 1'700'000'000'000'001,
+                        .modify_us = 1'700'000'000'999'999,
+                        .size = 123456,
+                        .extents = {{.offset = 0, .content = bytes_of("front")},
+                                    {.offset = 4096, .content = bytes_of("middle")}}});
+    c.files.push_back({.id = 19, .flags = O_RDWR, .owner = {}, .body = udp_socket()});
+    const model::MemoryFile memory = {.inode = 77,
+                                      .name = "cache",
+                                      .bytes = 10'000,
+                                      .mode = S_IFREG | 0600,
+                                      .uid = 7,
+                                      .gid = 8,
+                                      .seals = 6,
+                                      .position = 0,
+                                      .source = {}};
+    c.files.push_back({.id = 20, .flags = O_RDONLY, .owner = {}, .body = memory});
+    model::MemoryFile opened = memory;
+    opened.position = 512;
+    c.files.push_back({.id = 21, .flags = O_RDWR, .owner = {}, .body = opened});
+    c.files.push_back({.id = 22,
+                       .flags = O_RDONLY | O_NONBLOCK,
+                       .owner = {},
+                       .body = model::Inotify{{{.number = 3,
+                                                .mask = 0x4000300,
+                                                .path = "/var/spool",
+                                                .inode = 0xa7e104,
+                                                .device = 0xfe00000,
+                                                .handle_type = 1,
+                                                .handle = bytes_of("handle")}}}});
+}
+
 void add_files(model::Checkpoint& c) {
     c.files.push_back(regular(1, "/usr/bin/redis", O_RDONLY, S_IFREG | 0755));
     c.files.push_back(regular(2, "/srv", O_RDONLY | O_DIRECTORY, S_IFDIR | 0755));
@@ -176,45 +219,7 @@ void add_files(model::Checkpoint& c) {
                                               .settime_flags = 1,
                                               .value_ns = 5'999'832'113,
                                               .interval_ns = 20}});
-    for (const model::FileId id : {17u, 18u}) {
-        c.files.push_back(regular(id, "/tmp/gone", O_RDWR, S_IFREG | 0600));
-        std::get<model::RegularFile>(c.files.back().body).ghost = 1;
-    }
-    c.ghosts.push_back({.id = 1,
-                        .mode = S_IFREG | 0600,
-                        .uid = 33,
-                        .gid = 34,
-                        .device = 0xfe00,
-                        .inode = 4711,
-                        .access_us = 1'700'000'000'000'001,
-                        .modify_us = 1'700'000'000'999'999,
-                        .size = 123456,
-                        .extents = {{.offset = 0, .content = bytes_of("front")},
-                                    {.offset = 4096, .content = bytes_of("middle")}}});
-    c.files.push_back({.id = 19, .flags = O_RDWR, .owner = {}, .body = udp_socket()});
-    const model::MemoryFile memory = {.inode = 77,
-                                      .name = "cache",
-                                      .bytes = 10'000,
-                                      .mode = S_IFREG | 0600,
-                                      .uid = 7,
-                                      .gid = 8,
-                                      .seals = 6,
-                                      .position = 0,
-                                      .source = {}};
-    c.files.push_back({.id = 20, .flags = O_RDONLY, .owner = {}, .body = memory});
-    model::MemoryFile opened = memory;
-    opened.position = 512;
-    c.files.push_back({.id = 21, .flags = O_RDWR, .owner = {}, .body = opened});
-    c.files.push_back({.id = 22,
-                       .flags = O_RDONLY | O_NONBLOCK,
-                       .owner = {},
-                       .body = model::Inotify{{{.number = 3,
-                                                .mask = 0x4000300,
-                                                .path = "/var/spool",
-                                                .inode = 0xa7e104,
-                                                .device = 0xfe00000,
-                                                .handle_type = 1,
-                                                .handle = bytes_of("handle")}}}});
+    add_files_with_content(c);
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
     c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "os/description.h"
 #include "os/scope.h"
@@ -72,7 +73,7 @@ struct OpenedFiles::Impl {
 };
 
 OpenedFiles::OpenedFiles(OpenOptions options) : impl_(std::make_unique<Impl>()) {
-    impl_->options = options;
+    impl_->options = std::move(options);
 }
 OpenedFiles::OpenedFiles(OpenedFiles&&) noexcept = default;
 OpenedFiles& OpenedFiles::operator=(OpenedFiles&&) noexcept = default;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/check.h"
 #include "os/endpoint.h"
 #include "os/process.h"
 #include "os/socket.h"
@@ -440,9 +441,9 @@ TEST_P(Udp, bound_and_connected_sockets_go_on) {
     const os::SocketAddress address = local(GetParam());
     LiveTree tree([&] {
         const int bound = ::socket(GetParam(), SOCK_DGRAM, 0);
-        ::bind(bound, address.raw(), address.size);
+        CHECK(::bind(bound, address.raw(), address.size) == 0);
         const int connected = ::socket(GetParam(), SOCK_DGRAM, 0);
-        ::connect(connected, address.raw(), address.size);
+        CHECK(::connect(connected, address.raw(), address.size) == 0);
     });
     auto moved = move_files(tree);
     ASSERT_TRUE(moved) << moved.error().describe();
@@ -456,7 +457,7 @@ TEST_P(Udp, unread_datagrams_come_again_from_their_senders) {
     const int sender = ::socket(GetParam(), SOCK_DGRAM | SOCK_CLOEXEC, 0);
     LiveTree tree([&] {
         const int bound = ::socket(GetParam(), SOCK_DGRAM, 0);
-        ::bind(bound, address.raw(), address.size);
+        CHECK(::bind(bound, address.raw(), address.size) == 0);
     });
     ::sendto(sender, "one", 3, 0, address.raw(), address.size);
     ::sendto(sender, "", 0, 0, address.raw(), address.size);

@@ -128,7 +128,7 @@ TEST_F(Unix, a_listener_and_its_connections_stay_connected) {
             ::listen(listener, 7);
             const int client = ::socket(AF_UNIX, SOCK_STREAM, 0);
             connect_to(client, name);
-            ::accept(listener, nullptr, nullptr);
+            ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
             write_text(client, "hello");
         });
         ASSERT_TRUE(moved) << moved.error().describe();
@@ -136,7 +136,7 @@ TEST_F(Unix, a_listener_and_its_connections_stay_connected) {
         EXPECT_EQ(own_name(moved->fd(5)), own_name(moved->fd(3)));
         const int late = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         connect_to(late, name);
-        const int accepted = ::accept(moved->fd(3), nullptr, nullptr);
+        const int accepted = ::accept4(moved->fd(3), nullptr, nullptr, SOCK_CLOEXEC);
         write_text(late, "late");
         EXPECT_EQ(read_some(accepted, 4), "late");
         ::close(late);
@@ -150,7 +150,7 @@ TEST_F(Unix, connections_outlive_their_listener) {
         ::listen(listener, 7);
         for (int i = 0; i < 2; ++i) {
             connect_to(::socket(AF_UNIX, SOCK_STREAM, 0), path_);
-            ::accept(listener, nullptr, nullptr);
+            ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
         }
         ::close(listener);
         ::unlink(path_.c_str());

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -56,7 +57,8 @@ class Tree {
     void disown();
 
   private:
-    Tree(Arena arena, StageOptions options) : arena_(std::move(arena)), options_(options) {}
+    Tree(Arena arena, StageOptions options)
+        : arena_(std::move(arena)), options_(std::move(options)) {}
 
     Result<> make_root(const model::Process& root);
     // Both give the root's pid as we see it.
