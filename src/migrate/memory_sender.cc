@@ -191,6 +191,11 @@ Result<> MemorySender::inherit(Task& child, Task& parent) {
     return {};
 }
 
+void MemorySender::compress(pages::Compression compression) {
+    frame_.compress(compression);
+    shared_.compress(compression);
+}
+
 Result<Moved> MemorySender::send_written(Pid pid) {
     const auto found = tasks_.find(pid);
     if (found == tasks_.end()) return Moved{};

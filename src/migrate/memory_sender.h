@@ -55,6 +55,9 @@ class MemorySender {
     // The same for shared memory, of all processes of the layout.
     Result<> follow_shared(const model::Checkpoint& layout) { return shared_.follow(layout); }
 
+    // Of the pages that are sent from now on.
+    void compress(pages::Compression compression);
+
     // Sends what was written since the last round. A process that ends meanwhile is no error: the
     // next skeleton does not have it.
     Result<Moved> send_written(Pid pid);

@@ -57,6 +57,7 @@ class SharedSender {
     // that is gone where the layout saw it is opened by a later call. Needs CAP_CHECKPOINT_RESTORE
     // (/proc/PID/map_files).
     Result<> follow(const model::Checkpoint& layout);
+    void compress(pages::Compression compression) { frame_.compress(compression); }
 
     // A round: sends what is not at the destination.
     Result<Moved> send_changed();

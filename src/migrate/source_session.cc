@@ -307,11 +307,23 @@ Result<> SourceSession::send_round_end(int number) {
     return link_->send(FrameType::RoundEnd, std::as_bytes(std::span(&wire_number, 1)));
 }
 
+// Says how the next round's pages go.
+void SourceSession::choose_compression(const Moved& moved) {
+    const net::TlsChannel& channel = link_->channel();
+    const auto since = [](auto& before, auto now) { return now - std::exchange(before, now); };
+    memory_->compress(
+        compression_.after_round({.page_bytes = moved.bytes,
+                                  .wire_bytes = since(sent_before_.bytes, channel.bytes_sent()),
+                                  .duration = since(sent_before_.spent, channel.spent_sending()),
+                                  .waited = since(sent_before_.waited, channel.waited_to_send())}));
+}
+
 Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time_point begun,
                                                  int number) {
     TRY(send_round_end(number));
     TRY(link_->expect(FrameType::RoundDone));
     const Clock::duration took = Clock::now() - begun;
+    choose_compression(moved);
     const std::uint64_t dirty = TRY(memory_->written_bytes());
     round_expected_ = dirty;
     report_.rounds.push_back(
@@ -382,9 +394,13 @@ Result<bool> SourceSession::try_cut_over() {
     }
     TRY(check_container());
     if (!same_layout(collected.checkpoint, layout_)) {
-        layout_ = collected.checkpoint;
+        const model::Checkpoint before = std::exchange(layout_, collected.checkpoint);
         TRY(send_layout(layout_));
-        for (const model::Process& process : layout_.processes) TRY(memory_->follow(process));
+        for (const model::Process& process : layout_.processes) {
+            const bool same =
+                process.address_space == before.find_process(process.pid)->address_space;
+            if (!same) TRY(memory_->follow(process));
+        }
     }
     TRY(memory_->follow_shared(collected.checkpoint));
     const Clock::time_point pages_begun = Clock::now();

@@ -16,6 +16,7 @@
 #include "migrate/link.h"
 #include "migrate/memory_sender.h"
 #include "migrate/session.h"
+#include "pages/compression_choice.h"
 #include "pages/convergence.h"
 
 namespace ferry::migrate {
@@ -46,6 +47,7 @@ class SourceSession {
     Result<> send_layout(const model::Checkpoint& layout);
     // With the ids that the tree itself sees.
     Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);
+    void choose_compression(const Moved& moved);
     Result<> send_round_end(int number);
     Result<> send_last_pass();
     Result<pages::Decision> end_round(const Moved& moved, Clock::time_point begun, int number);
@@ -97,6 +99,11 @@ class SourceSession {
     std::optional<dump::Frozen> frozen_;
     model::Checkpoint layout_;  // as the destination has it
     pages::Convergence convergence_;
+    pages::CompressionChoice compression_;
+    struct {
+        std::uint64_t bytes = 0;
+        std::chrono::nanoseconds spent{0}, waited{0};
+    } sent_before_;  // up to the last round, by the channel
 };
 
 }  // namespace ferry::migrate

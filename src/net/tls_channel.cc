@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/cleanup.h"
 #include "net/tls_context.h"
 #include "net/tls_error.h"
 #include "net/tls_socket.h"
@@ -78,6 +79,7 @@ struct TlsChannel::State {
     std::vector<std::byte> record;  // small parts on their way into a common record
     std::chrono::milliseconds idle_timeout{30000};
     int interrupt = -1;
+    std::chrono::nanoseconds spent_sending{0}, waited_to_send{0};
 };
 
 Result<> TlsChannel::State::wait(short events, Deadline deadline) {
@@ -95,7 +97,9 @@ Result<> TlsChannel::State::flush(Deadline deadline) {
     for (;;) {
         const bool done = TRY(with_context(socket.flush_some(), peer));
         if (done) return {};
+        const auto begun = std::chrono::steady_clock::now();
         TRY(wait(POLLOUT, deadline));
+        waited_to_send += std::chrono::steady_clock::now() - begun;
     }
 }
 
@@ -313,6 +317,8 @@ void TlsChannel::interrupt_on(int fd) {
 
 Result<> TlsChannel::write_all(std::span<const iovec> parts) {
     State& state = *state_;
+    const auto begun = std::chrono::steady_clock::now();
+    const Cleanup add_up = [&] { state.spent_sending += std::chrono::steady_clock::now() - begun; };
     for (const iovec& part : parts) {
         std::span<const std::byte> data(static_cast<const std::byte*>(part.iov_base), part.iov_len);
         while (!data.empty()) {
@@ -390,6 +396,12 @@ const std::string& TlsChannel::peer_name() const {
 }
 std::uint64_t TlsChannel::bytes_sent() const {
     return state_->socket.bytes_sent;
+}
+std::chrono::nanoseconds TlsChannel::spent_sending() const {
+    return state_->spent_sending;
+}
+std::chrono::nanoseconds TlsChannel::waited_to_send() const {
+    return state_->waited_to_send;
 }
 std::uint64_t TlsChannel::bytes_received() const {
     return state_->socket.bytes_received;

@@ -111,6 +111,9 @@ class TlsChannel {
     // Bytes on the wire, with TLS's own.
     [[nodiscard]] std::uint64_t bytes_sent() const;
     [[nodiscard]] std::uint64_t bytes_received() const;
+    // In write_all() so far, and of that for the kernel to take more.
+    [[nodiscard]] std::chrono::nanoseconds spent_sending() const;
+    [[nodiscard]] std::chrono::nanoseconds waited_to_send() const;
 
   private:
     struct State;

@@ -80,6 +80,9 @@ class PageFrame {
   public:
     explicit PageFrame(Compression compression = Compression::None) : compression_(compression) {}
 
+    // Of the frames that follow.
+    void compress(Compression compression) { compression_ = compression; }
+
     // Pages of one read: its zeros, then its data. At most half of limits::kWireFrameBytesMax of
     // data and 2^20 runs (CHECK), which Reader's batches are far below. Compression is dropped for
     // a frame that it does not make smaller.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <vector>
 
 #include "base/check.h"
@@ -46,10 +47,13 @@ Result<> for_each_region(const ScanCall& scan, os::PagemapScanRequest request, V
     // call.
     std::vector<os::PageRegion> regions(std::min(kRegionsPerCall, request.range.pages()));
     const RemoteAddr end = request.range.end;
+    std::uint64_t chunk = kScanChunkBytes;
     while (request.range.start < end) {
-        request.range.end =
-            RemoteAddr{std::min(end.value, request.range.start.value + kScanChunkBytes)};
+        request.range.end = request.range.start + std::min(chunk, end - request.range.start);
+        const auto begun = std::chrono::steady_clock::now();
         const os::PagemapScanReply reply = TRY(scan(request, regions));
+        const bool quick = std::chrono::steady_clock::now() - begun < kScanQuick;
+        chunk = quick ? std::min(chunk * 2, kScanChunkBytesMax) : kScanChunkBytes;
         CHECK(reply.regions <= regions.size());
         CHECK(reply.walked_to > request.range.start);
         for (const os::PageRegion& region : std::span(regions).first(reply.regions)) {

@@ -2,6 +2,7 @@
 // that unit tests can put a made-up address space behind them. Used by Tracker.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -22,8 +23,12 @@ using ScanCall = std::function<Result<os::PagemapScanReply>(const os::PagemapSca
 using EntriesCall = std::function<Result<std::size_t>(RemoteAddr, std::span<os::PagemapEntry>)>;
 
 // How much address space one PAGEMAP_SCAN covers: the kernel holds the process's mmap lock for
-// reading about 0.3 ms for 128 MiB of which every page must be protected.
+// reading about 0.3 ms for 128 MiB of which every page must be protected. Where it is quick, since
+// there is hardly a page table, the next one covers twice as much, up to a limit: databases reserve
+// terabytes and use some megabytes of them.
 inline constexpr std::uint64_t kScanChunkBytes = 128 << 20;
+inline constexpr std::uint64_t kScanChunkBytesMax = std::uint64_t{64} << 30;
+inline constexpr std::chrono::microseconds kScanQuick{30};
 
 // PAGEMAP_SCAN with write-protection. Appends to `into`, whose ranges so far lie before `range`.
 Result<> scan_protected(const ScanCall& scan, const EntriesCall& entries, AddrRange range,

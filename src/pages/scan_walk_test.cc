@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
+#include <thread>
 
 namespace ferry::pages {
 namespace {
@@ -30,12 +32,14 @@ struct FakeKernel {
     std::size_t regions_per_call = 1000;
     std::vector<AddrRange> asked;
     bool protects = false;
+    std::chrono::microseconds takes{0};
 
     ScanCall scan_call() {
         return [this](const os::PagemapScanRequest& request,
                       std::span<os::PageRegion> into) -> Result<os::PagemapScanReply> {
             asked.push_back(request.range);
             protects = request.protect_matching;
+            std::this_thread::sleep_for(takes);
             const std::size_t room = std::min(into.size(), regions_per_call);
             os::PagemapScanReply reply = {.regions = 0, .walked_to = request.range.end};
             for (auto& [number, page] : pages) {
@@ -163,14 +167,30 @@ TEST(ScanProtected, GoesOnWhereAFullBufferStoppedTheKernel) {
     EXPECT_GT(kernel.asked.size(), 90u);
 }
 
-TEST(ScanProtected, AsksInChunks) {
+TEST(ScanProtected, AsksInChunksWhereTheKernelTakesItsTime) {
     FakeKernel kernel;
+    kernel.takes = 2 * kScanQuick;
     const std::uint64_t pages = 3 * kScanChunkBytes / kPageSize + 5;
     kernel.scan(run(0, pages), Protect::No);
     ASSERT_EQ(kernel.asked.size(), 4u);
     for (const AddrRange& range : kernel.asked) EXPECT_LE(range.size(), kScanChunkBytes);
     EXPECT_EQ(kernel.asked.back(), run(pages - 5, pages));
     EXPECT_FALSE(kernel.protects);
+}
+
+TEST(ScanProtected, GoesThroughTerabytesWithoutPagesInFewSteps) {
+    FakeKernel kernel;
+    const std::uint64_t pages = (std::uint64_t{8} << 40) / kPageSize;
+    kernel.pages[pages - 3] = {kPresent | kWritten | kWpAllowed};
+    EXPECT_EQ(kernel.scan(run(0, pages)).written, (PageSet{run(pages - 3, pages - 2)}));
+    EXPECT_LT(kernel.asked.size(), 1000u);
+    RemoteAddr at = kernel.asked.front().start;
+    for (const AddrRange& range : kernel.asked) {
+        EXPECT_EQ(range.start, at);
+        EXPECT_LE(range.size(), kScanChunkBytesMax);
+        at = range.end;
+    }
+    EXPECT_EQ(at, run(0, pages).end);
 }
 
 TEST(ScanProtected, AFailureOfTheKernelIsReported) {
