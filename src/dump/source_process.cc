@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "os/userfault.h"
+#include "resources/file_lock.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
 #include "resources/thread_state.h"
@@ -154,6 +155,19 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
     }
     TRY(resources::collect_pending(frozen.threads.front(), process));
     return process;
+}
+
+Result<> SourceProcess::release_locks(trace::FrozenProcess& frozen,
+                                      std::span<const model::FileLock> locks) {
+    auto calls = TRY(trace::RemoteCalls::borrow(frozen.threads.front(), gadgets_));
+    for (const model::FileLock& lock : locks) {
+        if (lock.pid != pid_) continue;
+        const resources::LockCall call = resources::release_call_of(lock);
+        if (call.range) TRY(calls.write_scratch(std::as_bytes(std::span(&*call.range, 1))));
+        TRY(calls.call(call.number,
+                       {static_cast<std::uint64_t>(lock.fd), call.command, calls.scratch().value}));
+    }
+    return std::move(calls).give_back();
 }
 
 Result<os::UniqueFd> SourceProcess::make_userfaultfd() {

@@ -448,4 +448,18 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     return collected;
 }
 
+Result<> SourceTree::release_locks(Frozen& frozen, std::span<const model::FileLock> locks) {
+    CHECK(frozen.impl_ != nullptr);
+    CHECK(frozen.impl_->held);
+    for (trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
+        const bool holds =
+            std::ranges::find(locks, process.pid, &model::FileLock::pid) != locks.end();
+        if (!holds) continue;
+        const auto known = impl_->processes.find(process.pid);
+        CHECK(known != impl_->processes.end());
+        TRY(known->second.release_locks(process, locks));
+    }
+    return {};
+}
+
 }  // namespace ferry::dump

@@ -105,6 +105,9 @@ class SourceTree {
     // In the freeze. Its processes may differ from the last skeleton's: the caller compares. The
     // ids of files that mappings refer to are those of the last skeleton.
     Result<Collected> collect(Frozen& frozen);
+    // Takes the tree's locks of files away from it (those of its last collect()). Only for a tree
+    // that will never run again: the destination waits for them. A failure may leave some.
+    Result<> release_locks(Frozen& frozen, std::span<const model::FileLock> locks);
 
   private:
     struct Impl;

@@ -411,6 +411,7 @@ Result<bool> SourceSession::try_cut_over() {
                               .zero_pages = moved.zero_pages,
                               .milliseconds = elapsed_ms(pages_begun),
                               .in_freeze = true});
+    locks_ = collected.checkpoint.locks;
     TRY(send_files());
     TRY(send_checkpoint(FrameType::Final, collected.checkpoint));
     report_.checkpoint_ms = elapsed_ms(begun);
@@ -535,13 +536,18 @@ Result<> SourceSession::end_tree() {
     return ended;
 }
 
-// Only the end of those who hold them does that. The service stands still until then.
+// The service stands still until then. The end of a large tree takes long, and gives up what its
+// tasks could not.
 Result<> SourceSession::give_up_locks() {
     const Clock::time_point begun = Clock::now();
-    const Result<> ended = end_tree();
+    const Result<> released = tree_->release_locks(*frozen_, locks_);
+    if (!released) {
+        log_warn("{}, ending the tree instead", released.error().message());
+        TRY(end_tree());
+    }
     TRY(await_running());
     report_.frozen_ms += elapsed_ms(begun);
-    return ended;
+    return {};
 }
 
 // The tree goes on here. Trackers are closed afterwards: removing protection takes time.

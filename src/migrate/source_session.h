@@ -99,6 +99,7 @@ class SourceSession {
     std::optional<dump::Frozen> frozen_;
     model::Checkpoint layout_;  // as the destination has it
     pages::Convergence convergence_;
+    std::vector<model::FileLock> locks_;  // of the tree, while it is frozen
     pages::CompressionChoice compression_;
     struct {
         std::uint64_t bytes = 0;

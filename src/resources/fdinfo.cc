@@ -143,7 +143,7 @@ bool parse_lock(std::string_view value, FdInfo& info) {
     return true;
 }
 
-enum Seen : unsigned { kPosition = 1, kFlags = 2, kMount = 4, kAll = 7 };
+enum Seen : unsigned { Position = 1, Flags = 2, Mount = 4, All = 7 };
 
 Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
     const std::size_t colon = line.find(':');
@@ -153,13 +153,13 @@ Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
     bool good = true;
     if (key == "pos") {
         good = parse_number(value, info.position, 10);
-        seen |= kPosition;
+        seen |= Position;
     } else if (key == "flags") {
         good = parse_number(value, info.flags, 8);
-        seen |= kFlags;
+        seen |= Flags;
     } else if (key == "mnt_id") {
         good = parse_number(value, info.mount_id, 10);
-        seen |= kMount;
+        seen |= Mount;
     } else if (key == "ino") {
         good = parse_number(value, info.inode, 10);
     } else if (key == "lock") {
@@ -193,7 +193,7 @@ Result<FdInfo> parse_fdinfo(std::string_view text) {
         if (end == std::string_view::npos) break;
         text.remove_prefix(end + 1);
     }
-    if (seen != kAll) return fail(Error::corrupt("fdinfo without pos, flags or mnt_id"));
+    if (seen != All) return fail(Error::corrupt("fdinfo without pos, flags or mnt_id"));
     return info;
 }
 

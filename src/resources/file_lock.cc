@@ -58,6 +58,16 @@ LockCall call_of(const model::FileLock& lock) {
             .range = range};
 }
 
+LockCall release_call_of(const model::FileLock& lock) {
+    LockCall call = call_of(lock);
+    if (call.range) {
+        call.range->l_type = F_UNLCK;
+    } else {
+        call.command = LOCK_UN;
+    }
+    return call;
+}
+
 bool is_held_elsewhere(int code) {
     return code == EAGAIN || code == EACCES;
 }

@@ -33,6 +33,8 @@ struct LockCall {
     std::optional<struct flock> range;  // the third is its address
 };
 [[nodiscard]] LockCall call_of(const model::FileLock& lock);
+// The one by which it gives the lock up.
+[[nodiscard]] LockCall release_call_of(const model::FileLock& lock);
 
 // Someone else holds a lock that excludes this one.
 [[nodiscard]] bool is_held_elsewhere(int code);

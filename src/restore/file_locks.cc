@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <span>
+#include <utility>
+
 #include "resources/file_lock.h"
 #include "trace/remote_calls.h"
 
@@ -45,23 +49,52 @@ Result<std::vector<FileLock>> take_locks(Tree& tree, const model::Checkpoint& ch
     return held;
 }
 
-Result<bool> take_late_lock(Tree& tree, const FileLock& lock) {
-    StubProcess& process = *TRY(owner_of(tree, lock));
-    trace::Tracee& leader = process.leader().tracee();
-    if (!leader.suspends_seccomp()) {
-        return fail(Error::unsupported(
-            fmt::format("{}: its seccomp filters could end the process", describe(lock))));
-    }
-    const arch::Gadgets gadgets = TRY(trace::find_gadgets(process.here));
-    trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(leader, gadgets));
+namespace {
+
+// One of them, by a call of its owner's leader.
+Result<bool> take(trace::RemoteCalls& calls, const FileLock& lock) {
     const resources::LockCall call = resources::call_of(lock);
     if (call.range) TRY(calls.write_scratch(std::as_bytes(std::span(&*call.range, 1))));
     const auto taken = calls.call(
         call.number, {static_cast<std::uint64_t>(lock.fd), call.command, calls.scratch().value});
-    TRY(std::move(calls).give_back());
     if (taken) return true;
     if (resources::is_held_elsewhere(taken.error().code())) return false;
     return fail(taken.error());
+}
+
+// As many of one process as there are up to the first that somebody else holds.
+Result<std::size_t> take_of_one(Tree& tree, std::span<const FileLock> locks) {
+    StubProcess& process = *TRY(owner_of(tree, locks.front()));
+    trace::Tracee& leader = process.leader().tracee();
+    if (!leader.suspends_seccomp()) {
+        return fail(Error::unsupported(
+            fmt::format("{}: its seccomp filters could end the process", describe(locks.front()))));
+    }
+    const arch::Gadgets gadgets = TRY(trace::find_gadgets(process.here));
+    trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(leader, gadgets));
+    std::size_t taken = 0;
+    while (taken < locks.size() &&
+           TRY(with_context(take(calls, locks[taken]), describe(locks[taken])))) {
+        ++taken;
+    }
+    TRY(std::move(calls).give_back());
+    return taken;
+}
+
+}  // namespace
+
+Result<std::vector<FileLock>> take_late_locks(Tree& tree, std::vector<FileLock> locks) {
+    std::ranges::stable_sort(locks, {}, [](const FileLock& lock) { return lock.pid.value; });
+    std::span<const FileLock> rest = locks;
+    while (!rest.empty()) {
+        const auto other = std::ranges::find_if(
+            rest, [&](const FileLock& lock) { return lock.pid != rest.front().pid; });
+        const auto count = static_cast<std::size_t>(other - rest.begin());
+        const std::size_t taken = TRY(take_of_one(tree, rest.first(count)));
+        rest = rest.subspan(taken);
+        if (taken < count) break;
+    }
+    return std::vector<FileLock>(rest.begin(), rest.end());
 }
 
 }  // namespace ferry::restore

@@ -20,8 +20,9 @@ namespace ferry::restore {
 // descriptors in place.
 Result<std::vector<model::FileLock>> take_locks(Tree& tree, const model::Checkpoint& checkpoint);
 
-// One of those again, once the tasks have their own registers and their stubs' code is gone: by a
-// remote call in the stopped leader. False: still held elsewhere.
-Result<bool> take_late_lock(Tree& tree, const model::FileLock& lock);
+// Those again, once the tasks have their own registers and their stubs' code is gone: by remote
+// calls in the stopped leaders. Returns the rest when it comes to one that is still held elsewhere.
+Result<std::vector<model::FileLock>> take_late_locks(Tree& tree,
+                                                     std::vector<model::FileLock> locks);
 
 }  // namespace ferry::restore

@@ -234,17 +234,15 @@ Result<> StagedTree::take_late_locks(std::chrono::milliseconds timeout) {
     constexpr std::chrono::microseconds kPause{200};
     const auto deadline = Clock::now() + timeout;
     std::vector<model::FileLock>& waiting = impl_->late_locks;
-    while (!waiting.empty()) {
-        if (TRY(take_late_lock(*impl_->tree, waiting.back()))) {
-            waiting.pop_back();
-        } else if (Clock::now() < deadline) {
-            std::this_thread::sleep_for(kPause);
-        } else {
+    for (;;) {
+        waiting = TRY(restore::take_late_locks(*impl_->tree, std::move(waiting)));
+        if (waiting.empty()) return {};
+        if (Clock::now() > deadline) {
             return fail(Error::limit(
                 fmt::format("{} locks of files are still held elsewhere", waiting.size())));
         }
+        std::this_thread::sleep_for(kPause);
     }
-    return {};
 }
 
 Result<> StagedTree::run(RunMode mode) && {

@@ -38,13 +38,13 @@ int main() {
     victim::arm();
     const int kept = make();
     char* const shared = map(kept, MAP_SHARED);
-    char* const private_ = map(kept, MAP_PRIVATE);
+    char* const own = map(kept, MAP_PRIVATE);
     const int closed = make();
     char* const only_mapped = map(closed, MAP_SHARED);
     close(closed);
     shared[0] = 'a';
     shared[kPage] = 'b';
-    private_[0] = 'p';
+    own[0] = 'p';
     only_mapped[kBytes - 1] = 'z';
     victim::ready();
     // Written all the time: also while pages are copied ahead.
@@ -52,17 +52,17 @@ int main() {
     while (!victim::ended()) {
         ++counter;
         std::memcpy(shared + 2 * kPage, &counter, sizeof(counter));
-        std::memcpy(private_ + 3 * kPage, &counter, sizeof(counter));
+        std::memcpy(own + 3 * kPage, &counter, sizeof(counter));
     }
     unsigned in_file = 0, in_private = 0;
     pread(kept, &in_file, sizeof(in_file), 2 * kPage);
-    std::memcpy(&in_private, private_ + 3 * kPage, sizeof(in_private));
+    std::memcpy(&in_private, own + 3 * kPage, sizeof(in_private));
     if (in_file != counter || in_private != counter) {
         victim::fail("counted to %u, file %u, private %u", counter, in_file, in_private);
     }
-    expect("private", private_[0], 'p');
+    expect("private", own[0], 'p');
     expect("file under the private page", shared[0], 'a');
-    expect("private, never written", private_[kPage], 'b');
+    expect("private, never written", own[kPage], 'b');
     expect("only mapped", only_mapped[kBytes - 1], 'z');
     shared[kPage] = 'c';
     char byte = 0;
