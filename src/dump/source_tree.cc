@@ -397,12 +397,16 @@ Result<Pid> SourceTree::number_from_inside(Pid pid) const {
     return fail(Error::gone(fmt::format("process {} is not in the tree", pid)));
 }
 
-Result<Frozen> SourceTree::freeze() {
+Result<Frozen> SourceTree::freeze(const StopFirst& first) {
+    StopFirst known = {.pids = {}, .then = first.then};
+    for (const Pid pid : first.pids) {
+        if (impl_->processes.contains(pid)) known.pids.push_back(pid);
+    }
     std::vector<Pid> expected;
     for (const auto& [pid, process] : impl_->processes) expected.push_back(pid);
     std::unique_ptr<Frozen::Impl> frozen(
         new Frozen::Impl{.urgency = {},
-                         .freeze = TRY(trace::Freeze::stop(impl_->root, expected)),
+                         .freeze = TRY(trace::Freeze::stop(impl_->root, expected, known)),
                          .guardian = impl_->guardian,
                          .files = impl_->files,
                          .pids = {}});
@@ -430,6 +434,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
 
     resources::CollectedFiles files = TRY(impl_->files->collect(living));
     collected.busy = std::move(files.busy);
+    collected.waiting = std::move(files.waiting);
     checkpoint.files = std::move(files.files);
     checkpoint.pipes = std::move(files.pipes);
     checkpoint.ghosts = std::move(files.ghosts);

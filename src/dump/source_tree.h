@@ -21,6 +21,7 @@
 #include "model/checkpoint.h"
 #include "os/fd.h"
 #include "resources/files.h"
+#include "trace/freeze.h"
 
 namespace ferry::dump {
 
@@ -77,8 +78,11 @@ class Frozen {
 struct Collected {
     model::Checkpoint checkpoint;
     std::string busy;
+    std::vector<Pid> waiting;  // with it: see CollectedFiles::waiting
     FreezeTimes times;
 };
+
+using trace::StopFirst;
 
 class SourceTree {
   public:
@@ -97,7 +101,8 @@ class SourceTree {
     Result<model::Checkpoint> skeleton();
     // Flags O_CLOEXEC | O_NONBLOCK; nothing of it stays in the process.
     Result<os::UniqueFd> make_userfaultfd(Pid pid);
-    Result<Frozen> freeze();
+    // `first` may name processes that are gone.
+    Result<Frozen> freeze(const StopFirst& first = {});
     // Gives every task, group and session of a checkpoint that came from here the id that it has
     // for the tree itself. Differs for a container only.
     Result<> number_from_inside(model::Checkpoint& checkpoint) const;

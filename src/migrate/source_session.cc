@@ -27,6 +27,8 @@ constexpr int kFreezesPerRound = 4;
 constexpr milliseconds kBeforeNextFreeze{7};
 // How long new connections are held before the freeze, so that accept queues drain.
 constexpr milliseconds kAcceptDrain{2};
+// How long a part of the service stands still so that the rest finishes what it has been given.
+constexpr milliseconds kFirstStandstill{5}, kLongestStandstill{1500};
 constexpr milliseconds kProgressInterval{100};
 // What stands still must not wait for a link that has been cut.
 constexpr milliseconds kFrozenSilenceLimit{3000};
@@ -360,6 +362,14 @@ Result<> SourceSession::send_last_pass() {
     return send_round_end(round_);
 }
 
+// In a service that is never idle somebody always waits for somebody. Those who wait are stopped
+// first the next time, and the others get ever longer to come to them.
+void SourceSession::give_more_time(const std::vector<Pid>& waiting) {
+    if (waiting.empty()) return;
+    first_.pids = waiting;
+    first_.then = std::clamp(first_.then * 2, kFirstStandstill, kLongestStandstill);
+}
+
 Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
     TRY(send_last_pass());
@@ -373,7 +383,7 @@ Result<bool> SourceSession::try_cut_over() {
     TRY(hold_->capture_connections());
     TRY(link_->channel().set_silence_limit(kFrozenSilenceLimit));
     const Clock::time_point begun = Clock::now();
-    auto frozen = tree_->freeze();
+    auto frozen = tree_->freeze(first_);
     if (!frozen && frozen.error().kind() == Error::Kind::Unsupported) {
         // On a busy machine a thread may wait long for its turn to stop.
         in_the_way_ = frozen.error().message();
@@ -390,6 +400,7 @@ Result<bool> SourceSession::try_cut_over() {
             collected.busy.empty() ? "the processes of the tree have changed" : collected.busy;
         log_info("thawed for another attempt: {}", in_the_way_);
         thaw();
+        give_more_time(collected.waiting);
         return false;
     }
     TRY(check_container());

@@ -50,6 +50,7 @@ class SourceSession {
     void choose_compression(const Moved& moved);
     Result<> send_round_end(int number);
     Result<> send_last_pass();
+    void give_more_time(const std::vector<Pid>& waiting);
     Result<pages::Decision> end_round(const Moved& moved, Clock::time_point begun, int number);
 
     // False: the tree runs again and another round is due (a process appeared, a connection was
@@ -99,6 +100,7 @@ class SourceSession {
     std::optional<dump::Frozen> frozen_;
     model::Checkpoint layout_;  // as the destination has it
     pages::Convergence convergence_;
+    dump::StopFirst first_;               // of the next freeze
     std::vector<model::FileLock> locks_;  // of the tree, while it is frozen
     pages::CompressionChoice compression_;
     struct {

@@ -166,6 +166,7 @@ struct FileCollector::Impl {
     Result<> read_group(std::size_t group, Pass& pass);
     Result<model::FileBody> read_body(const Slot& slot, std::size_t group, Pass& pass);
     Result<model::FileBody> read_path(const Slot& slot, std::size_t group, Pass& pass);
+    static std::vector<Pid> holders_of(const Pass& pass, const std::vector<std::uint32_t>& inodes);
     Result<model::FileBody> read_socket(const Slot& slot, std::size_t group, Pass& pass);
     Result<> check_epoll(std::size_t group, const Pass& pass) const;
     Result<> read_relations(Pass& pass);
@@ -448,6 +449,17 @@ Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::si
     return model::PipeEnd{.pipe_id = id, .path = file.path, .mode = file.status.st_mode};
 }
 
+std::vector<Pid> FileCollector::Impl::holders_of(const Pass& pass,
+                                                 const std::vector<std::uint32_t>& inodes) {
+    std::vector<Pid> holders;
+    for (const Slot& slot : pass.slots) {
+        const bool wanted = std::ranges::find(inodes, slot.info.inode) != inodes.end();
+        const Pid pid = slot.holder.pid;
+        if (wanted && std::ranges::find(holders, pid) == holders.end()) holders.push_back(pid);
+    }
+    return holders;
+}
+
 Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::size_t group,
                                                          Pass& pass) {
     const int copy = pass.copies[group].get();
@@ -455,7 +467,10 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
     const auto inode = static_cast<std::uint32_t>(slot.info.inode);
     if (kind.family == AF_UNIX) {
         UnixReading reading = TRY(read_unix(copy, slot, kind, true));
-        if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
+        if (!reading.busy.empty()) {
+            pass.result.busy = std::move(reading.busy);
+            pass.result.waiting = holders_of(pass, reading.pending);
+        }
         return std::move(reading.socket);
     }
     if (kind.family != AF_INET && kind.family != AF_INET6) {
@@ -658,6 +673,7 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
     if (!pass.result.busy.empty()) {
         CollectedFiles busy;
         busy.busy = std::move(pass.result.busy);
+        busy.waiting = std::move(pass.result.waiting);
         return busy;
     }
     std::ranges::sort(pass.result.files, {}, &model::OpenFile::id);

@@ -69,6 +69,9 @@ struct CollectedFiles {
     // handshake under way). Nothing else is filled in and nothing is in repair: let the tree run a
     // few milliseconds and freeze it again.
     std::string busy;
+    // With it: the processes whose connections to another of the tree were not accepted yet. While
+    // they stand still alone, the other gets to them.
+    std::vector<Pid> waiting;
 };
 
 // Owned by the dumping session, used on one thread. The destructor rolls back.

@@ -231,6 +231,7 @@ TEST_F(Unix, a_connection_that_waits_to_be_accepted_is_waited_for) {
     const auto collected = collector.collect(pids);
     ASSERT_TRUE(collected) << collected.error().describe();
     EXPECT_NE(collected->busy.find("were not accepted yet"), std::string::npos);
+    EXPECT_EQ(collected->waiting, pids);
 }
 
 TEST_F(Unix, an_external_datagram_peer_is_found_by_its_name) {

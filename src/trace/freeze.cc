@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -169,10 +170,15 @@ void Freeze::order_by_generation(Pid root) {
     processes_ = std::move(ordered);
 }
 
-Result<Freeze> Freeze::stop(Pid root, const std::vector<Pid>& expected) {
+Result<Freeze> Freeze::stop(Pid root, const std::vector<Pid>& expected, const StopFirst& first) {
     Freeze freeze;
     freeze.since_ = std::chrono::steady_clock::now();
-    TRY(freeze.adopt(root));
+    for (const Pid pid : first.pids) TRY(freeze.adopt(pid));
+    if (!first.pids.empty()) {
+        TRY(freeze.stop_new_threads());
+        std::this_thread::sleep_for(first.then);
+    }
+    if (freeze.find(root) == nullptr) TRY(freeze.adopt(root));
     for (const Pid pid : expected) {
         if (freeze.find(pid) == nullptr) TRY(freeze.adopt(pid));
     }

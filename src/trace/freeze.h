@@ -26,13 +26,21 @@ struct FrozenProcess {
     std::vector<Tracee> threads;  // the leader first; empty for a zombie
 };
 
+// Processes of a tree that are stopped before the others, which go on for that long, so that they
+// finish what those have given them.
+struct StopFirst {
+    std::vector<Pid> pids;
+    std::chrono::milliseconds then{0};
+};
+
 class Freeze {
   public:
     // Stops the tree. `expected` are processes that are likely to be in it (of an earlier walk);
     // they are stopped together with the root instead of one generation after the other. Those that
     // turn out not to be descendants are let go. Kind::Gone if the root ends meanwhile; Unsupported
     // if a thread cannot be seized or stopped. On failure everything runs again.
-    static Result<Freeze> stop(Pid root, const std::vector<Pid>& expected = {});
+    static Result<Freeze> stop(Pid root, const std::vector<Pid>& expected = {},
+                               const StopFirst& first = {});
 
     // Parents before their children.
     [[nodiscard]] std::vector<FrozenProcess>& processes() { return processes_; }

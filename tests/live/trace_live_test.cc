@@ -1,13 +1,17 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <string>
 #include <thread>
+#include <tuple>
 
 #include "live/victim_process.h"
 #include "trace/ends.h"
@@ -217,6 +221,42 @@ TEST(Freeze, ThawsInItsDestructor) {
     }
     EXPECT_NE(victim.state(), 't');
     EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+TEST(Freeze, SomeAreStoppedFirstAndTheOthersGoOn) {
+    struct Seen {
+        std::atomic<int> child, parent_after;
+    };
+    void* const page =
+        ::mmap(nullptr, sizeof(Seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(page, MAP_FAILED);
+    Seen& seen = *new (page) Seen{};
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const pid_t root = ::fork();
+    if (root == 0) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            for (;; ::usleep(500)) ++seen.child;
+        }
+        std::ignore = ::write(ends[1], &child, sizeof(child));
+        // How long the child has not moved, in steps of ours.
+        for (int last = 0;; ::usleep(1000)) {
+            const int now = seen.child;
+            seen.parent_after = now == last ? seen.parent_after + 1 : 0;
+            last = now;
+        }
+    }
+    pid_t child = 0;
+    ASSERT_EQ(::read(ends[0], &child, sizeof(child)), ssize_t{sizeof(child)});
+    auto freeze = Freeze::stop(Pid{root}, {}, {{Pid{child}}, std::chrono::milliseconds(400)});
+    ASSERT_TRUE(freeze) << freeze.error().describe();
+    EXPECT_EQ(freeze->processes().size(), 2u);
+    EXPECT_EQ(freeze->processes().front().pid.value, root);
+    EXPECT_GT(seen.parent_after, 10);
+    expect_ok(std::move(*freeze).kill());
+    ::waitpid(root, nullptr, 0);
+    ::munmap(page, sizeof(Seen));
 }
 
 TEST(Freeze, LeavesTheTreeInSigstopWhenAsked) {
