@@ -1,4 +1,4 @@
-// ferry restore: a process tree out of image files.
+// ferry restore: a process tree, or a container, out of image files.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +11,7 @@
 #include "image/network_lock.h"
 #include "image/page_files.h"
 #include "image/store.h"
+#include "migrate/container_restore.h"
 #include "os/process.h"
 #include "restore/from_images.h"
 
@@ -21,6 +22,8 @@ struct RestoreOptions {
     std::shared_ptr<EngineOptions> engine = std::make_shared<EngineOptions>();
     bool detached = false;
     bool sibling = false;
+    // Of a container; empty: as when it was dumped.
+    std::string container, runtime_root, bridge;
 };
 
 std::uint32_t micros(std::chrono::microseconds time) {
@@ -54,12 +57,42 @@ Result<int> after_restore(const RestoreOptions& options, const Workplace& place,
     return kExitOk;
 }
 
+Result<restore::RestoreReport> restore_tree(const RestoreOptions& options,
+                                            restore::RestoreOptions& engine,
+                                            const image::DirectoryStore& store) {
+    if (!options.container.empty()) {
+        return fail(Error::invalid("the images are of a tree of processes, not of a container"));
+    }
+    const std::string lock = TRY(image::read_network_lock(store));
+    engine.on_restored = [&lock]() -> Result<> {
+        if (lock.empty()) return {};
+        const Result<> unlocked = remove_connection_lock(lock);
+        if (!unlocked) log_warn("network lock {}: {}", lock, unlocked.error().message());
+        return {};
+    };
+    return restore::restore_from_images(engine);
+}
+
+Result<restore::RestoreReport> restore_container(const RestoreOptions& options,
+                                                 const restore::RestoreOptions& engine,
+                                                 const migrate::ContainerImages& images) {
+    const std::string& name = images.description.id;
+    if (!options.container.empty() && options.container != name) {
+        return fail(Error::invalid(fmt::format("the images are of container \"{}\"", name)));
+    }
+    if (options.sibling) {
+        return fail(Error::invalid("option --restore-sibling: a container has no parent"));
+    }
+    return migrate::restore_container(images,
+                                      {.engine = engine,
+                                       .runtime_root = options.runtime_root,
+                                       .placement = {.uplink = {}, .bridge = options.bridge}});
+}
+
 Result<int> run_restore(const RestoreOptions& options) {
     const EngineOptions& engine = *options.engine;
     const Workplace place = TRY(open_workplace(engine));
     const image::DirectoryStore store = TRY(image::DirectoryStore::open(engine.images_directory));
-    const std::string lock = TRY(image::read_network_lock(store));
-
     restore::RestoreOptions restore;
     restore.images_directory = engine.images_directory;
     restore.leave_stopped = engine.leave_stopped;
@@ -70,12 +103,10 @@ Result<int> run_restore(const RestoreOptions& options) {
     restore.stage.sibling = options.sibling;
     restore.stage.join_control_groups =
         !engine.manage_cgroups.empty() && engine.manage_cgroups != "ignore";
-    restore.on_restored = [&lock] {
-        if (lock.empty()) return;
-        const Result<> unlocked = remove_connection_lock(lock);
-        if (!unlocked) log_warn("network lock {}: {}", lock, unlocked.error().message());
-    };
-    const restore::RestoreReport report = TRY(restore::restore_from_images(restore));
+    const auto container = TRY(migrate::read_container(store));
+    const restore::RestoreReport report = container
+                                              ? TRY(restore_container(options, restore, *container))
+                                              : TRY(restore_tree(options, restore, store));
     if (!report.warning.empty()) log_warn("waking connections: {}", report.warning);
     return after_restore(options, place, report);
 }
@@ -83,12 +114,20 @@ Result<int> run_restore(const RestoreOptions& options) {
 }  // namespace
 
 void add_restore(CLI::App& app, Invocation& invocation) {
-    CLI::App* verb = app.add_subcommand("restore", "Bring a process tree back from image files");
+    CLI::App* verb =
+        app.add_subcommand("restore", "Bring a container or a process tree back from image files");
     auto options = std::make_shared<RestoreOptions>();
     verb->add_flag("-d,--restore-detached", options->detached,
                    "Return when the tree runs instead of waiting for its end");
     verb->add_flag("-S,--restore-sibling", options->sibling,
                    "The root becomes a child of this command's parent");
+    verb->add_option("CONTAINER", options->container,
+                     "The container's name; it is the one that it had");
+    verb->add_option("--runtime-root", options->runtime_root,
+                     "Where runc is to keep the container's state (default: as it was)");
+    verb->add_option("--bridge", options->bridge,
+                     "Bridge for the container's network device (default: of the same name as "
+                     "before)");
     add_engine_options(*verb, options->engine);
     verb->callback([options, &invocation] {
         invocation.run = [options]() -> Result<int> {

@@ -29,40 +29,56 @@ struct Stopped {
     Collected collected;
 };
 
+Result<> let_run(Frozen frozen, const ToImagesOptions& options) {
+    if (options.on_thaw) options.on_thaw();
+    const Result<> thawed = std::move(frozen).thaw();
+    if (options.on_thawed) options.on_thawed();
+    return thawed;
+}
+
+// What went wrong is what the caller hears of.
+std::unexpected<Error> let_run(Frozen frozen, const ToImagesOptions& options, Error error) {
+    if (const Result<> thawed = let_run(std::move(frozen), options); !thawed) {
+        log_error("thawing: {}", thawed.error().message());
+    }
+    return fail(std::move(error));
+}
+
+Result<Collected> lock_and_collect(SourceTree& tree, Frozen& frozen,
+                                   const ToImagesOptions& options) {
+    if (options.on_frozen) TRY(options.on_frozen());
+    return tree.collect(frozen);
+}
+
 Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& options) {
     std::string busy;
     for (int attempt = 0; attempt < kBusyAttemptsMax; ++attempt) {
         // Also the preflight of what has appeared since the last look.
         TRY(tree.skeleton());
         Frozen frozen = TRY(tree.freeze());
-        if (options.on_frozen) TRY(options.on_frozen());
-        Collected collected = TRY(tree.collect(frozen));
-        if (collected.busy.empty()) {
-            return Stopped{.frozen = std::move(frozen), .collected = std::move(collected)};
+        auto collected = lock_and_collect(tree, frozen, options);
+        if (!collected) return let_run(std::move(frozen), options, std::move(collected.error()));
+        if (collected->busy.empty()) {
+            return Stopped{.frozen = std::move(frozen), .collected = std::move(*collected)};
         }
-        busy = collected.busy;
-        if (options.on_thaw) options.on_thaw();
-        TRY(std::move(frozen).thaw());
+        busy = collected->busy;
+        TRY(let_run(std::move(frozen), options));
         std::this_thread::sleep_for(kBusyPause);
     }
     return fail(Error::limit(fmt::format("tried {} times: {}", kBusyAttemptsMax, busy)));
 }
 
-struct WrittenPages {
-    std::uint64_t process = 0, shared = 0;
-};
-
-Result<WrittenPages> write_pages(const model::Checkpoint& checkpoint,
-                                 image::DirectoryStore& store) {
-    WrittenPages written;
+Result<> write_pages(const SourceTree& tree, const model::Checkpoint& checkpoint,
+                     image::DirectoryStore& store, WrittenImages& written) {
     std::uint32_t number = 0;
     for (const model::Process& process : checkpoint.processes) {
         if (process.is_zombie) continue;
-        auto writer = TRY(
-            image::PagemapWriter::create(store, image::PagemapId::process(process.pid), ++number));
+        const Pid inside = TRY(tree.number_from_inside(process.pid));
+        auto writer =
+            TRY(image::PagemapWriter::create(store, image::PagemapId::process(inside), ++number));
         TRY(with_context(dump_pages(process, writer),
                          fmt::format("pages of process {}", process.pid)));
-        written.process += writer.pages_written();
+        written.process_pages += writer.pages_written();
         TRY(std::move(writer).finish(store));
     }
     for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
@@ -70,40 +86,63 @@ Result<WrittenPages> write_pages(const model::Checkpoint& checkpoint,
             TRY(image::PagemapWriter::create(store, image::PagemapId::shared(memory.id), ++number));
         TRY(with_context(dump_shared_memory(memory, writer),
                          fmt::format("shared memory {:#x}", memory.id)));
-        written.shared += writer.pages_written();
+        written.shared_pages += writer.pages_written();
         TRY(std::move(writer).finish(store));
-    }
-    return written;
-}
-
-Result<> end(Frozen frozen, AfterDump after) {
-    switch (after) {
-        case AfterDump::Kill:
-            return std::move(frozen).kill();
-        case AfterDump::LeaveRunning:
-            return std::move(frozen).thaw();
-        case AfterDump::LeaveStopped:
-            return std::move(frozen).leave_stopped();
     }
     return {};
 }
 
+Result<> end(Frozen frozen, const ToImagesOptions& options) {
+    switch (options.after) {
+        case AfterDump::Kill:
+            if (options.on_kill) {
+                auto ready = options.on_kill();
+                if (!ready) return let_run(std::move(frozen), options, std::move(ready.error()));
+            }
+            return std::move(frozen).kill();
+        case AfterDump::LeaveRunning:
+            return let_run(std::move(frozen), options);
+        case AfterDump::LeaveStopped:
+            break;
+    }
+    if (options.on_thaw) options.on_thaw();
+    const Result<> left = std::move(frozen).leave_stopped();
+    if (options.on_thawed) options.on_thawed();
+    return left;
+}
+
 }  // namespace
+
+Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoint& collected,
+                                   image::DirectoryStore& store,
+                                   const std::function<Result<>(image::ImageStore&)>& also_write) {
+    WrittenImages written;
+    const Clock::time_point begun = Clock::now();
+    TRY(write_pages(tree, collected, store, written));
+    written.memory = since(begun);
+    const Clock::time_point write_begun = Clock::now();
+    model::Checkpoint numbered = collected;
+    TRY(tree.number_from_inside(numbered));
+    TRY(image::encode(numbered, store));
+    if (also_write) TRY(also_write(store));
+    TRY(store.commit());
+    written.write = since(write_begun);
+    return written;
+}
 
 Result<ToImagesReport> dump_to_images(SourceTree& tree, image::DirectoryStore& store,
                                       const ToImagesOptions& options) {
     Stopped stopped = TRY(freeze_and_collect(tree, options));
     const Clock::time_point begun = stopped.frozen.since();
-    ToImagesReport report{.freeze = stopped.collected.times};
-    const Clock::time_point memory_begun = Clock::now();
-    const WrittenPages written = TRY(write_pages(stopped.collected.checkpoint, store));
-    report.pages = written.process + written.shared;
-    report.memory = since(memory_begun);
-    const Clock::time_point write_begun = Clock::now();
-    TRY(image::encode(stopped.collected.checkpoint, store));
-    TRY(store.commit());
-    report.write = since(write_begun);
-    TRY(end(std::move(stopped.frozen), options.after));
+    auto written = write_images(tree, stopped.collected.checkpoint, store, options.also_write);
+    if (!written) {
+        return let_run(std::move(stopped.frozen), options, std::move(written.error()));
+    }
+    ToImagesReport report{.pages = written->process_pages + written->shared_pages,
+                          .memory = written->memory,
+                          .write = written->write,
+                          .freeze = stopped.collected.times};
+    TRY(end(std::move(stopped.frozen), options));
     report.frozen = since(begun);
     if (options.work_directory >= 0) {
         TRY(image::write_stats(
@@ -112,9 +151,9 @@ Result<ToImagesReport> dump_to_images(SourceTree& tree, image::DirectoryStore& s
                              .frozen_us = static_cast<std::uint32_t>(report.frozen.count()),
                              .memory_us = static_cast<std::uint32_t>(report.memory.count()),
                              .write_us = static_cast<std::uint32_t>(report.write.count()),
-                             .pages_scanned = written.process,
-                             .pages_written = written.process,
-                             .shared_pages_written = written.shared}));
+                             .pages_scanned = written->process_pages,
+                             .pages_written = written->process_pages,
+                             .shared_pages_written = written->shared_pages}));
     }
     log_debug("dumped {} pages: stop {} us, tasks {} us, files {} us, memory {} us, write {} us",
               report.pages, report.freeze.stop.count(), report.freeze.tasks.count(),

@@ -21,12 +21,18 @@ struct ToImagesOptions {
     AfterDump after = AfterDump::Kill;
     // Directory for stats-dump; -1: none.
     int work_directory = -1;
-    // Called as soon as everything stands still, before sockets are read: the caller locks the
-    // network.
+    // Any of these may be empty. As soon as everything stands still, before sockets are read: the
+    // caller locks the network.
     std::function<Result<>()> on_frozen;
-    // Something transient was in the way, and the tree is about to run on until the next freeze:
-    // the caller takes back what on_frozen did. May be empty.
+    // The tree is about to run on, for the time being (something transient was in the way) or for
+    // good: the caller takes back what on_frozen did, as far as the tree would notice.
     std::function<void()> on_thaw;
+    // The tree runs on: the caller takes back the rest.
+    std::function<void()> on_thawed;
+    // The images are complete and the tree is about to be killed; on an error it is not.
+    std::function<Result<>()> on_kill;
+    // Everything stands still: what the caller keeps beside the images, for the same commit.
+    std::function<Result<>(image::ImageStore&)> also_write;
 };
 
 struct ToImagesReport {
@@ -34,6 +40,18 @@ struct ToImagesReport {
     std::chrono::microseconds frozen{0}, memory{0}, write{0};
     FreezeTimes freeze;
 };
+
+struct WrittenImages {
+    std::uint64_t process_pages = 0, shared_pages = 0;
+    std::chrono::microseconds memory{0};  // the pages
+    std::chrono::microseconds write{0};   // everything else, the commit included
+};
+// Of a checkpoint of this tree that was collected in the freeze that still lasts: every image, with
+// the ids that the tree itself sees, and what `also_write` (if any) adds. Commits the store; on an
+// error it holds nothing new.
+Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoint& collected,
+                                   image::DirectoryStore& store,
+                                   const std::function<Result<>(image::ImageStore&)>& also_write);
 
 // Writes every image and commits the store, then ends the tree as asked. On an error the tree runs
 // on as before and the store holds nothing new. A connection that waits to be accepted lets the

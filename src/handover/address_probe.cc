@@ -10,6 +10,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <set>
 
 #include "base/log.h"
@@ -151,6 +152,7 @@ class Probe {
   private:
     Probe(const NetworkIdentity& identity, const Link& base) : identity_(identity), base_(base) {}
 
+  public:
     Result<> ask() {
         for (const IpAddress& address : open_) {
             const auto& socket = sockets_.at(address.family == AF_INET ? 0 : 1);
@@ -163,7 +165,7 @@ class Probe {
         return {};
     }
 
-    // Some milliseconds.
+    // Some milliseconds. Unsupported: an answer that must not be.
     Result<> listen() {
         std::array<pollfd, 2> ready = {pollfd{sockets_[0].get(), POLLIN, 0},
                                        pollfd{sockets_[1].get(), POLLIN, 0}};
@@ -185,10 +187,13 @@ class Probe {
         return {};
     }
 
+    void expect_silence() { silence_ = true; }
+
+  private:
     Result<> consider(const Claim& claim) {
         const auto addresses = identity_.ip_addresses();
         if (std::ranges::find(addresses, claim.address) == addresses.end()) return {};
-        if (claim.mac != identity_.mac) {
+        if (silence_ || claim.mac != identity_.mac) {
             return fail(Error::unsupported(
                 fmt::format("the address {} is taken: {} answers for it on {}",
                             claim.address.to_string(), to_string(claim.mac), base_.name)));
@@ -197,8 +202,9 @@ class Probe {
         return {};
     }
 
-    const NetworkIdentity& identity_;
-    const Link& base_;
+    NetworkIdentity identity_;
+    Link base_;
+    bool silence_ = false;  // nobody may answer
     std::array<os::UniqueFd, 2> sockets_;
     std::set<IpAddress> open_;  // nobody has answered yet
 };
@@ -217,6 +223,31 @@ std::optional<Claim> claim_in(std::span<const std::byte> frame) {
     MacAddress from;
     std::ranges::copy(header->ether_shost, from.begin());
     return advertisement_claim(frame, from);
+}
+
+struct UnclaimedQuestion::State {
+    Probe probe;
+    Clock::time_point asked = Clock::now();
+};
+
+UnclaimedQuestion::UnclaimedQuestion(std::unique_ptr<State> state) : state_(std::move(state)) {}
+UnclaimedQuestion::UnclaimedQuestion(UnclaimedQuestion&&) noexcept = default;
+UnclaimedQuestion& UnclaimedQuestion::operator=(UnclaimedQuestion&&) noexcept = default;
+UnclaimedQuestion::~UnclaimedQuestion() = default;
+
+Result<UnclaimedQuestion> UnclaimedQuestion::ask(const NetworkIdentity& identity,
+                                                 const Link& base) {
+    auto probe = TRY(Probe::start(identity, base));
+    probe.expect_silence();
+    TRY(probe.ask());
+    return UnclaimedQuestion(std::make_unique<State>(State{.probe = std::move(probe)}));
+}
+
+Result<> UnclaimedQuestion::expect_silence() {
+    do {
+        TRY(state_->probe.listen());
+    } while (Clock::now() < state_->asked + kSecondAnswer);
+    return {};
 }
 
 Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base) {

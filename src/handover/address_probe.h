@@ -3,6 +3,8 @@
 // Source relied upon: RFC 5227 section 2.1.1, RFC 4862 section 5.4.2, packet(7).
 #pragma once
 
+#include <memory>
+
 #include "base/error.h"
 #include "handover/network_identity.h"
 #include "handover/rtnetlink.h"
@@ -14,6 +16,25 @@ namespace ferry::handover {
 // an answer came from another MAC than the identity's own, so the address is taken. An address for
 // which nobody answers is only warned about: the source's network should be this one.
 Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base);
+
+// For an identity that nobody has at the moment: asked when there is other work to do, looked at
+// when that is done.
+class UnclaimedQuestion {
+  public:
+    static Result<UnclaimedQuestion> ask(const NetworkIdentity& identity, const Link& base);
+    UnclaimedQuestion(UnclaimedQuestion&&) noexcept;
+    UnclaimedQuestion& operator=(UnclaimedQuestion&&) noexcept;
+    ~UnclaimedQuestion();
+
+    // Unsupported: somebody has answered since, the identity's own MAC included. Waits until some
+    // ten milliseconds after the question at least.
+    Result<> expect_silence();
+
+  private:
+    struct State;
+    explicit UnclaimedQuestion(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
 
 // The question about one address, and the answer in a received frame, if it is one: who has which
 // address. Exposed for tests.

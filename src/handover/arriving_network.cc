@@ -100,6 +100,20 @@ Result<> ArrivingNetwork::check(const ServiceNetwork& network, const Placement& 
     return {};
 }
 
+Result<std::vector<UnclaimedQuestion>> ArrivingNetwork::check_unowned(const ServiceNetwork& network,
+                                                                      const Placement& placement) {
+    auto route = TRY(NetlinkSocket::open(NETLINK_ROUTE));
+    std::vector<UnclaimedQuestion> questions;
+    for (const NetworkIdentity& identity : network.devices) {
+        if (identity.kind == DeviceKind::Loopback) continue;
+        const auto base =
+            TRY(with_context(check_device(route, identity, placement, network.space.has_value()),
+                             name_of(identity)));
+        questions.push_back(TRY(UnclaimedQuestion::ask(identity, base)));
+    }
+    return questions;
+}
+
 Result<ArrivingNetwork> ArrivingNetwork::prepare(const ServiceNetwork& network,
                                                  const os::NetworkNamespace& space,
                                                  const Placement& placement) {

@@ -14,8 +14,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
+#include "handover/address_probe.h"
 #include "handover/service_network.h"
 #include "os/network_namespace.h"
 
@@ -35,6 +37,10 @@ class ArrivingNetwork {
     // name, MAC or an address is already in use here or in the network, or the uplink or bridge is
     // missing.
     static Result<> check(const ServiceNetwork& network, const Placement& placement);
+    // The same for a service that runs nowhere (it comes out of image files): whoever answers for
+    // its addresses has taken them. Asks, and leaves the answers to expect_silence().
+    static Result<std::vector<UnclaimedQuestion>> check_unowned(const ServiceNetwork& network,
+                                                                const Placement& placement);
     // Makes each device in the namespace `space` (the host's own for a service that has none): up,
     // muted, with its MAC, addresses, routes, neighbours and settings. Long before the freeze.
     // A namespace of its own is empty but for its loopback device, and gets what

@@ -14,7 +14,6 @@
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
 #include "os/schedule.h"
-#include "proc/process_directory.h"
 
 namespace ferry::migrate {
 namespace {
@@ -175,34 +174,9 @@ Result<> SourceSession::prepare() {
 Result<std::string> SourceSession::find_container() {
     root_ = request_.root;
     if (request_.container.empty()) return std::string();
-    const container::Runtime runtime = {.root = request_.runtime_root};
-    container_ = TRY(container::find(request_.container, runtime));
-    TRY(container::check_movable(*container_));
-    root_ = container_->state.init;
-    const container::Description description = TRY(container::describe(*container_));
-    mounts_ = description.mounts;
-    tmpfs_ = TRY(container::TmpfsSource::open(*container_));
-    return container::to_json(description);
-}
-
-Result<> SourceSession::check_container() {
-    if (!container_) return {};
-    const auto directory = TRY(proc::ProcessDirectory::open(root_));
-    if (TRY(directory.text("mountinfo")) != mounts_) {
-        return fail(Error::unsupported(fmt::format(
-            "the mounts of container \"{}\" have changed during the migration; try again",
-            request_.container)));
-    }
-    return {};
-}
-
-Result<> SourceSession::check_strangers() {
-    if (!container_) return {};
-    const std::vector<Pid> strangers = TRY(container::strangers(*container_));
-    if (strangers.empty()) return {};
-    return fail(Error::unsupported(
-        fmt::format("process {} came into container \"{}\" by exec: end it first",
-                    strangers.front(), request_.container)));
+    container_ = TRY(DepartingContainer::find(request_.container, request_.runtime_root));
+    root_ = container_->root();
+    return container::to_json(container_->description());
 }
 
 Result<> SourceSession::connect() {
@@ -288,8 +262,8 @@ Result<> SourceSession::send_checkpoint(FrameType type, model::Checkpoint checkp
 }
 
 Result<> SourceSession::send_files() {
-    if (!tmpfs_) return {};
-    const std::string archive = TRY(tmpfs_->collect());
+    if (!container_) return {};
+    const std::string archive = TRY(container_->collect_files());
     return link_->send(FrameType::Files, std::as_bytes(std::span(archive)));
 }
 
@@ -373,7 +347,7 @@ void SourceSession::give_more_time(const std::vector<Pid>& waiting) {
 Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
     TRY(send_last_pass());
-    TRY(check_strangers());
+    if (container_) TRY(container_->check_strangers());
     hold_ = TRY(space_->within([this] {
         return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections);
     }));
@@ -403,7 +377,7 @@ Result<bool> SourceSession::try_cut_over() {
         give_more_time(collected.waiting);
         return false;
     }
-    TRY(check_container());
+    if (container_) TRY(container_->check_mounts());
     if (!same_layout(collected.checkpoint, layout_)) {
         const model::Checkpoint before = std::exchange(layout_, collected.checkpoint);
         TRY(send_layout(layout_));
@@ -518,8 +492,7 @@ void SourceSession::finish() {
     tolerate(network_->commit(), "committing the network");
     tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(end_tree(), "ending the tree at the source");
-    if (container_)
-        tolerate(container::remove(*container_), "removing the container at the source");
+    if (container_) tolerate(container_->remove(), "removing the container at the source");
     tolerate(network_->remove(), "removing the network device at the source");
     tolerate(hold_->release(), "releasing the network");
     const Result<> finished = [&]() -> Result<> {

@@ -8,11 +8,10 @@
 #include <vector>
 
 #include "base/error.h"
-#include "container/container.h"
-#include "container/tmpfs_source.h"
 #include "dump/source_tree.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
+#include "migrate/departing_container.h"
 #include "migrate/link.h"
 #include "migrate/memory_sender.h"
 #include "migrate/session.h"
@@ -35,10 +34,6 @@ class SourceSession {
     Result<> prepare();
     // Gives what the destination has to know of the container; empty without one.
     Result<std::string> find_container();
-    // In the freeze: the destination has made it as it was described.
-    Result<> check_container();
-    // Before it: the end of the container would be theirs.
-    Result<> check_strangers();
     Result<> connect();
     Result<> precopy();
     Result<> follow(const model::Checkpoint& skeleton);
@@ -87,9 +82,7 @@ class SourceSession {
     // Destroyed in reverse: a frozen tree is thawed first, the network is let go after it.
     std::unique_ptr<Link> link_;
     Pid root_;
-    std::optional<container::Container> container_;
-    std::string mounts_;  // of the container, as it was described
-    std::optional<container::TmpfsSource> tmpfs_;
+    std::optional<DepartingContainer> container_;
     std::optional<dump::SourceTree> tree_;
     std::optional<MemorySender> memory_;
     std::optional<os::NetworkNamespace> space_;  // of the tree

@@ -23,7 +23,10 @@ struct RestoreOptions {
     // The same for locks of files.
     bool file_locks = false;
     // Called when everything is in place, before connections go live: the network is unlocked here.
-    std::function<void()> on_restored;
+    // May be empty.
+    std::function<Result<>()> on_restored;
+    // A root that is started by somebody else (start_root) is where the tree's files and sockets
+    // are opened.
     StageOptions stage;
 };
 

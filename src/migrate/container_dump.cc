@@ -1,0 +1,107 @@
+#include "migrate/container_dump.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <vector>
+
+#include "base/log.h"
+#include "handover/network_hold.h"
+#include "handover/network_move.h"
+#include "handover/service_network.h"
+#include "migrate/container_images.h"
+#include "migrate/departing_container.h"
+#include "os/network_namespace.h"
+
+namespace ferry::migrate {
+namespace {
+
+// The container's network while it stands still.
+class FrozenNetwork {
+  public:
+    static Result<FrozenNetwork> of(Pid root, const std::string& name, bool has_connections) {
+        FrozenNetwork network(TRY(os::NetworkNamespace::of(root)));
+        if (TRY(network.space_.is(TRY(os::NetworkNamespace::own())))) {
+            return fail(Error::unsupported(fmt::format(
+                "container \"{}\" has the network of its host: dump its tree of processes", name)));
+        }
+        network.identity_ = TRY(handover::find_network(network.space_, {}));
+        network.devices_ = TRY(handover::DepartingNetwork::arm(network.identity_, network.space_));
+        if (!has_connections) return network;
+        for (const handover::IpAddress& address : network.identity_.ip_addresses()) {
+            network.targets_.push_back({.address = address});
+        }
+        return network;
+    }
+
+    [[nodiscard]] const handover::ServiceNetwork& identity() const { return identity_; }
+
+    Result<> hold() {
+        hold_ = TRY(space_.within([this] {
+            return handover::NetworkHold::install(targets_, handover::HoldScope::Everything);
+        }));
+        return {};
+    }
+    // From here on the devices go even if we die.
+    Result<> commit() { return devices_->commit(); }
+    // The processes have ended.
+    Result<> remove() {
+        TRY(devices_->remove());
+        return hold_ ? hold_->release() : Result<>();
+    }
+    void allow_outgoing() {
+        if (hold_) tell(hold_->allow_outgoing());
+    }
+    void release() {
+        if (hold_) tell(hold_->release_and_replay({}));
+        hold_.reset();
+    }
+
+  private:
+    explicit FrozenNetwork(os::NetworkNamespace space) : space_(std::move(space)) {}
+    static void tell(const Result<>& done) {
+        if (!done) log_error("releasing the network: {}", done.error().message());
+    }
+
+    os::NetworkNamespace space_;
+    handover::ServiceNetwork identity_;
+    std::vector<handover::HoldTarget> targets_;
+    std::optional<handover::NetworkHold> hold_;  // let go after the devices
+    std::optional<handover::DepartingNetwork> devices_;
+};
+
+}  // namespace
+
+Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
+                                            image::DirectoryStore& store) {
+    DepartingContainer container =
+        TRY(DepartingContainer::find(options.name, options.runtime_root));
+    dump::SourceTree tree = TRY(
+        dump::SourceTree::open(container.root(), {.files = options.files, .is_container = true}));
+    FrozenNetwork network =
+        TRY(FrozenNetwork::of(container.root(), options.name, options.files.tcp_established));
+    TRY(container.check_strangers());
+
+    const dump::ToImagesReport report = TRY(
+        dump::dump_to_images(tree, store,
+                             {.after = options.after,
+                              .work_directory = options.work_directory,
+                              .on_frozen = [&] { return network.hold(); },
+                              .on_thaw = [&] { network.allow_outgoing(); },
+                              .on_thawed = [&] { network.release(); },
+                              .on_kill = [&] { return network.commit(); },
+                              .also_write = [&](image::ImageStore& into) -> Result<> {
+                                  TRY(container.check_mounts());
+                                  return write_container({.description = container.description(),
+                                                          .network = network.identity(),
+                                                          .files = TRY(container.collect_files())},
+                                                         into);
+                              }}));
+    if (options.after == dump::AfterDump::Kill) {
+        TRY(network.remove());
+        TRY(with_context(container.remove(), "the images are complete, but its runtime"));
+    }
+    return report;
+}
+
+}  // namespace ferry::migrate

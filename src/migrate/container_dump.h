@@ -1,0 +1,35 @@
+// `ferry dump NAME`: a container of runc's into image files, and what is needed to make it again.
+//
+// Its network between dump and restore: while it stands still, packets to its addresses are held
+// in its own network namespace, so that no stack sees a connection without its socket. When its
+// processes have ended, with their sockets in repair mode, its devices are removed, and their other
+// ends with them, before the hold: nothing is left that could answer for the container's addresses,
+// no reset is sent, and its peers try again until somebody restores it. No packet filter has to
+// stay behind, and what was held is dropped: to its senders it was lost.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "dump/to_images.h"
+#include "image/store.h"
+#include "resources/files.h"
+
+namespace ferry::migrate {
+
+struct ContainerDumpOptions {
+    std::string name;
+    std::string runtime_root;  // where its runtime keeps states
+    resources::FileOptions files;
+    dump::AfterDump after = dump::AfterDump::Kill;
+    int work_directory = -1;  // for stats-dump; -1: none
+};
+
+// Writes everything and commits the store, then ends the container as asked: with AfterDump::Kill
+// nothing of it is left and its runtime has forgotten it. On an error before that it runs on as
+// before, and the store holds nothing new. Errors: DepartingContainer::find(), SourceTree::open(),
+// handover::find_network() and what they refuse by name.
+Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
+                                            image::DirectoryStore& store);
+
+}  // namespace ferry::migrate

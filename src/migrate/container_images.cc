@@ -1,0 +1,62 @@
+#include "migrate/container_images.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "os/fd.h"
+
+namespace ferry::migrate {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kContainerFile = "ferry-container.json";
+constexpr const char* kFilesFile = "ferry-tmpfs.tar";
+
+std::string text_of(const model::Bytes& bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// The two documents are read by those who wrote them.
+Result<ContainerImages> parse(const std::string& text) {
+    try {
+        const Json json = Json::parse(text);
+        const int version = json.at("version").get<int>();
+        if (version != kContainerImagesVersion) {
+            return fail(Error::unsupported(fmt::format("version {}, where this Ferry reads {}",
+                                                       version, kContainerImagesVersion)));
+        }
+        return ContainerImages{
+            .description = TRY(container::description_from_json(json.at("container").dump())),
+            .network = TRY(handover::decode_network(json.at("network").dump())),
+            .files = {}};
+    } catch (const Json::exception& error) {
+        return fail(Error::corrupt(error.what()));
+    }
+}
+
+}  // namespace
+
+Result<> write_container(const ContainerImages& images, image::ImageStore& into) {
+    const Json json = {
+        {"version", kContainerImagesVersion},
+        {"container", Json::parse(container::to_json(images.description))},
+        {"network", Json::parse(handover::encode_network(images.network))},
+    };
+    TRY(into.put(kContainerFile,
+                 os::as_bytes(json.dump(2, ' ', false, Json::error_handler_t::replace))));
+    return into.put(kFilesFile, os::as_bytes(images.files));
+}
+
+Result<std::optional<ContainerImages>> read_container(const image::ImageStore& from) {
+    const auto text = TRY(from.get(kContainerFile));
+    if (!text) return std::optional<ContainerImages>();
+    ContainerImages images = TRY(with_context(parse(text_of(*text)), kContainerFile));
+    const auto files = TRY(from.get(kFilesFile));
+    if (!files) return fail(Error::corrupt(fmt::format("{} is missing", kFilesFile)));
+    images.files = text_of(*files);
+    return std::optional(std::move(images));
+}
+
+}  // namespace ferry::migrate

@@ -1,0 +1,33 @@
+// What a dump of a container holds beside CRIU's images (docs/format/image.md): what is the
+// container's own and no process's.
+//
+//   ferry-container.json   how it was made (container::Description), its network
+//   ferry-tmpfs.tar        what is in its tmpfs mounts (container/tmpfs_archive.h)
+//
+// Internal to migrate/, but for its name.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "container/container.h"
+#include "handover/service_network.h"
+#include "image/store.h"
+
+namespace ferry::migrate {
+
+inline constexpr int kContainerImagesVersion = 1;
+
+struct ContainerImages {
+    container::Description description;
+    handover::ServiceNetwork network;
+    std::string files;  // the archive
+};
+
+Result<> write_container(const ContainerImages& images, image::ImageStore& into);
+// nullopt: the dump is of a tree of processes. Corrupt, Unsupported (another version), with the
+// file's name.
+Result<std::optional<ContainerImages>> read_container(const image::ImageStore& from);
+
+}  // namespace ferry::migrate

@@ -1,0 +1,36 @@
+#include "migrate/departing_container.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "proc/process_directory.h"
+
+namespace ferry::migrate {
+
+Result<DepartingContainer> DepartingContainer::find(const std::string& name,
+                                                    const std::string& runtime_root) {
+    const container::Runtime runtime = {.root = runtime_root};
+    container::Container container = TRY(container::find(name, runtime));
+    TRY(container::check_movable(container));
+    container::Description description = TRY(container::describe(container));
+    container::TmpfsSource tmpfs = TRY(container::TmpfsSource::open(container));
+    return DepartingContainer(std::move(container), std::move(description), std::move(tmpfs));
+}
+
+Result<> DepartingContainer::check_strangers() const {
+    const std::vector<Pid> strangers = TRY(container::strangers(container_));
+    if (strangers.empty()) return {};
+    return fail(Error::unsupported(
+        fmt::format("process {} came into container \"{}\" by exec: end it first",
+                    strangers.front(), container_.state.id)));
+}
+
+Result<> DepartingContainer::check_mounts() const {
+    const auto directory = TRY(proc::ProcessDirectory::open(root()));
+    if (TRY(directory.text("mountinfo")) == description_.mounts) return {};
+    return fail(Error::unsupported(fmt::format(
+        "the mounts of container \"{}\" have changed meanwhile; try again", container_.state.id)));
+}
+
+}  // namespace ferry::migrate

@@ -1,0 +1,44 @@
+// A container that is to leave its host, to another one or into image files. Internal to migrate/.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "container/container.h"
+#include "container/tmpfs_source.h"
+
+namespace ferry::migrate {
+
+class DepartingContainer {
+  public:
+    // While it runs. Invalid: there is none of that name; Unsupported: something about it cannot be
+    // carried (container::check_movable).
+    static Result<DepartingContainer> find(const std::string& name,
+                                           const std::string& runtime_root);
+
+    [[nodiscard]] const container::Description& description() const { return description_; }
+    [[nodiscard]] Pid root() const { return container_.state.init; }
+
+    // Before a freeze: a process that came in by exec would end with the container.
+    [[nodiscard]] Result<> check_strangers() const;
+    // In the freeze: its mounts are those of the description.
+    [[nodiscard]] Result<> check_mounts() const;
+    // TmpfsSource::collect().
+    Result<std::string> collect_files() { return tmpfs_.collect(); }
+    // After its processes have ended: container::remove().
+    [[nodiscard]] Result<> remove() const { return container::remove(container_); }
+
+  private:
+    DepartingContainer(container::Container container, container::Description description,
+                       container::TmpfsSource tmpfs)
+        : container_(std::move(container)),
+          description_(std::move(description)),
+          tmpfs_(std::move(tmpfs)) {}
+
+    container::Container container_;
+    container::Description description_;
+    container::TmpfsSource tmpfs_;
+};
+
+}  // namespace ferry::migrate
