@@ -111,6 +111,8 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
     setup.source.shell_job = order.shell_job;
     setup.source.check_cpu = order.check_cpu;
     setup.source.ghost_bytes_max = order.ghost_bytes_max;
+    setup.source.method = order.method;
+    setup.source.images_directory = order.images_directory;
     return setup;
 }
 

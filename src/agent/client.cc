@@ -146,6 +146,8 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_any_cpu(!order.check_cpu);
     request.set_bridge(order.bridge);
     request.set_ghost_bytes_max(order.ghost_bytes_max);
+    request.set_method(migrate::name_of(order.method));
+    request.set_images_directory(order.images_directory);
     grpc::ClientContext context;
     set_migrating(&context);
     const Cleanup forget_context = [&] { set_migrating(nullptr); };

@@ -31,6 +31,8 @@ struct MigrateOrder {
     bool check_cpu = true;
     std::string bridge = {};  // of the destination, for a container; empty: as at the source
     std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
+    migrate::Method method = migrate::Method::Live;
+    std::string images_directory = {};  // of the source; empty: in memory
 };
 
 struct PrepareOrder {

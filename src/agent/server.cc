@@ -67,6 +67,12 @@ class ControlService final : public v1::Control::Service {
 
     grpc::Status Migrate(grpc::ServerContext* context, const v1::MigrateRequest* request,
                          grpc::ServerWriter<v1::MigrateEvent>* writer) override {
+        const auto method =
+            migrate::method_from(request->method().empty() ? "live" : request->method());
+        if (!method) {
+            return status_of(
+                Error::invalid(fmt::format("there is no method \"{}\"", request->method())));
+        }
         const auto session =
             agent_.migrate({.service = request->service(),
                             .destination = request->to(),
@@ -76,7 +82,9 @@ class ControlService final : public v1::Control::Service {
                             .shell_job = request->shell_job(),
                             .check_cpu = !request->any_cpu(),
                             .bridge = request->bridge(),
-                            .ghost_bytes_max = request->ghost_bytes_max()});
+                            .ghost_bytes_max = request->ghost_bytes_max(),
+                            .method = *method,
+                            .images_directory = request->images_directory()});
         if (!session) return status_of(session.error());
         v1::MigrateEvent started;
         *started.mutable_started() = to_wire((*session)->info());

@@ -33,6 +33,8 @@ Json json_of(const migrate::SourceRequest& request) {
             {"timeout_s", request.timeout.count()},
             {"shell_job", request.shell_job},
             {"check_cpu", request.check_cpu},
+            {"method", migrate::name_of(request.method)},
+            {"images_directory", request.images_directory},
             {"ghost_bytes_max", request.ghost_bytes_max}};
 }
 
@@ -63,6 +65,8 @@ migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
     request.timeout = std::chrono::seconds(json.at("timeout_s").get<std::int64_t>());
     request.shell_job = json.at("shell_job");
     request.check_cpu = json.at("check_cpu");
+    request.method = migrate::method_from(json.at("method")).value_or(migrate::Method::Live);
+    request.images_directory = json.at("images_directory");
     request.ghost_bytes_max = json.at("ghost_bytes_max");
     return request;
 }

@@ -66,7 +66,12 @@ void add_run(CLI::App& lab, Invocation& invocation) {
                      "sites there and back), or all")
         ->required()
         ->check(CLI::IsMember({"1", "2", "3", "4", "all"}));
-    verb->add_option("--runs", options->runs, "Runs of each scenario")
+    auto method = std::make_shared<std::string>("live");
+    verb->add_option("--method", *method,
+                     "How they cross: live, checkpoint (through files, as the paper did), or both")
+        ->check(CLI::IsMember({"live", "checkpoint", "both"}))
+        ->capture_default_str();
+    verb->add_option("--runs", options->runs, "Runs of each scenario and method")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
     verb->add_option("--bundle", options->bundle,
@@ -82,8 +87,11 @@ void add_run(CLI::App& lab, Invocation& invocation) {
         ->capture_default_str();
     verb->add_option("-o,--output", options->directory, "Directory of the report")
         ->capture_default_str();
-    verb->callback([options, scenarios, rate, &invocation] {
-        invocation.run = [options, scenarios, rate]() -> Result<int> {
+    verb->callback([options, scenarios, rate, method, &invocation] {
+        invocation.run = [options, scenarios, rate, method]() -> Result<int> {
+            options->methods.clear();
+            if (*method != "checkpoint") options->methods.push_back(lab::Method::Live);
+            if (*method != "live") options->methods.push_back(lab::Method::Checkpoint);
             for (const std::string& wanted : *scenarios) {
                 if (wanted == "all") {
                     options->scenarios.insert(options->scenarios.end(), {"1", "2", "3", "4"});
@@ -92,7 +100,8 @@ void add_run(CLI::App& lab, Invocation& invocation) {
                 }
             }
             options->lab.link_bits_per_second = *rate * 1e9;
-            options->command_line = fmt::format("ferry lab run {}", fmt::join(*scenarios, " "));
+            options->command_line =
+                fmt::format("ferry lab run {} --method {}", fmt::join(*scenarios, " "), *method);
             return TRY(lab::run_lab(*options)) ? kExitOk : kExitFailure;
         };
     });

@@ -29,6 +29,7 @@ struct Options {
     bool sequential = false;
     std::string socket = agent::kControlSocket;
     agent::MigrateOrder order;
+    std::string method = "live";
     std::uint32_t max_downtime_ms = 50;
     std::uint32_t timeout_s = 0;
     std::string json;  // "", "object" or "lines"
@@ -170,9 +171,12 @@ void print_report(const migrate::Report& report) {
                    bytes_text(static_cast<double>(round.dirty_bytes)));
     }
     if (!report.stop_rule.empty()) fmt::print("pre-copy ended: {}\n", report.stop_rule);
-    fmt::print("frozen {} (checkpoint {}, restore {}), total {}, {} on the wire ({}/s)\n",
+    const std::string transfer =
+        report.transfer_ms > 0 ? fmt::format(" transfer {},", milliseconds_text(report.transfer_ms))
+                               : "";
+    fmt::print("frozen {} (checkpoint {},{} restore {}), total {}, {} on the wire ({}/s)\n",
                milliseconds_text(report.frozen_ms), milliseconds_text(report.checkpoint_ms),
-               milliseconds_text(report.restore_ms), milliseconds_text(report.total_ms),
+               transfer, milliseconds_text(report.restore_ms), milliseconds_text(report.total_ms),
                bytes_text(static_cast<double>(report.wire_bytes)),
                bytes_text(report.bytes_per_second()));
 }
@@ -236,6 +240,7 @@ Result<int> show_error(const Error& error, bool started, const std::string& json
 
 Result<int> run(Options& options) {
     options.order.max_downtime = std::chrono::milliseconds(options.max_downtime_ms);
+    options.order.method = *migrate::method_from(options.method);
     options.order.timeout = std::chrono::seconds(options.timeout_s);
     Interrupts::block_signals();
     auto client = agent::ControlClient::connect(options.socket);
@@ -319,6 +324,16 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
         ->transform(CLI::AsSizeValue(false))
         ->check(CLI::Range(std::uint64_t{0}, migrate::kGhostBytesMax))
         ->default_str("1M");
+    command
+        ->add_option(
+            "--method", options->method,
+            "live, or checkpoint: through image files, as ferry dump and ferry restore do; "
+            "the service stands still for all of it")
+        ->check(CLI::IsMember({"live", "checkpoint"}))
+        ->capture_default_str();
+    command->add_option("--images-dir", options->order.images_directory,
+                        "In which the image files are written meanwhile, with --method checkpoint "
+                        "(default: in memory)");
     command->add_option("--socket", options->socket, "Unix socket of the agent")
         ->capture_default_str();
     command->add_flag(

@@ -1,5 +1,7 @@
 #include "lab/crossing_record.h"
 
+#include "migrate/session.h"
+
 namespace ferry::lab {
 namespace {
 
@@ -24,12 +26,15 @@ std::vector<PhaseRecord> phases_of(const migrate::Report& report, const Crossing
     const std::int64_t begin = place.ended_ns - to_ns(report.total_ms);
     add(PhaseKind::Total, 0, begin, report.total_ms);
     // What a migration that failed did not come to is not recorded.
-    if (report.precopy_ms > 0) add(PhaseKind::PreCopy, 0, begin, report.precopy_ms);
+    const bool is_live = report.method == migrate::name_of(migrate::Method::Live);
+    if (report.precopy_ms > 0 && is_live) add(PhaseKind::PreCopy, 0, begin, report.precopy_ms);
     if (report.frozen_ms <= 0) return phases;
     const std::int64_t freeze = begin + to_ns(report.precopy_ms);
     add(PhaseKind::Frozen, 0, freeze, report.frozen_ms);
     add(PhaseKind::Checkpoint, place.from, freeze, report.checkpoint_ms);
-    add(PhaseKind::Restore, place.to, freeze + to_ns(report.checkpoint_ms), report.restore_ms);
+    const std::int64_t sent = freeze + to_ns(report.checkpoint_ms);
+    if (report.transfer_ms > 0) add(PhaseKind::Transfer, 0, sent, report.transfer_ms);
+    add(PhaseKind::Restore, place.to, sent + to_ns(report.transfer_ms), report.restore_ms);
     return phases;
 }
 

@@ -45,10 +45,11 @@ std::string text_of(double ms) {
 // One scenario, once.
 class ScenarioRun {
   public:
-    ScenarioRun(const LabRunOptions& options, const std::string& number, int run,
+    ScenarioRun(const LabRunOptions& options, const std::string& number, Method method, int run,
                 InterruptGuard& guard, Display& display)
         : options_(options), scenario_(scenario_of(number)), guard_(guard), display_(display) {
         record_.scenario = number;
+        record_.method = method;
         record_.number = run;
     }
 
@@ -70,7 +71,8 @@ class ScenarioRun {
 
   private:
     std::string title() const {
-        return fmt::format("scenario {}, run {}", record_.scenario, record_.number);
+        return fmt::format("scenario {}, {}, run {}", record_.scenario, name_of(record_.method),
+                           record_.number);
     }
 
     Result<> set_up() {
@@ -97,7 +99,7 @@ class ScenarioRun {
         display_.progress(fmt::format("{}: {}", title(), way));
         const Moment begin = std::chrono::steady_clock::now() - kMargin;
         const MemoryRecord before[2] = {lab_->memory(from), lab_->memory(to)};
-        const migrate::Report report = TRY(lab_->move(site, to));
+        const migrate::Report report = TRY(lab_->move(site, to, record_.method));
         CrossingRecord crossing =
             crossing_record(report, {.number = static_cast<int>(record_.crossings.size()) + 1,
                                      .from = from,
@@ -212,6 +214,14 @@ SettingsRecord settings_of(const LabRunOptions& options) {
     return settings;
 }
 
+void print_end(const RunRecord& run, Display& display) {
+    const auto pause = longest_pause(run);
+    display.print(
+        fmt::format("    {}; longest pause {}\n",
+                    run.succeeded ? "nothing failed, nothing was lost" : "NOT good: " + run.error,
+                    pause ? text_of(*pause) : "-"));
+}
+
 }  // namespace
 
 Result<bool> run_lab(const LabRunOptions& given) {
@@ -233,16 +243,15 @@ Result<bool> run_lab(const LabRunOptions& given) {
     record.settings = settings_of(given);
     bool good = true;
     for (const std::string& scenario : options.scenarios) {
-        for (int run = 1; run <= options.runs; ++run) {
-            display.print(fmt::format("scenario {}, run {} of {}\n", scenario, run, options.runs));
-            RunRecord result = TRY(ScenarioRun(options, scenario, run, guard, display).conduct());
-            good = good && result.succeeded;
-            const auto pause = longest_pause(result);
-            display.print(fmt::format(
-                "    {}; longest pause {}\n",
-                result.succeeded ? "nothing failed, nothing was lost" : "NOT good: " + result.error,
-                pause ? text_of(*pause) : "-"));
-            record.runs.push_back(std::move(result));
+        for (const Method method : options.methods) {
+            for (int run = 1; run <= options.runs; ++run) {
+                display.print(fmt::format("scenario {}, method {}, run {} of {}\n", scenario,
+                                          name_of(method), run, options.runs));
+                record.runs.push_back(
+                    TRY(ScenarioRun(options, scenario, method, run, guard, display).conduct()));
+                print_end(record.runs.back(), display);
+                good = good && record.runs.back().succeeded;
+            }
         }
     }
     display.progress("drawing the report");

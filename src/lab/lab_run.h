@@ -13,8 +13,9 @@
 namespace ferry::lab {
 
 struct LabRunOptions {
-    std::vector<std::string> scenarios;   // "1" to "4"
-    int runs = 1;                         // of each
+    std::vector<std::string> scenarios;            // "1" to "4"
+    std::vector<Method> methods = {Method::Live};  // of each scenario, one after the other
+    int runs = 1;                                  // of each
     std::string bundle;                   // "": the lab's own site, built where the cache lacks it
     std::string cache;                    // of built sites
     std::string directory = "build/lab";  // gets the report

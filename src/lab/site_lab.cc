@@ -122,11 +122,13 @@ Result<> SiteLab::start_clients() {
     return {};
 }
 
-Result<migrate::Report> SiteLab::move(std::size_t index, int to) {
+Result<migrate::Report> SiteLab::move(std::size_t index, int to, Method method) {
     Site& site = sites_.at(index);
     const Platform& from = platform(site.platform);
-    const CommandResult result = TRY(from.run_ferry(
-        {"migrate", site.name, "--to", platform(to).address(), "--json"}, kMigrateTimeout));
+    const CommandResult result =
+        TRY(from.run_ferry({"migrate", site.name, "--to", platform(to).address(), "--method",
+                            name_of(method), "--json"},
+                           kMigrateTimeout));
     migrate::Report report = find_report(result);
     if (!report.succeeded) return report;
     site.platform = to;

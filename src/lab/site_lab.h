@@ -59,7 +59,7 @@ class SiteLab {
     [[nodiscard]] Host& client() { return platforms_->client(); }
 
     // `ferry migrate`. A migration that fails is a success of this function: see Report.
-    Result<migrate::Report> move(std::size_t site, int to);
+    Result<migrate::Report> move(std::size_t site, int to, Method method);
     // The comments that a site's database got since the clients were started.
     Result<std::vector<SiteComment>> new_comments(std::size_t site);
     // On how many platforms the runtime says that a site runs; 1 is right.

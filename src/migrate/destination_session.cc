@@ -8,9 +8,11 @@
 #include "base/log.h"
 #include "container/tmpfs_restore.h"
 #include "image/codec.h"
+#include "migrate/container_images.h"
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
 #include "net/tls_listener.h"
+#include "restore/image_filler.h"
 
 namespace ferry::migrate {
 namespace {
@@ -133,6 +135,12 @@ Result<> DestinationSession::fill() {
                 break;
             case FrameType::Final:
                 return restore(frame.payload);
+            case FrameType::Image:
+                if (!images_) images_.emplace(TRY(ImageReceiver::create()));
+                TRY(images_->take(frame.payload));
+                break;
+            case FrameType::Restore:
+                return restore_images();
             default:
                 return fail(Error::corrupt(
                     fmt::format("the source sent {} before the end", name_of(frame.type))));
@@ -225,6 +233,32 @@ Result<> DestinationSession::restore(std::span<const std::byte> payload) {
     if (!tree_) return fail(Error::corrupt("the final state arrived before any layout"));
     const model::Checkpoint checkpoint =
         TRY(with_context(decode_checkpoint(payload), "final state"));
+    return activate(checkpoint, begun);
+}
+
+Result<> DestinationSession::restore_images() {
+    const Clock::time_point begun = Clock::now();
+    if (!images_ || tree_) return fail(Error::corrupt("no image files are to be restored"));
+    TRY(images_->complete());
+    const model::Checkpoint checkpoint =
+        TRY(with_context(image::decode(images_->store()), "image files"));
+    if (creation_) {
+        auto container = TRY(read_container(images_->store()));
+        if (!container) return fail(Error::corrupt("the image files are not of a container"));
+        first_files_ = std::move(container->files);
+    }
+    const restore::ImageFiller filler(checkpoint, images_->store());
+    TRY(stage(filler.first_generation()));
+    const double stage_ms = elapsed_ms(begun);
+    TRY(filler.fill(*tree_));
+    log_info("image files: staged {:.1f} ms, filled {:.1f} ms", stage_ms,
+             elapsed_ms(begun) - stage_ms);
+    TRY(files_.prepare(checkpoint));
+    return activate(checkpoint, begun);
+}
+
+Result<> DestinationSession::activate(const model::Checkpoint& checkpoint,
+                                      Clock::time_point begun) {
     const double decode_ms = elapsed_ms(begun);
     TRY(files_.finish(checkpoint));
     const double files_ms = elapsed_ms(begun) - decode_ms;
@@ -325,6 +359,7 @@ void DestinationSession::replay(handover::ReplayPart part) {
 
 void DestinationSession::finish() {
     link_->channel().interrupt_on(-1);
+    images_.reset();
     if (const Result<> served = serve_after_commit(); !served) {
         log_warn("after the commit: {}, ignoring", served.error().message());
     }

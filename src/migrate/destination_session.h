@@ -11,6 +11,7 @@
 #include "container/creation.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
+#include "migrate/image_transfer.h"
 #include "migrate/link.h"
 #include "migrate/session.h"
 #include "model/checkpoint.h"
@@ -45,6 +46,8 @@ class DestinationSession {
     Result<> apply_pages(std::span<const std::byte> payload);
     Result<> apply_shared_pages();  // of decoded_
     Result<> restore(std::span<const std::byte> payload);
+    Result<> restore_images();
+    Result<> activate(const model::Checkpoint& checkpoint, Clock::time_point begun);
     Result<> await_commit();
     // After Ready the link broke: the source's agent knows what was decided.
     Result<> ask_for_decision(const Error& error);
@@ -73,6 +76,7 @@ class DestinationSession {
     // Destroyed in reverse: the stubs die first, then the files they shared, then the network,
     // then what is left of a container.
     std::unique_ptr<Link> link_;
+    std::optional<ImageReceiver> images_;            // method checkpoint
     std::unique_ptr<container::Creation> creation_;  // where the tree is a container
     container::Config config_;                       // its
     std::string first_files_;                        // until there is a container to put them into

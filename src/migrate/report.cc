@@ -9,9 +9,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Round, number, pages, bytes, zer
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ObjectCounts, processes, threads, files, sockets,
                                                 mappings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    Report, session, service, source, destination, succeeded, error, stop_rule, rounds, wire_bytes,
-    total_ms, precopy_ms, frozen_ms, checkpoint_ms, restore_ms, commit_ms, predicted_downtime_ms,
-    memory_before, memory_after, objects_before, objects_after, held_packets,
+    Report, session, service, source, destination, method, succeeded, error, stop_rule, rounds,
+    wire_bytes, total_ms, precopy_ms, frozen_ms, checkpoint_ms, transfer_ms, restore_ms, commit_ms,
+    predicted_downtime_ms, memory_before, memory_after, objects_before, objects_after, held_packets,
     worker_memory_peak_source, worker_memory_peak_destination)
 
 std::string to_json(const Report& report) {

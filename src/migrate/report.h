@@ -31,15 +31,17 @@ struct Report {
     std::string session;
     std::string service;  // name or pid as the user gave it
     std::string source, destination;
+    std::string method = "live";  // or "checkpoint"
     bool succeeded = false;
     std::string error;      // one line; empty on success
     std::string stop_rule;  // which rule ended the pre-copy, in words
     std::vector<Round> rounds;
     std::uint64_t wire_bytes = 0;
     double total_ms = 0;
-    double precopy_ms = 0;
+    double precopy_ms = 0;     // until the freeze
     double frozen_ms = 0;      // the source's first task stopped -> the destination's tasks run
     double checkpoint_ms = 0;  // in the freeze: stop, last pages, kernel state read and sent
+    double transfer_ms = 0;    // method checkpoint: image files on their way
     double restore_ms = 0;     // at the destination: final state received -> everything ready
     double commit_ms = 0;      // the decision, and the destination's tasks running
     double predicted_downtime_ms = 0;

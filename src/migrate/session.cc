@@ -32,4 +32,15 @@ std::optional<SessionState> session_state_from(const std::string& name) {
     return std::nullopt;
 }
 
+const char* name_of(Method method) {
+    return method == Method::Live ? "live" : "checkpoint";
+}
+
+std::optional<Method> method_from(const std::string& name) {
+    for (const Method method : {Method::Live, Method::Checkpoint}) {
+        if (name == name_of(method)) return method;
+    }
+    return std::nullopt;
+}
+
 }  // namespace ferry::migrate

@@ -10,6 +10,10 @@
 //             <------------------------------- Running      (recorded first)
 //   Done      tree killed
 //
+// With Method::Checkpoint there is no pre-copy, and between Frozen and Ready come Image frames and
+// Restore: the whole state as image files, written here and read there while the service stands
+// still.
+//
 // A link cut between Commit and Running leaves the outcome unknown to the source: it keeps the tree
 // frozen and asks the destination's agent through SessionHost::peer_state() until it gets an
 // answer. A link cut between Ready and Commit is the same question the other way round.
@@ -74,6 +78,13 @@ class SessionHost {
 inline constexpr std::uint64_t kGhostBytesDefault = 1 << 20;
 inline constexpr std::uint64_t kGhostBytesMax = 32 << 20;
 
+enum class Method {
+    Live,
+    Checkpoint,  // through image files, as `ferry dump` and `ferry restore` do
+};
+[[nodiscard]] const char* name_of(Method method);  // "live", "checkpoint"
+[[nodiscard]] std::optional<Method> method_from(const std::string& name);
+
 struct TlsFiles {
     std::string ca, certificate, key;  // PEM
 };
@@ -94,6 +105,8 @@ struct SourceRequest {
     std::chrono::seconds timeout{0};  // of the whole pre-copy; 0: none
     bool shell_job = false;
     bool check_cpu = true;  // refused where the destination's CPU lacks a feature of this one's
+    Method method = Method::Live;
+    std::string images_directory = {};  // in which image files are written; empty: in memory
     std::uint64_t ghost_bytes_max = kGhostBytesDefault;  // of each deleted file that is open
 };
 

@@ -9,7 +9,9 @@
 #include "arch/xstate.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "dump/to_images.h"
 #include "image/codec.h"
+#include "migrate/container_images.h"
 #include "migrate/endpoints.h"
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
@@ -98,6 +100,7 @@ SourceSession::SourceSession(const SourceRequest& request, SessionHost& host)
     report_.service = request.service;
     report_.source = request.source_name;
     report_.destination = request.destination_name;
+    report_.method = name_of(request.method);
 }
 
 void SourceSession::run() {
@@ -106,7 +109,8 @@ void SourceSession::run() {
         TRY(connect());
         for (int attempt = 0; attempt < kFreezeAttemptsMax; ++attempt) {
             // What is in the way may be gone in a moment, long before another round is over.
-            if (attempt % kFreezesPerRound == 0) TRY(precopy());
+            if (is_live() && attempt % kFreezesPerRound == 0) TRY(precopy());
+            if (!is_live()) TRY(look_again());
             if (TRY(try_cut_over())) return {};
             std::this_thread::sleep_for(kBeforeNextFreeze);
         }
@@ -130,6 +134,10 @@ Result<> SourceSession::prepare() {
     progress("prepare");
     TRY(host_.record(SessionState::Precopy));
     const std::string container = TRY(find_container());
+    if (!is_live()) {
+        images_.emplace(TRY(ImagesDirectory::create(
+            request_.images_directory.empty() ? kImagesParent : request_.images_directory)));
+    }
     tree_ =
         TRY(dump::SourceTree::open(root_, {.files = {.tcp_established = true,
                                                      .shell_job = request_.shell_job,
@@ -145,7 +153,8 @@ Result<> SourceSession::prepare() {
 
     std::vector<handover::IpAddress> addresses = TRY(local_addresses(pids));
     space_ = TRY(os::NetworkNamespace::of(root_));
-    const auto network = TRY(handover::find_network(*space_, addresses));
+    service_network_ = TRY(handover::find_network(*space_, addresses));
+    const handover::ServiceNetwork& network = service_network_;
     if (network.space) addresses = network.ip_addresses();
     for (const handover::IpAddress& address : addresses) targets_.push_back({.address = address});
     network_ = TRY(handover::DepartingNetwork::arm(network, *space_));
@@ -208,6 +217,14 @@ Result<> SourceSession::precopy() {
         report_.precopy_ms = elapsed_ms(begun_);
         return {};
     }
+}
+
+// Without pre-copy: who is to be frozen, and what of it cannot be carried.
+Result<> SourceSession::look_again() {
+    TRY(check_going_on());
+    TRY(tree_->skeleton());
+    report_.precopy_ms = elapsed_ms(begun_);
+    return {};
 }
 
 // Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged
@@ -346,7 +363,8 @@ void SourceSession::give_more_time(const std::vector<Pid>& waiting) {
 
 Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
-    TRY(send_last_pass());
+    // In either case the destination has to be through with what came before.
+    TRY(is_live() ? send_last_pass() : send_round_end(round_));
     if (container_) TRY(container_->check_strangers());
     hold_ = TRY(space_->within([this] {
         return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections);
@@ -369,7 +387,7 @@ Result<bool> SourceSession::try_cut_over() {
     TRY(link_->send(FrameType::Frozen, std::span<const std::byte>{}));
     TRY(hold_->hold_everything());
     const dump::Collected collected = TRY(tree_->collect(*frozen_));
-    if (!collected.busy.empty() || !same_processes(collected.checkpoint, layout_)) {
+    if (!collected.busy.empty() || (is_live() && !same_processes(collected.checkpoint, layout_))) {
         in_the_way_ =
             collected.busy.empty() ? "the processes of the tree have changed" : collected.busy;
         log_info("thawed for another attempt: {}", in_the_way_);
@@ -378,6 +396,13 @@ Result<bool> SourceSession::try_cut_over() {
         return false;
     }
     if (container_) TRY(container_->check_mounts());
+    TRY(is_live() ? send_state(collected, begun) : send_images(collected.checkpoint, begun));
+    TRY(commit());
+    report_.frozen_ms = elapsed_ms(begun);
+    return true;
+}
+
+Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time_point begun) {
     if (!same_layout(collected.checkpoint, layout_)) {
         const model::Checkpoint before = std::exchange(layout_, collected.checkpoint);
         TRY(send_layout(layout_));
@@ -406,12 +431,42 @@ Result<bool> SourceSession::try_cut_over() {
         collected.times.stop.count(), collected.times.tasks.count(),
         collected.times.mappings.count(), collected.times.files.count(),
         report_.rounds.back().milliseconds, report_.checkpoint_ms);
+    return await_ready();
+}
+
+Result<> SourceSession::send_images(const model::Checkpoint& checkpoint, Clock::time_point begun) {
+    const auto add_container = [this](image::ImageStore& into) -> Result<> {
+        if (!container_) return {};
+        return write_container({.description = container_->description(),
+                                .network = service_network_,
+                                .files = TRY(container_->collect_files())},
+                               into);
+    };
+    const dump::WrittenImages written =
+        TRY(dump::write_images(*tree_, checkpoint, images_->store(), add_container));
+    report_.checkpoint_ms = elapsed_ms(begun);
+    progress("transfer");
+    const Clock::time_point transfer_begun = Clock::now();
+    const std::uint64_t bytes = TRY(migrate::send_images(
+        *link_, images_->store(), [this]() -> Result<> { return check_going_on(); }));
+    report_.rounds.push_back({.number = ++round_,
+                              .pages = written.process_pages + written.shared_pages,
+                              .bytes = bytes,
+                              .milliseconds = elapsed_ms(transfer_begun),
+                              .in_freeze = true});
+    progress("restore");
+    TRY(await_ready());
+    report_.transfer_ms = elapsed_ms(transfer_begun) - report_.restore_ms;
+    log_info("frozen: checkpoint {:.1f} ms, transfer {:.1f} ms, restore {:.1f} ms",
+             report_.checkpoint_ms, report_.transfer_ms, report_.restore_ms);
+    return {};
+}
+
+Result<> SourceSession::await_ready() {
     link_->channel().set_idle_timeout(kAnswerTimeout);
     const Frame ready = TRY(link_->expect(FrameType::Ready));
     report_.restore_ms = TRY(decode_ready(ready.payload)).restore_ms;
-    TRY(commit());
-    report_.frozen_ms = elapsed_ms(begun);
-    return true;
+    return {};
 }
 
 // The point of no return. Recorded first: from then on this side asks, and never guesses.

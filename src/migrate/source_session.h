@@ -12,6 +12,7 @@
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
 #include "migrate/departing_container.h"
+#include "migrate/image_transfer.h"
 #include "migrate/link.h"
 #include "migrate/memory_sender.h"
 #include "migrate/session.h"
@@ -36,6 +37,7 @@ class SourceSession {
     Result<std::string> find_container();
     Result<> connect();
     Result<> precopy();
+    Result<> look_again();
     Result<> follow(const model::Checkpoint& skeleton);
     // What has changed in the container's own file systems, before what refers to it.
     Result<> send_files();
@@ -51,6 +53,12 @@ class SourceSession {
     // False: the tree runs again and another round is due (a process appeared, a connection was
     // about to be accepted).
     Result<bool> try_cut_over();
+    // Everything that the freeze has to move, the live way.
+    Result<> send_state(const dump::Collected& collected, Clock::time_point begun);
+    // And as image files.
+    Result<> send_images(const model::Checkpoint& checkpoint, Clock::time_point begun);
+    Result<> await_ready();
+    [[nodiscard]] bool is_live() const { return request_.method == Method::Live; }
     Result<> commit();
     Result<> await_running();
     Result<> end_tree();
@@ -81,11 +89,13 @@ class SourceSession {
 
     // Destroyed in reverse: a frozen tree is thawed first, the network is let go after it.
     std::unique_ptr<Link> link_;
+    std::optional<ImagesDirectory> images_;  // method checkpoint
     Pid root_;
     std::optional<DepartingContainer> container_;
     std::optional<dump::SourceTree> tree_;
     std::optional<MemorySender> memory_;
     std::optional<os::NetworkNamespace> space_;  // of the tree
+    handover::ServiceNetwork service_network_;
     std::vector<handover::HoldTarget> targets_;
     std::optional<handover::DepartingNetwork> network_;
     std::optional<handover::NetworkHold> hold_;

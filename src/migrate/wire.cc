@@ -24,10 +24,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, fil
 
 namespace {
 
-constexpr std::array<const char*, 18> kFrameNames = {
-    "Invalid",  "Hello",     "Welcome",  "Layout", "Staged",  "Pages",
-    "RoundEnd", "RoundDone", "Final",    "Ready",  "Packets", "Commit",
-    "Running",  "Finish",    "Finished", "Failed", "Frozen",  "Files"};
+constexpr std::array<const char*, 20> kFrameNames = {
+    "Invalid",   "Hello",  "Welcome", "Layout",  "Staged", "Pages",   "RoundEnd",
+    "RoundDone", "Final",  "Ready",   "Packets", "Commit", "Running", "Finish",
+    "Finished",  "Failed", "Frozen",  "Files",   "Image",  "Restore"};
 
 template <class Body>
 Result<Body> decode_json(std::span<const std::byte> payload, const char* what) {

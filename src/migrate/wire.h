@@ -16,7 +16,7 @@
 namespace ferry::migrate {
 
 // Both sides must speak the same version; there is no negotiation yet.
-inline constexpr std::uint32_t kWireVersion = 3;
+inline constexpr std::uint32_t kWireVersion = 4;
 inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.
@@ -38,6 +38,8 @@ enum class FrameType : std::uint32_t {
     Failed = 15,    // either: one line of text, the side that sends it has rolled back
     Frozen = 16,    // source: the tree stands still, what follows is urgent; empty
     Files = 17,     // source: what has changed in a container's tmpfs mounts; container's archive
+    Image = 18,     // source: a piece of an image file (migrate/image_transfer.h)
+    Restore = 19,   // source: the image files are complete; empty
 };
 [[nodiscard]] const char* name_of(FrameType type);
 

@@ -55,6 +55,15 @@ class ContainerImagesTest : public ContainerCrossingTest {
         const auto list = runc(platform(where).host(), {"list"}, 10s);
         return list ? list->out : "unknown";
     }
+    // Directories of sessions that keep image files now, on either platform.
+    static std::string left_over_images() {
+        std::string found;
+        for (const auto& entry : fs::directory_iterator("/dev/shm")) {
+            const std::string name = entry.path().filename().string();
+            if (name.starts_with("ferry-images-")) found += name + " ";
+        }
+        return found;
+    }
     void expect_runs_on(std::size_t where = 0) {
         EXPECT_THAT(runtime_says(where), HasSubstr("running"));
         if (load_ == nullptr) return;
@@ -151,6 +160,63 @@ TEST_F(ContainerImagesTest, WhatIsInItsTmpfsMountsAndItsNetworkComesBack) {
     ASSERT_EQ(restored.status, 0) << restored.err;
     ASSERT_OK(container_->follow_to(platform(0).host()));
     EXPECT_EQ(look(), before);
+}
+
+TEST_F(ContainerImagesTest, MigratesThroughFilesThereAndBack) {
+    start_load();
+    for (const std::size_t to : {std::size_t{1}, std::size_t{0}}) {
+        const CommandResult moved = ferry(1 - to, {"migrate", "web", "--to", platform(to).address(),
+                                                   "--method", "checkpoint", "--json"});
+        ASSERT_EQ(moved.status, 0)
+            << moved.err << moved.out << platform(1 - to).agent_log() << platform(to).agent_log();
+        ASSERT_OK(container_->follow_to(platform(to).host()));
+        const auto report = find_report(moved);
+        EXPECT_EQ(report.method, "checkpoint");
+        EXPECT_GT(report.checkpoint_ms, 0);
+        EXPECT_GT(report.transfer_ms, 0);
+        EXPECT_GT(report.restore_ms, 0);
+        EXPECT_GE(report.frozen_ms, report.checkpoint_ms + report.transfer_ms + report.restore_ms);
+        EXPECT_THAT(runtime_says(1 - to), Not(HasSubstr("web")));
+        expect_runs_on(to);
+    }
+    EXPECT_EQ(left_over_images(), "");
+    expect_nothing_lost();
+}
+
+TEST_F(ContainerImagesTest, AMigrationThroughFilesThatFailsHarmsNothing) {
+    start_load();
+    const auto migrate = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> arguments = {
+            "migrate", "web", "--to", platform(1).address(), "--method", "checkpoint"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return arguments;
+    };
+    expect_refused(migrate({"--images-dir", "/run/lab/none"}), "/run/lab/none");
+    expect_runs_on();
+    shell(std::string("mount -t tmpfs -o size=4M tmpfs ") + kImages);
+    expect_refused(migrate({"--images-dir", kImages}), "ENOSPC");
+    expect_runs_on();
+    shell(std::string("umount ") + kImages);
+    const std::string worker = "kill -9 $(pgrep -P $(pgrep -o -x ferryd))";
+    for (const std::size_t where : {std::size_t{0}, std::size_t{1}}) {
+        os::Launch launch = platform(0).host().launch(platform(0).ferry(migrate({})));
+        auto migration = os::ChildProcess::start(launch);
+        ASSERT_OK(migration);
+        for (int i = 0; i < 2000 && left_over_images().empty(); ++i) {
+            std::this_thread::sleep_for(2ms);
+        }
+        ASSERT_OK(platform(where).host().run_checked({"sh", "-c", worker}, 5s));
+        const auto status = migration->wait(60s);
+        ASSERT_OK(status);
+        EXPECT_NE(status->value_or(0), 0);
+        expect_runs_on();
+    }
+    for (int i = 0; i < 500 && !left_over_images().empty(); ++i) {
+        std::this_thread::sleep_for(20ms);
+    }
+    EXPECT_EQ(left_over_images(), "");
+    EXPECT_THAT(runtime_says(1), Not(HasSubstr("web")));
+    expect_nothing_lost();
 }
 
 TEST_F(ContainerImagesTest, ADumpThatFailsHarmsNothing) {

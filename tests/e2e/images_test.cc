@@ -72,6 +72,16 @@ TEST_F(ImagesTest, LeaveRunningTakesAPictureAndHarmsNothing) {
     expect_nothing_lost();
 }
 
+TEST_F(ImagesTest, AMigrationThroughFilesTakesItsClientsAlong) {
+    const auto crossed = lab_->migrate(0, 1, {"--method", "checkpoint"});
+    ASSERT_OK(crossed);
+    EXPECT_TRUE(crossed->report.succeeded) << crossed->report.error;
+    EXPECT_EQ(crossed->report.method, "checkpoint");
+    EXPECT_EQ(crossed->copies, 1u);
+    expect_load_goes_on();
+    expect_nothing_lost();
+}
+
 TEST_F(ImagesTest, DebiansCritDecodesEveryFile) {
     const CommandResult dumped = ferry(dump({"--leave-running"}));
     ASSERT_EQ(dumped.status, 0) << dumped.err;

@@ -1,4 +1,5 @@
 // The paper's four scenarios with the lab's own site, shortened: few requests, one run of each.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,16 +12,27 @@
 namespace ferry::lab {
 namespace {
 
-class Scenario : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(OfThePaper, Scenario, testing::Values("1", "2", "3", "4"),
-                         [](const auto& scenario) { return std::string(scenario.param); });
+struct Case {
+    const char* scenario;
+    Method method;
+};
+class Scenario : public testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(OfThePaper, Scenario,
+                         testing::Values(Case{"1", Method::Live}, Case{"2", Method::Live},
+                                         Case{"3", Method::Live}, Case{"4", Method::Live},
+                                         Case{"3", Method::Checkpoint}),
+                         [](const auto& given) {
+                             return fmt::format("{}_{}", given.param.scenario,
+                                                name_of(given.param.method));
+                         });
 
 TEST_P(Scenario, LosesNoRequestAndNoComment) {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
     std::string directory = "/tmp/ferry-scenario-XXXXXX";
     ASSERT_NE(::mkdtemp(directory.data()), nullptr);
     LabRunOptions options;
-    options.scenarios = {GetParam()};
+    options.scenarios = {GetParam().scenario};
+    options.methods = {GetParam().method};
     options.directory = directory;
     options.lab.requests_per_second = 4;
     const auto good = run_lab(options);
