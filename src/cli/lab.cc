@@ -11,6 +11,7 @@
 #include "lab/display.h"
 #include "lab/lab_run.h"
 #include "lab/report.h"
+#include "lab/site_bench.h"
 #include "lab/site_bundle.h"
 
 namespace ferry::cli {
@@ -44,9 +45,23 @@ void add_bench(CLI::App& lab, Invocation& invocation) {
         ->capture_default_str();
     verb->add_option("--criu", options->criu, "Measure this criu in the same run, for comparison");
     verb->add_option("--json", options->json_path, "Write the report to this file as well");
-    verb->callback([options, &invocation] {
-        invocation.run = [options]() -> Result<int> {
-            return TRY(lab::run_bench(*options)) ? kExitOk : kExitFailure;
+    struct Site {
+        bool wanted = false;
+        lab::SiteBenchOptions options;
+    };
+    auto site = std::make_shared<Site>();
+    site->options.cache = lab::default_cache();
+    verb->add_flag("--site", site->wanted,
+                   "Instead: the lab's site into image files and back, beside runc with --criu");
+    verb->add_option("--runs", site->options.runs, "With --site: how often")
+        ->check(CLI::Range(1, 100))
+        ->capture_default_str();
+    verb->callback([options, site, &invocation] {
+        invocation.run = [options, site]() -> Result<int> {
+            if (!site->wanted) return TRY(lab::run_bench(*options)) ? kExitOk : kExitFailure;
+            site->options.criu = options->criu;
+            site->options.json_path = options->json_path;
+            return TRY(lab::run_site_bench(site->options)) ? kExitOk : kExitFailure;
         };
     });
 }

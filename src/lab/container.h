@@ -49,6 +49,7 @@ class Container {
     ~Container();
 
     [[nodiscard]] const std::string& name() const { return plan_.name; }
+    [[nodiscard]] const std::string& directory() const { return plan_.directory; }
     [[nodiscard]] const Host& host() const { return *host_; }
     // Of its control groups, below its host's.
     [[nodiscard]] std::string cgroup_name() const;

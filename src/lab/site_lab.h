@@ -52,6 +52,8 @@ class SiteLab {
 
     [[nodiscard]] std::size_t sites() const { return sites_.size(); }
     [[nodiscard]] std::string name(std::size_t site) const { return sites_.at(site).name; }
+    [[nodiscard]] std::string address(std::size_t site) const { return sites_.at(site).ip; }
+    [[nodiscard]] Container& container(std::size_t site) { return *sites_.at(site).container; }
     [[nodiscard]] int platform_of(std::size_t site) const { return sites_.at(site).platform; }
     [[nodiscard]] HttpLoad& http(std::size_t site) { return *sites_.at(site).http; }
     [[nodiscard]] UdpProbe& probe(std::size_t site) { return *sites_.at(site).probe; }
