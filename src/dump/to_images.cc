@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <optional>
+#include <span>
 #include <thread>
+#include <vector>
 
 #include "base/log.h"
 #include "dump/page_dump.h"
@@ -53,8 +57,9 @@ Result<Collected> lock_and_collect(SourceTree& tree, Frozen& frozen,
 Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& options) {
     std::string busy;
     for (int attempt = 0; attempt < kBusyAttemptsMax; ++attempt) {
-        // Also the preflight of what has appeared since the last look.
-        TRY(tree.skeleton());
+        // Also the preflight of what has appeared since the last look: the tree has just been
+        // opened.
+        if (attempt > 0) TRY(tree.skeleton());
         Frozen frozen = TRY(tree.freeze());
         auto collected = lock_and_collect(tree, frozen, options);
         if (!collected) return let_run(std::move(frozen), options, std::move(collected.error()));
@@ -68,18 +73,44 @@ Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& opti
     return fail(Error::limit(fmt::format("tried {} times: {}", kBusyAttemptsMax, busy)));
 }
 
+// A process, and where its pages go.
+struct PageJob {
+    const model::Process* process;
+    image::PagemapWriter writer;
+    Result<> done = {};
+};
+
+// Takes jobs until none is left or somebody has failed.
+void dump_jobs(std::span<PageJob> jobs, std::atomic<std::size_t>& next) {
+    for (std::size_t i = next++; i < jobs.size(); i = next++) {
+        PageJob& job = jobs[i];
+        job.done = with_context(dump_pages(*job.process, job.writer),
+                                fmt::format("pages of process {}", job.process->pid));
+        if (!job.done) next = jobs.size();
+    }
+}
+
 Result<> write_pages(const SourceTree& tree, const model::Checkpoint& checkpoint,
                      image::DirectoryStore& store, WrittenImages& written) {
     std::uint32_t number = 0;
+    std::vector<PageJob> jobs;
     for (const model::Process& process : checkpoint.processes) {
         if (process.is_zombie) continue;
         const Pid inside = TRY(tree.number_from_inside(process.pid));
-        auto writer =
-            TRY(image::PagemapWriter::create(store, image::PagemapId::process(inside), ++number));
-        TRY(with_context(dump_pages(process, writer),
-                         fmt::format("pages of process {}", process.pid)));
-        written.process_pages += writer.pages_written();
-        TRY(std::move(writer).finish(store));
+        jobs.push_back({.process = &process,
+                        .writer = TRY(image::PagemapWriter::create(
+                            store, image::PagemapId::process(inside), ++number))});
+    }
+    std::atomic<std::size_t> next{0};
+    {
+        std::optional<std::jthread> helper;
+        if (jobs.size() > 1) helper.emplace([&] { dump_jobs(jobs, next); });
+        dump_jobs(jobs, next);
+    }
+    for (PageJob& job : jobs) {
+        TRY(std::move(job.done));
+        written.process_pages += job.writer.pages_written();
+        TRY(std::move(job.writer).finish(store));
     }
     for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
         auto writer =

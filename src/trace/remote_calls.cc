@@ -58,6 +58,19 @@ void search_mapping(Pid process, AddrRange range, std::vector<std::byte>& buffer
     }
 }
 
+// In the order of the search. The C library is small and nearly always has everything, while the
+// text of others may be fifty times as much.
+enum class Place { Libc, OtherFile, Vdso, Nowhere };
+
+Place place_of(const proc::MapsEntry& entry) {
+    if (entry.path == "[vdso]") return Place::Vdso;
+    if (!entry.has_file()) return Place::Nowhere;
+    return entry.path.find("/libc.so") != std::string::npos ||
+                   entry.path.find("/ld-musl") != std::string::npos
+               ? Place::Libc
+               : Place::OtherFile;
+}
+
 }  // namespace
 
 Result<arch::Gadgets> find_gadgets(Pid process) {
@@ -65,12 +78,12 @@ Result<arch::Gadgets> find_gadgets(Pid process) {
     const std::vector<proc::MapsEntry> maps = TRY(directory.maps());
     std::vector<std::byte> buffer(kSearchBytes);
     arch::Gadgets found;
-    for (const bool files : {true, false}) {
+    for (const Place place : {Place::Libc, Place::OtherFile, Place::Vdso}) {
         for (const proc::MapsEntry& entry : maps) {
             const bool executable =
                 (entry.protection & (PROT_READ | PROT_EXEC)) == (PROT_READ | PROT_EXEC);
-            const bool wanted = files ? entry.has_file() : entry.path == "[vdso]";
-            if (executable && wanted) search_mapping(process, entry.range, buffer, found);
+            if (executable && place_of(entry) == place)
+                search_mapping(process, entry.range, buffer, found);
             if (is_enough(found)) return found;
         }
     }
