@@ -49,6 +49,10 @@ model::SocketOptions socket_options() {
     options.keep_alive = true;
     options.oob_inline = true;
     options.linger = {true, 7};
+    options.filter = {0xffff'0000'0000'0006, 0x16};
+    options.plain = {{.level = IPPROTO_TCP, .option = 25, .value = 16384},
+                     {.level = IPPROTO_IP, .option = IP_TOS, .value = 0x10},
+                     {.level = IPPROTO_IP, .option = IP_TTL, .value = 8}};
     return options;
 }
 
@@ -111,6 +115,7 @@ model::InetSocket udp_socket() {
     socket.type = SOCK_DGRAM;
     socket.protocol = IPPROTO_UDP;
     socket.inode = 0x1f9;
+    socket.options.plain = {{.level = IPPROTO_IP, .option = IP_PKTINFO, .value = 1}};
     socket.source_port = 53;
     socket.datagrams = {{.source = {}, .source_port = 1234, .content = bytes_of("query")},
                         {.source = {}, .source_port = 4321, .content = {}}};
@@ -129,6 +134,7 @@ model::UnixSocket datagram_socket() {
     socket.file_uid = 1;
     socket.file_gid = 2;
     socket.options.pass_credentials = true;
+    socket.options.plain = {{.level = SOL_SOCKET, .option = 76, .value = 1}};
     socket.receive_queue = {bytes_of("one"), bytes_of(""), bytes_of("three")};
     return socket;
 }

@@ -50,6 +50,7 @@ void options_to_wire(const model::SocketOptions& o, bool is_unix, wire::SkOpts& 
     w.set_so_oobinline(o.oob_inline ? 1 : 0);
     if (o.linger && o.linger->first) w.set_so_linger(o.linger->second);
     if (!o.bound_device.empty()) w.set_so_bound_dev(o.bound_device);
+    w.mutable_so_filter()->Assign(o.filter.begin(), o.filter.end());
 }
 
 // What is left over. The same for both families.
@@ -64,7 +65,14 @@ bool options_to_extra(const model::SocketOptions& o, wire::FerrySocket& extra) {
     }
     extra.set_congestion_control(o.congestion_control);
     extra.set_timestamp(o.timestamp);
-    return o.defer_accept || o.user_timeout_ms || !o.congestion_control.empty() || o.timestamp;
+    for (const model::PlainOption& option : o.plain) {
+        wire::FerrySocketOption& record = *extra.add_options();
+        record.set_level(option.level);
+        record.set_option(option.option);
+        record.set_value(option.value);
+    }
+    return o.defer_accept || o.user_timeout_ms || !o.congestion_control.empty() || o.timestamp ||
+           !o.plain.empty();
 }
 
 Result<std::int64_t> timeout_from_wire(std::uint64_t seconds, std::uint64_t micros) {
@@ -79,7 +87,6 @@ Result<std::int64_t> timeout_from_wire(std::uint64_t seconds, std::uint64_t micr
 
 Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
                                                const wire::FerrySocket& extra) {
-    if (w.so_filter_size() != 0) return fail(Error::unsupported("a socket filter"));
     if (w.so_bound_dev().size() >= kDeviceNameMax ||
         extra.congestion_control().size() >= kCongestionNameMax) {
         return fail(Error::corrupt("a name in socket options"));
@@ -111,6 +118,15 @@ Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
     if (extra.has_defer_accept()) o.defer_accept = extra.defer_accept();
     if (extra.has_user_timeout()) o.user_timeout_ms = extra.user_timeout_ms();
     o.congestion_control = extra.congestion_control();
+    constexpr int kFilterMax = 4096, kPlainMax = 256;  // BPF_MAXINSNS; far more than there are
+    if (w.so_filter_size() > kFilterMax || extra.options_size() > kPlainMax) {
+        return fail(Error::corrupt("a socket's filter or options"));
+    }
+    o.filter.assign(w.so_filter().begin(), w.so_filter().end());
+    for (const wire::FerrySocketOption& record : extra.options()) {
+        o.plain.push_back(
+            {.level = record.level(), .option = record.option(), .value = record.value()});
+    }
     o.timestamp = extra.timestamp();
     return o;
 }
@@ -151,12 +167,37 @@ Result<in6_addr> address_from_wire(const google::protobuf::RepeatedField<std::ui
     return address;
 }
 
-Result<> check_ip_options(const wire::IpOpts& options) {
-    if (options.pktinfo()) return fail(Error::unsupported("a socket with IP_PKTINFO"));
-    if (options.tos() != 0) return fail(Error::unsupported("a socket with IP_TOS"));
-    if (options.has_ttl() && options.ttl() != kDefaultTtl) {
-        return fail(Error::unsupported("a socket with IP_TTL"));
+// Those options of IP that CRIU has fields for; of IPv6 only the first.
+void ip_options_to_wire(const model::InetSocket& socket, wire::IpOpts& w) {
+    const bool v6 = socket.family == AF_INET6;
+    if (socket.free_bind) w.set_freebind(true);
+    for (const model::PlainOption& o : socket.options.plain) {
+        const bool v4_level = !v6 && o.level == IPPROTO_IP;
+        const auto value = static_cast<std::uint32_t>(o.value);
+        if (v6 && o.level == IPPROTO_IPV6 && o.option == IPV6_RECVPKTINFO) w.set_pktinfo(true);
+        if (v4_level && o.option == IP_PKTINFO) w.set_pktinfo(true);
+        if (v4_level && o.option == IP_TOS) w.set_tos(value);
+        if (v4_level && o.option == IP_TTL) w.set_ttl(value);
     }
+}
+
+// Adds what an image has without ferry.json.
+Result<> ip_options_from_wire(const wire::IpOpts& w, model::InetSocket& socket) {
+    constexpr std::uint32_t kByteMax = 255;
+    if (w.tos() > kByteMax || w.ttl() > kByteMax) return fail(Error::corrupt("options of IP"));
+    std::vector<model::PlainOption>& plain = socket.options.plain;
+    const bool v6 = socket.family == AF_INET6;
+    const auto add = [&](int level, int option, std::uint32_t value) {
+        const bool known = std::ranges::any_of(plain, [&](const model::PlainOption& o) {
+            return o.level == level && o.option == option;
+        });
+        if (known) return;
+        plain.push_back({.level = level, .option = option, .value = static_cast<int>(value)});
+    };
+    if (w.pktinfo() && v6) add(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    if (w.pktinfo() && !v6) add(IPPROTO_IP, IP_PKTINFO, 1);
+    if (w.tos() != 0 && !v6) add(IPPROTO_IP, IP_TOS, w.tos());
+    if (w.has_ttl() && w.ttl() != kDefaultTtl && !v6) add(IPPROTO_IP, IP_TTL, w.ttl());
     return {};
 }
 
@@ -234,8 +275,7 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     address_to_wire(socket.destination, socket.family, *into.mutable_dst_addr());
     options_to_wire(socket.options, false, *into.mutable_opts());
     if (socket.family == AF_INET6) into.set_v6only(socket.ipv6_only);
-    into.mutable_ip_opts();
-    if (socket.free_bind) into.mutable_ip_opts()->set_freebind(true);
+    ip_options_to_wire(socket, *into.mutable_ip_opts());
     if (socket.shutdown != 0) into.set_shutdown(static_cast<std::uint32_t>(socket.shutdown));
     tcp_options_to_wire(socket.options, *into.mutable_tcp_opts());
     extra.set_interface_index(socket.interface_index);
@@ -243,9 +283,10 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     const bool more = options_to_extra(socket.options, extra);
     const bool sent_lately = socket.tcp && socket.tcp->sent_lately;
     extra.set_sent_lately(sent_lately);
+    extra.set_error_unread(socket.error_unread);
     datagrams_to_extra(socket.datagrams, extra);
-    return more || socket.interface_index != 0 || socket.transparent || sent_lately ||
-           !socket.datagrams.empty();
+    return more || socket.error_unread || socket.interface_index != 0 || socket.transparent ||
+           sent_lately || !socket.datagrams.empty();
 }
 
 Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::FerrySocket& extra) {
@@ -263,7 +304,6 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
         return fail(Error::corrupt("a port or state of an internet socket"));
     }
     if (from.has_ifname()) return fail(Error::unsupported("a socket with a link-local address"));
-    TRY(check_ip_options(from.ip_opts()));
     socket.inode = from.ino();
     socket.family = static_cast<int>(from.family());
     socket.type = static_cast<int>(from.type());
@@ -276,11 +316,13 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
     socket.destination = TRY(address_from_wire(from.dst_addr(), socket.family));
     socket.options = TRY(options_from_wire(from.opts(), extra));
     tcp_options_from_wire(from.tcp_opts(), socket.options);
+    TRY(ip_options_from_wire(from.ip_opts(), socket));
     socket.ipv6_only = from.v6only();
     socket.free_bind = from.ip_opts().freebind();
     socket.shutdown = TRY(shutdown_from_wire(from.shutdown()));
     socket.interface_index = extra.interface_index();
     socket.transparent = extra.transparent();
+    socket.error_unread = extra.error_unread() && tcp;
     socket.datagrams = TRY(datagrams_from_extra(extra));
     return socket;
 }

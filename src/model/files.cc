@@ -16,8 +16,8 @@ bool InetSocket::operator==(const InetSocket& o) const {
            source_port == o.source_port && destination_port == o.destination_port &&
            backlog == o.backlog && interface_index == o.interface_index &&
            ipv6_only == o.ipv6_only && free_bind == o.free_bind && transparent == o.transparent &&
-           shutdown == o.shutdown && options == o.options && tcp == o.tcp &&
-           datagrams == o.datagrams;
+           shutdown == o.shutdown && error_unread == o.error_unread && options == o.options &&
+           tcp == o.tcp && datagrams == o.datagrams;
 }
 
 }  // namespace ferry::model

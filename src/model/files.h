@@ -132,6 +132,12 @@ struct EventPoll {
     bool operator==(const EventPoll&) const = default;
 };
 
+// A socket option whose value is one int, as of setsockopt(2).
+struct PlainOption {
+    int level = 0, option = 0, value = 0;
+    bool operator==(const PlainOption&) const = default;
+};
+
 struct SocketOptions {
     std::uint32_t send_buffer = 0, receive_buffer = 0;  // the kernel's doubled values
     bool buffers_locked_send = false, buffers_locked_receive = false;  // SO_BUF_LOCK
@@ -147,6 +153,8 @@ struct SocketOptions {
     bool no_delay = false, cork = false;
     std::optional<std::uint32_t> defer_accept, user_timeout_ms;
     std::string congestion_control;
+    std::vector<PlainOption> plain;     // what differs from a fresh socket's
+    std::vector<std::uint64_t> filter;  // SO_ATTACH_FILTER: struct sock_filter, one a word
     bool operator==(const SocketOptions&) const = default;
 };
 
@@ -191,6 +199,7 @@ struct InetSocket {
     bool ipv6_only = false, free_bind = false, transparent = false;
     // shutdown(2) done: 1 read, 2 write, 3 both.
     int shutdown = 0;
+    bool error_unread = false;  // TCP_CLOSE: the connection ended with an error (SO_ERROR)
     SocketOptions options;
     std::optional<TcpConnection> tcp;  // present for every state that has a peer
     std::vector<Datagram> datagrams;   // UDP, in the order of their arrival

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstring>
+#include <tuple>
 
 #include "proc/tables.h"
 #include "proc/text.h"
@@ -74,6 +76,53 @@ Result<std::uint64_t> parse_tcp_retransmissions(std::string_view snmp) {
         break;
     }
     return fail(Error::corrupt("net/snmp: RetransSegs is missing or no number"));
+}
+
+// Groups are indented below the line of their device; the word is a number of the host's byte
+// order.
+Result<std::vector<MulticastGroup>> parse_igmp(std::string_view text) {
+    std::vector<MulticastGroup> groups;
+    MulticastGroup current;
+    std::ignore = take_until(text, '\n');  // the headings
+    while (!text.empty()) {
+        std::string_view line = take_until(text, '\n');
+        const bool of_device = !line.empty() && line.front() != '\t' && line.front() != ' ';
+        const std::string_view first = take_word(line);
+        if (of_device) {
+            const auto index = to_number<int>(first);
+            if (!index) return fail(Error::corrupt("igmp: the index of a device"));
+            current.device = *index;
+            current.device_name = take_word(line);
+            continue;
+        }
+        const auto address = to_number<std::uint32_t>(first, 16);
+        if (!address) return fail(Error::corrupt("igmp: an address"));
+        current.address.resize(sizeof(*address));
+        std::memcpy(current.address.data(), &*address, sizeof(*address));
+        groups.push_back(current);
+    }
+    return groups;
+}
+
+Result<std::vector<MulticastGroup>> parse_igmp6(std::string_view text) {
+    constexpr std::size_t kDigits = 32;
+    std::vector<MulticastGroup> groups;
+    while (!text.empty()) {
+        std::string_view line = take_until(text, '\n');
+        const auto index = to_number<int>(take_word(line));
+        MulticastGroup group;
+        group.device_name = take_word(line);
+        const std::string_view digits = take_word(line);
+        if (!index || digits.size() != kDigits) return fail(Error::corrupt("igmp6: a group"));
+        group.device = *index;
+        for (std::size_t i = 0; i < kDigits; i += 2) {
+            const auto byte = to_number<std::uint8_t>(digits.substr(i, 2), 16);
+            if (!byte) return fail(Error::corrupt("igmp6: an address"));
+            group.address.push_back(*byte);
+        }
+        groups.push_back(std::move(group));
+    }
+    return groups;
 }
 
 }  // namespace ferry::proc

@@ -52,6 +52,27 @@ TEST(Snmp, RetransmissionsAreFoundByName) {
     EXPECT_FALSE(parse_tcp_retransmissions("Tcp: A RetransSegs\n").has_value());
 }
 
+TEST(Igmp, GroupsBelongToTheDeviceAboveThem) {
+    const char* text =
+        "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"
+        "1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n"
+        "4\teth0      :     2      V3\n\t\t\t\t030201EF     1 0:00000000\t\t0\n"
+        "\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+    const auto groups = parse_igmp(text);
+    ASSERT_TRUE(groups) << groups.error().describe();
+    ASSERT_EQ(groups->size(), 3u);
+    EXPECT_EQ((*groups)[1], (MulticastGroup{4, "eth0", {239, 1, 2, 3}}));
+    EXPECT_EQ((*groups)[2], (MulticastGroup{4, "eth0", {224, 0, 0, 1}}));
+    const auto six =
+        parse_igmp6("2    eth0            ff0200000000000000000000000000fb     1 0000000C 0\n");
+    ASSERT_TRUE(six) << six.error().describe();
+    ASSERT_EQ(six->size(), 1u);
+    EXPECT_EQ(six->front().device_name, "eth0");
+    EXPECT_EQ(six->front().address.back(), 0xfb);
+    EXPECT_FALSE(parse_igmp("\n\t\tnothing\n"));
+    EXPECT_FALSE(parse_igmp6("2 eth0 ff02\n"));
+}
+
 TEST(SystemTables, ThisKernelsFilesAreRead) {
     const auto meminfo = os::read_file("/proc/meminfo");
     ASSERT_TRUE(meminfo.has_value());

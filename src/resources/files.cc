@@ -143,6 +143,7 @@ struct FileCollector::Impl {
     TableScanner scanner;
     std::optional<UnixReader> unix_reader;
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
+    PlainOptionReader plain_options;
     std::map<PathKey, PathEntry> paths;
     MemfdTable memfds;
     std::map<std::uint64_t, model::FileId> memfd_ids;  // for skeletons, by inode
@@ -210,7 +211,7 @@ Result<UnixReading> FileCollector::Impl::read_unix(int copy, const Slot& slot,
                                                    const SocketKind& kind, bool with_queue) {
     if (!unix_reader) unix_reader = TRY(UnixReader::open(root));
     return unix_reader->read(copy, slot.holder, kind, static_cast<std::uint32_t>(slot.info.inode),
-                             with_queue);
+                             with_queue, plain_options);
 }
 
 std::unexpected<Error> refuse_family(const Holder& holder, int family) {
@@ -223,8 +224,9 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
     const os::UniqueFd copy = TRY(scanner.duplicate(slot.holder));
     const SocketKind kind = TRY(kind_of(copy.get(), slot));
     if (kind.family == AF_INET || kind.family == AF_INET6) {
-        const InetReading reading =
-            TRY(read_inet_socket(copy.get(), slot.holder, kind, options.tcp_established, true));
+        const InetReading reading = TRY(read_inet_socket(
+            copy.get(), slot.holder, kind,
+            {.tcp_established = options.tcp_established, .thorough = true}, plain_options));
         if (reading.socket.state == TCP_LISTEN) listening_families.insert(kind.family);
         return {};
     }
@@ -476,8 +478,8 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
     if (kind.family != AF_INET && kind.family != AF_INET6) {
         return refuse_family(slot.holder, kind.family);
     }
-    InetReading reading =
-        TRY(read_inet_socket(copy, slot.holder, kind, options.tcp_established, false));
+    InetReading reading = TRY(read_inet_socket(
+        copy, slot.holder, kind, {.tcp_established = options.tcp_established}, plain_options));
     reading.socket.inode = inode;
     if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
     if (reading.needs_repair) pass.connections.push_back(group);

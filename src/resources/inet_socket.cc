@@ -17,9 +17,12 @@
 #include "os/description.h"
 #include "os/endpoint.h"
 #include "os/socket.h"
+#include "resources/dead_connection.h"
 #include "resources/ip_packet.h"
 #include "resources/message_queue.h"
+#include "resources/multicast.h"
 #include "resources/sock_diag.h"
+#include "resources/socket_filter.h"
 
 namespace ferry::resources {
 namespace {
@@ -28,18 +31,24 @@ using model::InetSocket;
 
 constexpr int kTcpUlp = 31;  // TCP_ULP, linux/tcp.h
 
+// Header options are bytes, not a number (IP_OPTIONS, RFC 3542).
+Result<> check_header_options(int fd, const Holder& holder, int family) {
+    const auto check = [&](int level, int option) -> Result<> {
+        std::array<std::byte, 256> value = {};
+        if (TRY(os::getsockopt_bytes(fd, level, option, value)) == 0) return {};
+        return refuse(holder, "a socket that sends IP options, which are not carried: close it");
+    };
+    if (family == AF_INET) return check(IPPROTO_IP, IP_OPTIONS);
+    for (const int option : {IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS}) {
+        TRY(check(IPPROTO_IPV6, option));
+    }
+    return {};
+}
+
 Result<> check_upper_layers(int fd, const Holder& holder, const SocketKind& kind) {
+    TRY(check_header_options(fd, holder, kind.family));
+    if (kind.protocol == IPPROTO_UDP) return check_memberships(fd, kind.family, holder);
     std::array<std::byte, 16> name = {};
-    // SO_GET_FILTER with no room answers with the number of instructions (net/core/filter.c).
-    if (TRY(os::getsockopt_bytes(fd, SOL_SOCKET, SO_GET_FILTER, {})) != 0) {
-        return refuse(holder, "a socket with a packet filter (SO_ATTACH_FILTER): detach it");
-    }
-    if (const std::string option = TRY(unusual_option(fd, kind)); !option.empty()) {
-        return refuse(holder, fmt::format("a socket with {} set, which is not carried: leave it at "
-                                          "its default",
-                                          option));
-    }
-    if (kind.protocol != IPPROTO_TCP) return {};
     const auto size = os::getsockopt_bytes(fd, IPPROTO_TCP, kTcpUlp, name);
     if (size && *size != 0) {
         return refuse(holder,
@@ -75,6 +84,13 @@ Result<> read_address_options(int fd, InetSocket& socket) {
     return {};
 }
 
+// An error that waits (SO_ERROR). Reading it would take it away.
+Result<bool> is_in_error(int fd) {
+    std::array<pollfd, 1> polled = {{{.fd = fd, .events = 0, .revents = 0}}};
+    TRY(os::poll(polled, 0));
+    return (polled[0].revents & POLLERR) != 0;
+}
+
 // shutdown(SHUT_RD) and the end of a dead connection show nowhere but in poll(2).
 Result<bool> is_read_side_shut(int fd) {
     std::array<pollfd, 1> polled = {{{.fd = fd, .events = POLLRDHUP, .revents = 0}}};
@@ -88,6 +104,7 @@ Result<> read_closed(int fd, const Holder& holder, InetReading& reading) {
     if (unread > 0) {
         reading.busy = fmt::format("{} is a closed TCP connection with unread data", holder.text());
     }
+    reading.socket.error_unread = TRY(is_in_error(fd));
     if (TRY(is_read_side_shut(fd))) {
         // Dead: only reading its end and closing are left to do. Its port may be another's by now.
         reading.socket.shutdown = 3;
@@ -125,17 +142,29 @@ Result<> read_tcp(int fd, const Holder& holder, bool established_too, InetReadin
     return {};
 }
 
-// An error that waits to be read would be taken by looking at the queue.
+// Why unread datagrams cannot be given back as they came; empty if they can.
+std::string why_not_given_back(const InetSocket& socket, bool in_error) {
+    // It would be taken by looking at the queue.
+    if (in_error) return "in error";
+    // What is given back comes through loopback, and now.
+    if (!socket.options.bound_device.empty() || socket.interface_index != 0) {
+        return "of one device";
+    }
+    if (socket.options.timestamp) return "with SO_TIMESTAMP";
+    const std::string option = arrival_option(socket.options.plain);
+    return option.empty() ? option : "with " + option;
+}
+
+// An error without datagrams is let go: it says that a datagram was lost, which nobody may rely on.
 Result<> read_datagrams(int fd, const Holder& holder, InetReading& reading) {
     std::array<pollfd, 1> polled = {{{.fd = fd, .events = POLLIN, .revents = 0}}};
     TRY(os::poll(polled, 0));
     if ((polled[0].revents & POLLIN) == 0) return {};
     InetSocket& socket = reading.socket;
-    // What is given back comes through loopback.
-    const bool bound = !socket.options.bound_device.empty() || socket.interface_index != 0;
-    if ((polled[0].revents & POLLERR) != 0 || bound) {
-        reading.busy = fmt::format("{} is a UDP socket {} with unread datagrams", holder.text(),
-                                   bound ? "of one device" : "in error");
+    const std::string reason = why_not_given_back(socket, (polled[0].revents & POLLERR) != 0);
+    if (!reason.empty()) {
+        reading.busy =
+            fmt::format("{} is a UDP socket {} with unread datagrams", holder.text(), reason);
         return {};
     }
     for (QueuedMessage& message : TRY(peek_queue(fd, SOCK_DGRAM, holder, "a UDP socket"))) {
@@ -219,6 +248,15 @@ Result<> shut_down_unconnected(int fd, int shutdown) {
     return fail(shut.error());
 }
 
+Result<os::UniqueFd> open_dead(const InetSocket& socket, const model::SocketOptions& fresh) {
+    os::UniqueFd opened = TRY(open_reset_connection(socket.family));
+    const SocketKind kind = {socket.family, socket.type, socket.protocol};
+    TRY(apply_buffer_sizes(opened.get(), socket.options, fresh));
+    TRY(apply_socket_options(opened.get(), kind, socket.options, fresh));
+    TRY(apply_buffer_locks(opened.get(), socket.options));
+    return opened;
+}
+
 InetEndpoint loopback(int family, std::uint16_t port) {
     InetEndpoint endpoint = {.family = family, .address = {}, .port = port};
     if (family == AF_INET6) {
@@ -252,16 +290,10 @@ Result<PortsByFamily> ports_of_handshakes(const std::set<int>& families) {
 
 }  // namespace
 
-Result<SocketKind> socket_kind(int fd) {
-    return SocketKind{.family = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_DOMAIN)),
-                      .type = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_TYPE)),
-                      .protocol = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_PROTOCOL))};
-}
-
 Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
-                                     bool tcp_established, bool thorough) {
+                                     const InetOptions& options, PlainOptionReader& plain) {
     TRY(check_kind(holder, kind));
-    if (thorough) TRY(check_upper_layers(fd, holder, kind));
+    if (options.thorough) TRY(check_upper_layers(fd, holder, kind));
     InetReading reading;
     InetSocket& socket = reading.socket;
     socket.family = kind.family;
@@ -270,11 +302,13 @@ Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketK
     TRY(read_names(fd, socket));
     TRY(read_address_options(fd, socket));
     socket.options = TRY(read_socket_options(fd, kind));
+    socket.options.filter = TRY(read_socket_filter(fd, holder));
     if (kind.protocol == IPPROTO_TCP) {
-        TRY(read_tcp(fd, holder, tcp_established, reading));
-    } else {
-        TRY(read_udp(fd, holder, !thorough, reading));
+        TRY(read_tcp(fd, holder, options.tcp_established, reading));
     }
+    const bool listening = socket.state == TCP_LISTEN;
+    socket.options.plain = TRY(plain.read(fd, kind, listening, holder));
+    if (kind.protocol == IPPROTO_UDP) TRY(read_udp(fd, holder, !options.thorough, reading));
     return reading;
 }
 
@@ -312,6 +346,7 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
                                                kind.family, kind.type, kind.protocol)));
     }
     const model::SocketOptions& fresh = *TRY(fresh_.of(kind));
+    if (socket.error_unread) return open_dead(socket, fresh);
     os::UniqueFd opened = TRY(os::socket(kind.family, kind.type, kind.protocol));
     const int fd = opened.get();
     TRY(before_bind(fd, socket));

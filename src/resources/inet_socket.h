@@ -12,13 +12,11 @@
 #include "model/files.h"
 #include "os/fd.h"
 #include "resources/descriptions.h"
+#include "resources/plain_options.h"
 #include "resources/socket_options.h"
 #include "resources/tcp_connection.h"
 
 namespace ferry::resources {
-
-// SO_DOMAIN, SO_TYPE, SO_PROTOCOL.
-Result<SocketKind> socket_kind(int fd);
 
 struct InetReading {
     model::InetSocket socket;   // without `tcp`
@@ -26,11 +24,17 @@ struct InetReading {
     std::string busy;           // see CollectedFiles::busy
 };
 
-// Refused by name: filters, TLS and other upper protocols, MPTCP, connections where tcp_established
-// is not set. `thorough` looks at what an application sets up once and never changes, and not at
-// unread datagrams; it is meant for the time before the freeze.
+struct InetOptions {
+    // Connections are carried. Without it they are refused by name.
+    bool tcp_established = false;
+    // Look at what an application sets up once and never changes, and not at unread datagrams:
+    // meant for the time before the freeze.
+    bool thorough = false;
+};
+// Refused by name: TLS and other upper protocols, MPTCP, IP options, multicast groups, and what
+// plain_options.h and socket_filter.h refuse.
 Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
-                                     bool tcp_established, bool thorough);
+                                     const InetOptions& options, PlainOptionReader& plain);
 
 // Local TCP ports by address family.
 using PortsByFamily = std::map<int, std::vector<std::uint16_t>>;
@@ -53,7 +57,7 @@ class HandshakeSearch {
 
 // Gives a UDP socket, which is open and whose address is up, its unread datagrams again: as packets
 // of their senders, through loopback, marked with `mark`. A socket that is bound to no address gets
-// them at the loopback address, which it does not see (IP_PKTINFO is refused).
+// them at the loopback address, which it does not see: one that asks (IP_PKTINFO) has none.
 Result<> deliver_datagrams(const model::InetSocket& socket, std::uint32_t mark);
 
 // Opens sockets again. Remembers the options of a fresh socket of each kind.

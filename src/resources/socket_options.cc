@@ -10,6 +10,8 @@
 #include <cstring>
 
 #include "os/socket.h"
+#include "resources/plain_options.h"
+#include "resources/socket_filter.h"
 
 namespace ferry::resources {
 namespace {
@@ -68,29 +70,6 @@ constexpr std::array kTcpNumberOptions = {
 constexpr std::array kTcpFlagOptions = {
     FlagOption{TCP_NODELAY, &SocketOptions::no_delay},
     FlagOption{TCP_CORK, &SocketOptions::cork},
-};
-
-struct OtherOption {
-    int family;    // AF_UNSPEC: both
-    int protocol;  // 0: both
-    int level, option;
-    const char* name;
-};
-// Rarer options, which are not carried. (IPV6_UNICAST_HOPS would belong here, but shows the route's
-// value where it was never set.)
-constexpr std::array kOtherOptions = {
-    OtherOption{AF_INET, 0, IPPROTO_IP, IP_TOS, "IP_TOS"},
-    OtherOption{AF_INET, 0, IPPROTO_IP, IP_TTL, "IP_TTL"},
-    OtherOption{AF_INET, 0, IPPROTO_IP, IP_PKTINFO, "IP_PKTINFO"},
-    OtherOption{AF_INET, 0, IPPROTO_IP, IP_MTU_DISCOVER, "IP_MTU_DISCOVER"},
-    OtherOption{AF_INET, 0, IPPROTO_IP, IP_RECVERR, "IP_RECVERR"},
-    OtherOption{AF_INET6, 0, IPPROTO_IPV6, IPV6_TCLASS, "IPV6_TCLASS"},
-    OtherOption{AF_INET6, 0, IPPROTO_IPV6, IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"},
-    OtherOption{AF_INET6, 0, IPPROTO_IPV6, IPV6_MTU_DISCOVER, "IPV6_MTU_DISCOVER"},
-    OtherOption{AF_INET6, 0, IPPROTO_IPV6, IPV6_RECVERR, "IPV6_RECVERR"},
-    OtherOption{AF_UNSPEC, IPPROTO_TCP, IPPROTO_TCP, TCP_LINGER2, "TCP_LINGER2"},
-    OtherOption{AF_UNSPEC, IPPROTO_TCP, IPPROTO_TCP, TCP_SYNCNT, "TCP_SYNCNT"},
-    OtherOption{AF_UNSPEC, IPPROTO_TCP, IPPROTO_TCP, TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT"},
 };
 
 constexpr std::int64_t kMicrosecondsPerSecond = 1'000'000;
@@ -238,7 +217,8 @@ Result<> apply_socket_options(int fd, const SocketKind& kind, const SocketOption
     if (kind.protocol == IPPROTO_TCP && kind.family != AF_UNIX) {
         TRY(apply_tcp_options(fd, wanted, current));
     }
-    return {};
+    TRY(attach_socket_filter(fd, wanted.filter));
+    return apply_plain_options(fd, kind, wanted.plain);
 }
 
 Result<const SocketOptions*> FreshOptions::of(const SocketKind& kind) {
@@ -246,20 +226,6 @@ Result<const SocketOptions*> FreshOptions::of(const SocketKind& kind) {
     if (known != known_.end()) return &known->second;
     const os::UniqueFd sample = TRY(os::socket(kind.family, kind.type, kind.protocol));
     return &known_.emplace(kind, TRY(read_socket_options(sample.get(), kind))).first->second;
-}
-
-Result<std::string> unusual_option(int fd, const SocketKind& kind) {
-    const os::UniqueFd fresh = TRY(os::socket(kind.family, kind.type, kind.protocol));
-    for (const OtherOption& other : kOtherOptions) {
-        const bool exists = (other.family == AF_UNSPEC || other.family == kind.family) &&
-                            (other.protocol == 0 || other.protocol == kind.protocol);
-        if (!exists) continue;
-        const int value = TRY(os::getsockopt<int>(fd, other.level, other.option));
-        if (value != TRY(os::getsockopt<int>(fresh.get(), other.level, other.option))) {
-            return std::string(other.name);
-        }
-    }
-    return std::string();
 }
 
 }  // namespace ferry::resources

@@ -1,4 +1,5 @@
-// SO_*, TCP_* and IP_* options of a socket, read and set.
+// SO_* and TCP_* options of a socket, read and set; what plain_options.h and socket_filter.h are
+// about is set here, but read there.
 #pragma once
 
 #include <map>
@@ -6,16 +7,9 @@
 
 #include "base/error.h"
 #include "model/files.h"
+#include "resources/socket_kind.h"
 
 namespace ferry::resources {
-
-// family and type as of socket(2).
-struct SocketKind {
-    int family = 0;
-    int type = 0;
-    int protocol = 0;
-    auto operator<=>(const SocketKind&) const = default;
-};
 
 // Must run before TCP_REPAIR is switched on, which overwrites SO_REUSEADDR.
 Result<model::SocketOptions> read_socket_options(int fd, const SocketKind& kind);
@@ -28,10 +22,6 @@ class FreshOptions {
   private:
     std::map<SocketKind, model::SocketOptions> known_;
 };
-
-// The name of an option of IP or TCP that is not carried and differs from a fresh socket's
-// ("IP_TOS"); empty if there is none.
-Result<std::string> unusual_option(int fd, const SocketKind& kind);
 
 // Sets what differs from `current`, the options of a fresh socket of this kind. Not set here: what
 // has to be set at a certain moment (SO_REUSEADDR, SO_REUSEPORT, SO_BINDTODEVICE).

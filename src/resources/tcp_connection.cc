@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "os/endpoint.h"
 #include "os/socket.h"
 #include "resources/tcp_segment.h"
@@ -244,7 +245,12 @@ Result<> bind_and_connect(int fd, const model::InetSocket& socket, const Dormant
     const bool connecting = socket.state == TCP_SYN_SENT;
     const bool one_before = connecting || measures_round_trip(socket);
     TRY(set_sequence(fd, kSendQueue, one_before ? tcp.send_sequence - 1 : tcp.send_sequence));
-    if (connecting) return {};
+    if (connecting) {
+        // Before the peer has said its own, the clamp is what was set, or this.
+        constexpr std::uint32_t kUnsetSegment = 536;  // TCP_MSS_DEFAULT, linux/tcp.h
+        if (tcp.mss_clamp == kUnsetSegment) return {};
+        return os::setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, tcp.mss_clamp);
+    }
     // The segment size is only computed on connecting, from this; repairing the clamp afterwards
     // does not compute it again, and the connection would stay at the 536 bytes of one without
     // options.
@@ -426,6 +432,8 @@ Result<OpenedConnection> open_tcp_connection(const model::InetSocket& socket,
     if (socket.family == AF_INET6 && socket.ipv6_only) {
         TRY(os::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1));
     }
+    // Only a handshake agrees on it. The connection goes on as one of before RFC 3168.
+    if (socket.tcp->ecn) log_info("TCP port {}: goes on without ECN", socket.source_port);
     TRY(enter_repair(fd));
     TRY(apply_buffer_sizes(fd, socket.options, fresh));
     TRY(bind_and_connect(fd, socket, opened.dormant));

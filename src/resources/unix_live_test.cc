@@ -108,6 +108,26 @@ TEST_F(Unix, reading_a_queue_from_outside_consumes_nothing) {
     }
 }
 
+// Whoever reads them is told the sender, which would be another one afterwards.
+TEST_F(Unix, unread_datagrams_of_named_senders_and_with_credentials_are_waited_for) {
+    for (const bool with_credentials : {false, true}) {
+        const LiveTree tree([&] {
+            const int to = open_bound(SOCK_DGRAM, abstract_);
+            const int from = with_credentials ? ::socket(AF_UNIX, SOCK_DGRAM, 0)
+                                              : open_bound(SOCK_DGRAM, abstract_ + "-sender");
+            const int on = with_credentials ? 1 : 0;
+            ::setsockopt(to, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+            const UnixName name(abstract_);
+            ::sendto(from, "x", 1, 0, name.raw(), name.size);
+        });
+        FileCollector collector({}, nullptr);
+        const auto collected = collector.collect(std::vector<Pid>{tree.pid()});
+        ASSERT_TRUE(collected) << collected.error().describe();
+        const char* reason = with_credentials ? "credentials" : "datagram of @ferry-test-sender";
+        EXPECT_NE(collected->busy.find(reason), std::string::npos) << collected->busy;
+    }
+}
+
 TEST_F(Unix, empty_datagrams_are_messages) {
     auto moved = move([] {
         int ends[2];

@@ -14,6 +14,7 @@
 #include "os/endpoint.h"
 #include "os/socket.h"
 #include "resources/message_queue.h"
+#include "resources/socket_filter.h"
 
 namespace ferry::resources {
 namespace {
@@ -136,9 +137,33 @@ Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, const
     return {};
 }
 
-Result<> read_queue(int fd, const Holder& holder, UnixSocket& socket) {
+std::string name_of(const os::SocketAddress& address) {
+    constexpr socklen_t kUnnamed = offsetof(sockaddr_un, sun_path);
+    if (address.size <= kUnnamed) return {};
+    const auto& plain = os::address_as<sockaddr_un>(address);
+    std::string name(plain.sun_path, address.size - kUnnamed);
+    if (!is_abstract(name)) name.resize(::strnlen(name.data(), name.size()));
+    return name;
+}
+
+// What was queued is sent again by the peer, or by nobody in particular. So where whoever reads it
+// is told the sender, it has to be read first.
+Result<> read_queue(int fd, const Holder& holder, UnixReading& reading) {
+    UnixSocket& socket = reading.socket;
     for (QueuedMessage& message : TRY(peek_queue(fd, socket.type, holder, "a unix socket"))) {
+        if (name_of(message.sender) != socket.peer_name && socket.type == SOCK_DGRAM) {
+            reading.busy = fmt::format("{} is a unix socket with an unread datagram of {}",
+                                       holder.text(), shown(name_of(message.sender)));
+        }
         socket.receive_queue.push_back(std::move(message.content));
+    }
+    const bool told = socket.options.pass_credentials || socket.options.timestamp ||
+                      !arrival_option(socket.options.plain).empty();
+    if (told && !socket.receive_queue.empty()) {
+        reading.busy = fmt::format(
+            "{} is a unix socket that asks for the senders' credentials or "
+            "times, with unread messages",
+            holder.text());
     }
     return {};
 }
@@ -159,7 +184,8 @@ Result<UnixReader> UnixReader::open(const std::string& root) {
 }
 
 Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketKind& kind,
-                                     std::uint32_t inode, bool with_queue) {
+                                     std::uint32_t inode, bool with_queue,
+                                     PlainOptionReader& plain) {
     DiagAnswer answer = TRY(ask(diag_, inode));
     UnixReading reading;
     reading.pending = std::move(answer.pending);
@@ -171,6 +197,8 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
     socket.peer_inode = answer.peer_inode;
     socket.shutdown = answer.shutdown;
     socket.options = TRY(read_socket_options(fd, kind));
+    socket.options.filter = TRY(read_socket_filter(fd, holder));
+    socket.options.plain = TRY(plain.read(fd, kind, socket.state == TCP_LISTEN, holder));
     TRY(read_file_of_name(holder, answer, root_, socket));
     if (socket.state == TCP_LISTEN) {
         socket.backlog = answer.send_queue;
@@ -180,16 +208,9 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
         }
     }
     if (const auto peer = os::getpeername(fd); peer && socket.peer_inode != 0) {
-        const auto& address = os::address_as<sockaddr_un>(*peer);
-        const std::size_t size = peer->size - offsetof(sockaddr_un, sun_path);
-        if (peer->size > offsetof(sockaddr_un, sun_path)) {
-            socket.peer_name.assign(address.sun_path, size);
-            if (!is_abstract(socket.peer_name)) {
-                socket.peer_name.resize(::strnlen(address.sun_path, size));
-            }
-        }
+        socket.peer_name = name_of(*peer);
     }
-    if (with_queue && may_have_data(answer, socket)) TRY(read_queue(fd, holder, socket));
+    if (with_queue && may_have_data(answer, socket)) TRY(read_queue(fd, holder, reading));
     return reading;
 }
 

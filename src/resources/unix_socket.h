@@ -11,6 +11,7 @@
 #include "model/files.h"
 #include "os/fd.h"
 #include "resources/descriptions.h"
+#include "resources/plain_options.h"
 #include "resources/sock_diag.h"
 #include "resources/socket_options.h"
 
@@ -31,7 +32,7 @@ class UnixReader {
     // Refused by name: names relative to a directory, a bound path that is gone, descriptors in
     // flight. Queued data is read without being consumed.
     Result<UnixReading> read(int fd, const Holder& holder, const SocketKind& kind,
-                             std::uint32_t inode, bool with_queue);
+                             std::uint32_t inode, bool with_queue, PlainOptionReader& plain);
 
   private:
     UnixReader(SockDiag diag, std::string root) : diag_(std::move(diag)), root_(std::move(root)) {}

@@ -69,9 +69,9 @@ INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
                                          "many_mappings", "many_threads", "pipe_content", "plain",
                                          "process_state", "rseq", "seccomp", "shared_anonymous",
                                          "shared_pages", "shared_large", "shared_writers", "memfd",
-                                         "memfd_state", "signalfd", "timerfd", "spinning_vectors",
-                                         "tcp_listen", "thread_storm", "timers", "udp_queue",
-                                         "unix_pair", "writer"),
+                                         "memfd_state", "signalfd", "socket_options", "timerfd",
+                                         "spinning_vectors", "tcp_listen", "thread_storm", "timers",
+                                         "udp_queue", "unix_pair", "writer"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, LeavesALockToWhoeverHasItByNow) {
