@@ -53,6 +53,15 @@ pages::PageSet around(const pages::PageSet& pages, const pages::PageSet& mapped)
     return pages::intersect(joined, mapped);
 }
 
+// As if they had been written, where there is something.
+void add_doubtful(const pages::PageSet& doubtful, std::span<const AddrRange> within,
+                  pages::Changes& changes) {
+    if (doubtful.empty()) return;
+    const pages::PageSet there = pages::subtract(pages::intersect(doubtful, to_set(within)),
+                                                 pages::unite(changes.absent, changes.guards));
+    changes.written = pages::unite(changes.written, there);
+}
+
 constexpr pages::Protect kLook = pages::Protect::No;
 
 // Below this another thread costs more than it saves (about 0.4 ms of looking).
@@ -107,13 +116,15 @@ Result<pages::Changes> look_for_changes(const pages::Tracker& tracker,
 
 }  // namespace
 
-MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, Watcher watcher)
+MemorySender::MemorySender(Link& link, UserfaultMaker make_userfault, DirectReads direct_reads,
+                           Watcher watcher)
     : link_(link),
       make_userfault_(std::move(make_userfault)),
+      direct_reads_(std::move(direct_reads)),
       watcher_(std::move(watcher)),
       buffer_(pages::Reader::kBatchBytes),
       shared_(
-          link, [this](Pid pid) { return tracker_of(pid); },
+          link, [this](Pid pid) { return tracker_of(pid); }, direct_reads_,
           [this](std::uint64_t bytes) { return watcher_(round_bytes_ += bytes); }) {}
 
 pages::Tracker* MemorySender::tracker_of(Pid pid) {
@@ -134,6 +145,7 @@ Result<> MemorySender::add(const model::Process& process, Pid called,
               .ranges = {},
               .file_ranges = {},
               .sent = {},
+              .doubtful = {},
               .lost = false,
               .seen = {}};
     const auto [place, is_new] = tasks_.insert_or_assign(process.pid, std::move(task));
@@ -246,14 +258,18 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect,
     const auto send = [&](Result<pages::Changes> changes) -> Result<Moved> {
         return send_changes(task, TRY(std::move(changes)));
     };
+    const pages::PageSet doubtful = std::exchange(task.doubtful, {});
     if (protect == pages::Protect::No) {
-        return tolerate_gone(send(look_for_changes(task.tracker, task.ranges)));
+        auto looked = look_for_changes(task.tracker, task.ranges);
+        if (looked) add_doubtful(doubtful, task.ranges, *looked);
+        return tolerate_gone(send(std::move(looked)));
     }
     if (!seen) {
         auto looked = look_for_changes(task.tracker, task.ranges);
         if (!looked) return tolerate_gone(fail(looked.error()));
         seen = std::move(*looked);
     }
+    add_doubtful(doubtful, task.ranges, *seen);
     const pages::PageSet due =
         around(pages::unite(seen->written, sent_within(task, seen->absent)), to_set(task.ranges));
     Moved moved;
@@ -267,14 +283,22 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect,
             room -= piece.back().size();
             at = piece.back().end;
             if (room > 0) continue;
-            moved += TRY(tolerate_gone(send(task.tracker.changes(piece, protect))));
+            moved += TRY(tolerate_gone(send(changes_of(task, piece, doubtful))));
             piece.clear();
             room = kProtectBytes;
         }
     }
     if (piece.empty() || task.lost) return moved;
-    moved += TRY(tolerate_gone(send(task.tracker.changes(piece, protect))));
+    moved += TRY(tolerate_gone(send(changes_of(task, piece, doubtful))));
     return moved;
+}
+
+Result<pages::Changes> MemorySender::changes_of(Task& task, std::span<const AddrRange> piece,
+                                                const pages::PageSet& doubtful) {
+    pages::Changes changes = TRY(task.tracker.changes(piece, pages::Protect::Yes));
+    task.doubtful.add(TRY(direct_reads_(task.pid)));
+    add_doubtful(doubtful, piece, changes);
+    return changes;
 }
 
 pages::PageSet MemorySender::sent_within(const Task& task, const pages::PageSet& pages) {

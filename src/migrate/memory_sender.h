@@ -1,7 +1,8 @@
 // The source's half of the memory: what each process has, what the destination has, and the rounds
 // that bring the second up to the first. Rules that keep it right:
 //
-//   * Protect, then read (pages/tracker.h): no write is lost.
+//   * Protect, then read (pages/tracker.h): no write is lost. What a device may still write to when
+//     pages have been protected is sent once more in the next round.
 //   * The destination's pages of a process are `sent`. A page in it that the source no longer has
 //   is
 //     dropped there.
@@ -40,10 +41,13 @@ class MemorySender {
   public:
     // Makes a userfaultfd inside a process and takes it out (dump::SourceTree).
     using UserfaultMaker = std::function<Result<os::UniqueFd>(Pid)>;
+    // Pages that system calls under way in a process may fill by themselves (dump/direct_reads.h).
+    using DirectReads = std::function<Result<pages::PageSet>(Pid)>;
     // Called between batches with the bytes sent so far in this round; an error ends the round.
     using Watcher = std::function<Result<>(std::uint64_t bytes)>;
 
-    MemorySender(Link& link, UserfaultMaker make_userfault, Watcher watcher);
+    MemorySender(Link& link, UserfaultMaker make_userfault, DirectReads direct_reads,
+                 Watcher watcher);
 
     // A process that the destination has just staged, and what it is called there. `forked_from`:
     // its stub was forked from that process's stub, whose memory had been sent; nullopt: its stub
@@ -76,6 +80,7 @@ class MemorySender {
         std::vector<AddrRange> ranges;       // of private mappings, ascending
         std::vector<AddrRange> file_ranges;  // those of private file mappings among them
         pages::PageSet sent;                 // pages that the destination has
+        pages::PageSet doubtful;             // may have been filled after they were sent
         bool lost = false;                   // it has exited, or replaced its address space
         std::optional<pages::Changes> seen;  // by the last written_bytes(), for the next round
     };
@@ -86,6 +91,9 @@ class MemorySender {
     // destination needs a look that is younger than the fork.
     Result<Moved> send_task(Task& task, pages::Protect protect,
                             std::optional<pages::Changes> seen = std::nullopt);
+    // What is in a piece of a round, protected. `doubtful`: of the round before.
+    Result<pages::Changes> changes_of(Task& task, std::span<const AddrRange> piece,
+                                      const pages::PageSet& doubtful);
     Result<Moved> send_changes(Task& task, const pages::Changes& changes);
     [[nodiscard]] static pages::PageSet sent_within(const Task& task, const pages::PageSet& pages);
     Result<Moved> send_pages(Task& task, const pages::PageSet& written);
@@ -94,6 +102,7 @@ class MemorySender {
 
     Link& link_;
     UserfaultMaker make_userfault_;
+    DirectReads direct_reads_;
     Watcher watcher_;
     std::map<Pid, Task> tasks_;
     std::vector<std::byte> buffer_;

@@ -30,9 +30,11 @@ pages::PageSet moved_down(const pages::PageSet& set, std::uint64_t by) {
 
 }  // namespace
 
-SharedSender::SharedSender(Link& link, TrackerOf tracker_of, Watcher watcher)
+SharedSender::SharedSender(Link& link, TrackerOf tracker_of, DirectReads direct_reads,
+                           Watcher watcher)
     : link_(link),
       tracker_of_(std::move(tracker_of)),
+      direct_reads_(std::move(direct_reads)),
       watcher_(std::move(watcher)),
       buffer_(pages::Reader::kBatchBytes) {}
 
@@ -148,6 +150,14 @@ Result<> SharedSender::mark(Object& object, Suspects& suspects,
     return {};
 }
 
+Result<bool> SharedSender::is_read_into(const Object& object) const {
+    for (const Mapper& mapper : object.now.mappers) {
+        const pages::PageSet under_way = TRY(direct_reads_(mapper.pid));
+        if (!under_way.within(mapper.range).empty()) return true;
+    }
+    return false;
+}
+
 Result<Moved> SharedSender::send_changed() {
     Moved moved;
     const std::optional<Children> now = children_of(pids_);
@@ -155,6 +165,7 @@ Result<Moved> SharedSender::send_changed() {
         object.last_look = {};
         Suspects suspects = TRY(find_suspects(object, object.now, now));
         TRY(mark(object, suspects, now));
+        if (object.marked && TRY(is_read_into(object))) object.marked.reset();
         moved += TRY(send(id, object, suspects.pages));
     }
     return moved;

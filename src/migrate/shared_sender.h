@@ -17,7 +17,7 @@
 //      ignores SIGCHLD); a mapping that is new, moved or gone.
 //
 // Not seen, for large objects: a second mapping made by mremap(2) with an old size of 0 and
-// unmapped again between two looks, and what devices write by themselves (pages/tracker.h).
+// unmapped again between two looks.
 //
 // Used by one thread.
 #pragma once
@@ -51,7 +51,10 @@ class SharedSender {
     // nullptr: the process is not tracked. Called by the thread of a look, too.
     using TrackerOf = std::function<pages::Tracker*(Pid)>;
 
-    SharedSender(Link& link, TrackerOf tracker_of, Watcher watcher);
+    // As MemorySender::DirectReads.
+    using DirectReads = std::function<Result<pages::PageSet>(Pid)>;
+
+    SharedSender(Link& link, TrackerOf tracker_of, DirectReads direct_reads, Watcher watcher);
 
     // The objects as the destination has them now: those of the layout that it was sent. An object
     // that is gone where the layout saw it is opened by a later call. Needs CAP_CHECKPOINT_RESTORE
@@ -112,11 +115,14 @@ class SharedSender {
     [[nodiscard]] Result<pages::PageSet> look(const Object& object, const Now& now,
                                               const std::vector<Pid>& pids) const;
     Result<> mark(Object& object, Suspects& suspects, const std::optional<Children>& children);
+    // A device may still write into it, which leaves no trace: then marks tell nothing.
+    [[nodiscard]] Result<bool> is_read_into(const Object& object) const;
     Result<Moved> send(std::uint64_t id, Object& object, const pages::PageSet& suspects);
     Result<> send_batch(std::uint64_t id, pages::PageBatch& batch, Moved& moved);
 
     Link& link_;
     TrackerOf tracker_of_;
+    DirectReads direct_reads_;
     Watcher watcher_;
     std::vector<std::byte> buffer_;
     pages::PageFrame frame_;

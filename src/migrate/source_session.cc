@@ -9,6 +9,7 @@
 #include "arch/xstate.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "dump/direct_reads.h"
 #include "dump/to_images.h"
 #include "image/codec.h"
 #include "migrate/container_images.h"
@@ -192,6 +193,7 @@ Result<> SourceSession::connect() {
     TRY(link_->expect(FrameType::Welcome));
     memory_.emplace(
         *link_, [this](Pid pid) { return tree_->make_userfaultfd(pid); },
+        dump::direct_reads_under_way,
         [this](std::uint64_t bytes) -> Result<> {
             sent_before_round_ = bytes;
             TRY(check_going_on());

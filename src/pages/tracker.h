@@ -21,7 +21,7 @@
 // Not seen: what a device writes into memory by itself, after the system call that asked for it has
 // made the page writable: reads with O_DIRECT, io_uring's and AIO's buffers. A tree that stands
 // still is in no such read(2), but one that was under way during an earlier scan may have filled a
-// page after it was sent.
+// page after it was sent: dump/direct_reads.h finds them.
 //
 // A defect of the kernel (6.18) to know: madvise(MADV_GUARD_INSTALL) over protected pages of a
 // private FILE mapping starts over for as long as the tracking lasts: it wants to see the page

@@ -7,6 +7,7 @@
 #include "proc/maps.h"
 #include "proc/stat.h"
 #include "proc/status.h"
+#include "proc/syscall.h"
 #include "proc/tables.h"
 
 namespace ferry::proc {
@@ -187,6 +188,19 @@ TEST(ParseChildren, TakesNoneAndMany) {
 TEST(FindField, GivesTheValueWithoutBlanks) {
     EXPECT_EQ(find_field("pos:\t12\nflags:\t0100002 \n", "flags"), "0100002");
     EXPECT_EQ(find_field("pos:\t12\n", "none"), "");
+}
+
+TEST(Syscall, AWaitingThreadSaysWhereAndARunningOneDoesNot) {
+    const auto waiting =
+        parse_syscall("17 0x4 0x7f00001000 0x4000 0x8000 0x0 0xff 0x7ffc00 0x7f1234\n");
+    ASSERT_TRUE(waiting) << waiting.error().describe();
+    EXPECT_EQ(waiting->number, 17);
+    EXPECT_EQ(waiting->arguments[1], 0x7f00001000u);
+    EXPECT_EQ(waiting->arguments[5], 0xffu);
+    EXPECT_TRUE(parse_syscall("running\n")->is_running);
+    EXPECT_EQ(parse_syscall("-1 0x7ffc00 0x7f1234\n")->number, -1);
+    EXPECT_FALSE(parse_syscall("17 0x4 8\n"));
+    EXPECT_FALSE(parse_syscall(""));
 }
 
 }  // namespace

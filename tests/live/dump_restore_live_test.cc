@@ -61,18 +61,17 @@ TEST_P(Crossing, TheVictimFindsEverythingAsItWasTwice) {
     EXPECT_EQ(victim->verdict(), "PASS");
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryVictim, Crossing,
-                         testing::Values("append_log", "clocks", "credentials", "epoll", "eventfd",
-                                         "family", "file_locks", "file_positions", "floating_point",
-                                         "fork_storm", "ghost_files", "ghost_mappings",
-                                         "growing_memory", "inotify", "many_descriptors",
-                                         "many_mappings", "many_threads", "pipe_content", "plain",
-                                         "process_state", "rseq", "seccomp", "shared_anonymous",
-                                         "shared_pages", "shared_large", "shared_writers", "memfd",
-                                         "memfd_state", "signalfd", "socket_options", "timerfd",
-                                         "spinning_vectors", "tcp_listen", "thread_storm", "timers",
-                                         "udp_queue", "unix_pair", "writer"),
-                         [](const auto& instance) { return std::string(instance.param); });
+INSTANTIATE_TEST_SUITE_P(
+    EveryVictim, Crossing,
+    testing::Values("append_log", "clocks", "credentials", "direct_reads", "epoll", "eventfd",
+                    "family", "file_locks", "file_positions", "floating_point", "fork_storm",
+                    "ghost_files", "ghost_mappings", "growing_memory", "inotify",
+                    "many_descriptors", "many_mappings", "many_threads", "pipe_content", "plain",
+                    "process_state", "rseq", "seccomp", "shared_anonymous", "shared_pages",
+                    "shared_large", "shared_writers", "memfd", "memfd_state", "signalfd",
+                    "socket_options", "timerfd", "spinning_vectors", "tcp_listen", "thread_storm",
+                    "timers", "udp_queue", "unix_pair", "writer"),
+    [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, LeavesALockToWhoeverHasItByNow) {
     auto victim = Victim::start("file_locks");
