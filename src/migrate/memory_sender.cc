@@ -15,8 +15,9 @@ namespace {
 
 // How much is protected at once. Pages written between protection and sending cross twice, and what
 // was protected long before the freeze has been written again by then: each piece is protected
-// shortly before it is sent.
-constexpr std::uint64_t kProtectBytes = 2u << 20;
+// shortly before it is sent. But each costs some hundred microseconds (dump/direct_reads.h).
+constexpr std::uint64_t kProtectBytesMin = 2u << 20, kProtectBytesMax = 64u << 20;
+constexpr std::uint64_t kPiecesOfARound = 16;
 
 std::vector<AddrRange> private_ranges(const model::Process& process, bool files_only) {
     std::vector<AddrRange> ranges;
@@ -276,7 +277,9 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect,
     // What is known of the task is gone through for every piece, and a task may have thousands of
     // small mappings: they share pieces.
     std::vector<AddrRange> piece;
-    std::uint64_t room = kProtectBytes;
+    const std::uint64_t most = page_align_down(
+        std::clamp(due.bytes() / kPiecesOfARound, kProtectBytesMin, kProtectBytesMax));
+    std::uint64_t room = most;
     for (const AddrRange& range : due.runs()) {
         for (RemoteAddr at = range.start; at < range.end;) {
             piece.push_back({at, std::min(at + room, range.end)});
@@ -285,7 +288,7 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect,
             if (room > 0) continue;
             moved += TRY(tolerate_gone(send(changes_of(task, piece, doubtful))));
             piece.clear();
-            room = kProtectBytes;
+            room = most;
         }
     }
     if (piece.empty() || task.lost) return moved;
