@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -197,6 +198,10 @@ Result<> tune(int socket) {
     TRY(os::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, 1));
     TRY(os::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, 1));
     TRY(os::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, 1));
+    // BBR (Linux 4.9) leaves the queues of the link short: what the service's clients are sent, and
+    // the last pages of a freeze, do not wait behind ours. Where it is missing the default will do.
+    std::ignore =
+        os::setsockopt_bytes(socket, IPPROTO_TCP, TCP_CONGESTION, os::as_bytes(std::string("bbr")));
     return limit_silence(socket, TlsChannel::kSilenceLimit);
 }
 
