@@ -42,6 +42,30 @@ std::string fs_name(Pid pid) {
     return fmt::format("fs-{}.img", pid);
 }
 
+void thread_to_extra(const model::Thread& thread, wire::FerryThread& into) {
+    const model::Scheduling& scheduling = thread.scheduling;
+    into.set_tid(thread.tid.value);
+    into.set_affinity(scheduling.affinity.data(), scheduling.affinity.size());
+    into.set_io_priority(scheduling.io_priority);
+    into.set_timer_slack_ns(scheduling.timer_slack_ns);
+    if (thread.memory_error_policy >= 0) into.set_memory_error_policy(thread.memory_error_policy);
+}
+
+Result<> thread_from_extra(const wire::FerryThread& from, model::Thread& into) {
+    model::Scheduling& scheduling = into.scheduling;
+    constexpr int kIoPriorityMax = UINT16_MAX, kPolicyMax = 2;
+    if (from.affinity().size() > kCpuMaskMax || from.io_priority() < 0 ||
+        from.io_priority() > kIoPriorityMax || from.memory_error_policy() < 0 ||
+        from.memory_error_policy() > kPolicyMax) {
+        return fail(Error::corrupt(fmt::format("ferry.json: thread {}", from.tid())));
+    }
+    scheduling.affinity.assign(from.affinity().begin(), from.affinity().end());
+    scheduling.io_priority = from.io_priority();
+    scheduling.timer_slack_ns = from.timer_slack_ns();
+    if (from.has_memory_error_policy()) into.memory_error_policy = from.memory_error_policy();
+    return {};
+}
+
 class Encoder {
   public:
     Encoder(const model::Checkpoint& checkpoint, ImageStore& into)
@@ -144,11 +168,9 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
             core.mutable_thread_core()->set_seccomp_filter(*filter);
         }
         TRY(put_one(into_, core_name(thread.tid.value), Magic::Core, core));
-        if (thread.scheduling.affinity.empty()) continue;
-        wire::FerryThread& more = *extra.add_threads();
-        more.set_tid(thread.tid.value);
-        more.set_affinity(thread.scheduling.affinity.data(), thread.scheduling.affinity.size());
+        thread_to_extra(thread, *extra.add_threads());
     }
+    if (process.core_filter) extra.set_core_filter(*process.core_filter);
     wire::KobjIds own;
     ids_to_wire(ids, own);
     TRY(put_one(into_, ids_name(process.pid), Magic::Ids, own));
@@ -303,6 +325,7 @@ Result<> Decoder::get_process(model::Process& process, const std::vector<std::ui
     if (cgroups != cgroups_.end()) process.cgroups = cgroups->second;
     const wire::FerryProcess& extra = extra_of(process.pid);
     process.namespaces = namespaces_from_extra(extra.namespaces());
+    if (extra.has_core_filter()) process.core_filter = extra.core_filter();
 
     const std::uint32_t files = TRY(get_ids(process.pid));
     process.descriptors = TRY(get_descriptors(from_, files));
@@ -318,9 +341,9 @@ Result<> Decoder::get_process(model::Process& process, const std::vector<std::ui
 }
 
 Result<> Decoder::get_threads(model::Process& process, const std::vector<std::uint32_t>& threads) {
-    std::map<std::int32_t, std::string> affinities;
+    std::map<std::int32_t, const wire::FerryThread*> extras;
     for (const wire::FerryThread& thread : extra_of(process.pid).threads()) {
-        affinities[thread.tid()] = thread.affinity();
+        extras[thread.tid()] = &thread;
     }
     for (const std::uint32_t tid : threads) {
         if (tid == 0 || tid > limits::kTasksMax) return fail(Error::corrupt("a thread's id"));
@@ -335,10 +358,8 @@ Result<> Decoder::get_threads(model::Process& process, const std::vector<std::ui
         } else if (filters != process.seccomp) {
             return fail(Error::unsupported("threads with different seccomp filters"));
         }
-        const auto affinity = affinities.find(thread.tid.value);
-        if (affinity != affinities.end() && affinity->second.size() <= kCpuMaskMax) {
-            thread.scheduling.affinity.assign(affinity->second.begin(), affinity->second.end());
-        }
+        const auto more = extras.find(thread.tid.value);
+        if (more != extras.end()) TRY(thread_from_extra(*more->second, thread));
         process.threads.push_back(std::move(thread));
     }
     return {};

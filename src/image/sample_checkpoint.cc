@@ -339,7 +339,13 @@ model::Thread thread(pid_t tid) {
     t.credentials.cap_effective = 0x1ffffffffff;
     t.credentials.cap_bounding = 0x100000000;
     t.credentials.no_new_privileges = true;
-    t.scheduling = {.policy = 2, .nice = -5, .priority = 10, .affinity = {0x03}};
+    t.scheduling = {.policy = 2,
+                    .nice = -5,
+                    .priority = 10,
+                    .affinity = {0x03},
+                    .io_priority = 0x4003,
+                    .timer_slack_ns = 1000};
+    t.memory_error_policy = 1;
     t.parent_death_signal = 15;
     t.comm = "worker";
     return t;
@@ -378,6 +384,7 @@ model::Process process(pid_t pid, pid_t parent) {
     p.personality = 0x40000;
     p.child_subreaper = true;
     p.oom_score_adj = -500;
+    p.core_filter = 0x7f;
     p.cgroups = {{.controllers = "cpu,cpuacct", .path = "/svc"}, {.controllers = "", .path = "/"}};
     p.seccomp = {{.program = model::Bytes(8, std::byte{6}), .flags = 0},
                  {.program = model::Bytes(16, std::byte{7}), .flags = SECCOMP_FILTER_FLAG_LOG}};

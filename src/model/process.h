@@ -43,10 +43,12 @@ struct Credentials {
 };
 
 struct Scheduling {
-    int policy = 0;  // SCHED_*
+    int policy = 0;  // SCHED_*, with SCHED_RESET_ON_FORK
     int nice = 0;
     int priority = 0;
     std::vector<std::uint8_t> affinity;  // cpu mask bytes; empty: all
+    int io_priority = 0;                 // ioprio_get(2); 0: none
+    std::uint64_t timer_slack_ns = 0;    // PR_GET_TIMERSLACK; 0: not known, or a real-time thread
     bool operator==(const Scheduling&) const = default;
 };
 
@@ -70,6 +72,8 @@ struct Thread {
     Credentials credentials;
     Scheduling scheduling;
     int parent_death_signal = 0;
+    // PR_MCE_KILL_GET; -1: not known.
+    int memory_error_policy = -1;
     std::string comm;
     bool operator==(const Thread&) const = default;
 };
@@ -136,6 +140,8 @@ struct Process {
     std::uint32_t personality = 0;
     bool child_subreaper = false;
     int oom_score_adj = 0;
+    // What a core dump has (core(5), coredump_filter).
+    std::optional<std::uint32_t> core_filter;
     std::vector<ControlGroup> cgroups;
     NamespaceIds namespaces;
     // The same for every thread, the oldest first.

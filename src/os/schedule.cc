@@ -10,6 +10,11 @@
 #include <tuple>
 
 namespace ferry::os {
+namespace {
+
+constexpr int kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS, linux/ioprio.h
+
+}  // namespace
 
 Result<> sched_setscheduler(Tid tid, int policy, int priority) {
     const sched_param parameter = {.sched_priority = priority};
@@ -17,6 +22,26 @@ Result<> sched_setscheduler(Tid tid, int policy, int priority) {
     const int code = errno;
     return fail(
         Error::system(code, fmt::format("sched_setscheduler({}, {}, {})", tid, policy, priority)));
+}
+
+Result<int> sched_getscheduler(Tid tid) {
+    const int policy = ::sched_getscheduler(tid.value);
+    if (policy >= 0) return policy;
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("sched_getscheduler({})", tid)));
+}
+
+Result<int> io_priority_of(Tid tid) {
+    const long priority = ::syscall(SYS_ioprio_get, kIoPriorityOfProcess, tid.value);
+    if (priority >= 0) return static_cast<int>(priority);
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("ioprio_get({})", tid)));
+}
+
+Result<> set_io_priority(Tid tid, int priority) {
+    if (::syscall(SYS_ioprio_set, kIoPriorityOfProcess, tid.value, priority) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("ioprio_set({}, {})", tid, priority)));
 }
 
 Result<int> nice_of(Tid tid) {

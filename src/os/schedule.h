@@ -11,6 +11,11 @@ namespace ferry::os {
 
 // policy is SCHED_*; the static priority is 0 for policies without one.
 Result<> sched_setscheduler(Tid tid, int policy, int priority);
+// With SCHED_RESET_ON_FORK.
+Result<int> sched_getscheduler(Tid tid);
+// ioprio_get(2), ioprio_set(2): class and level in one number; 0 is none.
+Result<int> io_priority_of(Tid tid);
+Result<> set_io_priority(Tid tid, int priority);
 Result<int> nice_of(Tid tid);
 Result<> set_nice(Tid tid, int nice);
 // The mask's bytes, bit 0 of the first is CPU 0. EINVAL: none of these CPUs is here.

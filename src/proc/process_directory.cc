@@ -156,6 +156,12 @@ Result<std::uint32_t> ProcessDirectory::personality() const {
     return number_in<std::uint32_t>(text("personality"), "personality", 16);
 }
 
+Result<std::optional<std::uint32_t>> ProcessDirectory::core_filter() const {
+    auto filter = text("coredump_filter");
+    if (!filter && filter.error().code() == ENOENT) return std::optional<std::uint32_t>();
+    return number_in<std::uint32_t>(std::move(filter), "coredump_filter", 16);
+}
+
 Result<std::string> ProcessDirectory::comm() const {
     std::string name = TRY(text("comm"));
     if (name.ends_with('\n')) name.pop_back();

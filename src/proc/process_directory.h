@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,8 @@ class ProcessDirectory {
     // Small files with one number.
     Result<int> oom_score_adj() const;
     Result<std::uint32_t> personality() const;
+    // coredump_filter; none: a kernel without core dumps.
+    Result<std::optional<std::uint32_t>> core_filter() const;
     Result<std::string> comm() const;
     // What the link "exe", "cwd", "root" or "map_files/..." points to.
     Result<std::string> link(const std::string& name) const;

@@ -118,6 +118,7 @@ Result<> collect_attributes(Pid pid, const proc::ProcessDirectory& directory,
                             model::Process& process) {
     process.personality = TRY(directory.personality());
     process.oom_score_adj = TRY(directory.oom_score_adj());
+    process.core_filter = TRY(directory.core_filter());
     process.namespaces = TRY(namespaces_of(directory));
     process.cgroups.clear();
     for (proc::CgroupLine& line : TRY(directory.cgroups())) {

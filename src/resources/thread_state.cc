@@ -1,6 +1,7 @@
 #include "resources/thread_state.h"
 
 #include <fmt/format.h>
+#include <linux/sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -8,6 +9,7 @@
 
 #include "arch/signal_frame.h"
 #include "os/ptrace.h"
+#include "os/schedule.h"
 #include "os/task.h"
 #include "proc/process_directory.h"
 #include "resources/seccomp.h"
@@ -29,10 +31,15 @@ struct KernelStack {  // stack_t
 constexpr std::uint32_t kOnStack = 1;
 
 Result<model::Scheduling> scheduling_of(const proc::Stat& stat, Tid tid) {
-    model::Scheduling scheduling = {.policy = static_cast<int>(stat.policy),
+    model::Scheduling scheduling = {.policy = TRY(os::sched_getscheduler(tid)),
                                     .nice = static_cast<int>(stat.nice),
                                     .priority = static_cast<int>(stat.rt_priority),
-                                    .affinity = TRY(os::sched_getaffinity(tid))};
+                                    .affinity = TRY(os::sched_getaffinity(tid)),
+                                    .io_priority = TRY(os::io_priority_of(tid))};
+    if (stat.policy == SCHED_DEADLINE) {
+        return fail(Error::unsupported(fmt::format(
+            "thread {} runs by deadlines (SCHED_DEADLINE), which is not carried", tid)));
+    }
     if (is_unrestricted(scheduling.affinity, os::online_cpus())) scheduling.affinity.clear();
     return scheduling;
 }
@@ -101,6 +108,12 @@ Result<> ask_thread(trace::Questions& questions, model::Thread& thread) {
         [&](std::uint64_t address) { thread.clear_child_tid = address; }));
     TRY(questions.ask<int>(SYS_prctl, {PR_GET_PDEATHSIG}, 1,
                            [&](int signal) { thread.parent_death_signal = signal; }));
+    TRY(questions.ask_result(SYS_prctl, PR_GET_TIMERSLACK, [&](std::uint64_t slack) {
+        thread.scheduling.timer_slack_ns = slack;
+    }));
+    TRY(questions.ask_result(SYS_prctl, PR_MCE_KILL_GET, [&](std::uint64_t policy) {
+        thread.memory_error_policy = static_cast<int>(policy);
+    }));
     TRY(questions.ask_result(SYS_prctl, PR_GET_SECUREBITS, [&](std::uint64_t bits) {
         thread.credentials.secure_bits = static_cast<std::uint32_t>(bits);
     }));

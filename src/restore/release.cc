@@ -44,8 +44,16 @@ Result<> unmap_hole(trace::Tracee& tracee, const Arena& arena) {
 // From outside and last, because stubs are urgent until now.
 Result<> set_scheduling(Tid tid, const model::Scheduling& wanted) {
     TRY(os::sched_setscheduler(tid, wanted.policy, wanted.priority));
-    if (wanted.policy == SCHED_OTHER || wanted.policy == SCHED_BATCH) {
+    const int policy = wanted.policy & ~SCHED_RESET_ON_FORK;
+    if (policy == SCHED_OTHER || policy == SCHED_BATCH) {
         TRY(os::set_nice(tid, wanted.nice));
+    }
+    if (wanted.io_priority != 0) TRY(os::set_io_priority(tid, wanted.io_priority));
+    // What it has come to have by the change of policy. (A real-time thread has none.)
+    constexpr std::uint64_t kUsualSlackNs = 50'000;
+    if (wanted.timer_slack_ns != 0 && wanted.timer_slack_ns != kUsualSlackNs) {
+        TRY(os::write_file(os::kCwd, fmt::format("/proc/{}/timerslack_ns", tid),
+                           fmt::format("{}", wanted.timer_slack_ns)));
     }
     if (wanted.affinity.empty()) return {};
     const auto bound = os::sched_setaffinity(tid, wanted.affinity);

@@ -175,6 +175,10 @@ Result<> set_process_state(StubProcess& process, const model::Process& wanted) {
         TRY(os::write_file(directory.get(), "oom_score_adj",
                            fmt::format("{}", wanted.oom_score_adj)));
     }
+    if (wanted.core_filter) {
+        TRY(os::write_file(directory.get(), "coredump_filter",
+                           fmt::format("{:#x}", *wanted.core_filter)));
+    }
     Program program;
     for (int signal = 1; signal <= model::kSignals; ++signal) {
         if (signal == SIGKILL || signal == SIGSTOP) continue;
@@ -233,6 +237,10 @@ void add_thread_state(Program& program, const model::Process& process, const mod
     }
     if (!same_credentials) add_credentials(program, thread.credentials);
     // A change of credentials clears it.
+    if (thread.memory_error_policy >= 0) {
+        program.call("prctl", SYS_prctl,
+                     {PR_MCE_KILL, PR_MCE_KILL_SET, thread.memory_error_policy, 0, 0});
+    }
     program.call("prctl", SYS_prctl, {PR_SET_PDEATHSIG, thread.parent_death_signal});
     for (const SignalInfo& info : thread.pending) {
         program.call(

@@ -69,8 +69,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "many_descriptors", "many_mappings", "many_threads", "pipe_content", "plain",
                     "process_state", "rseq", "seccomp", "shared_anonymous", "shared_pages",
                     "shared_large", "shared_writers", "memfd", "memfd_state", "signalfd",
-                    "socket_options", "timerfd", "spinning_vectors", "tcp_listen", "thread_storm",
-                    "timers", "udp_queue", "unix_pair", "writer"),
+                    "task_attributes", "socket_options", "timerfd", "spinning_vectors",
+                    "tcp_listen", "thread_storm", "timers", "udp_queue", "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, LeavesALockToWhoeverHasItByNow) {
