@@ -113,6 +113,7 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
     setup.source.ghost_bytes_max = order.ghost_bytes_max;
     setup.source.method = order.method;
     setup.source.images_directory = order.images_directory;
+    setup.source.shared_storage = order.shared_storage;
     return setup;
 }
 

@@ -148,6 +148,7 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_ghost_bytes_max(order.ghost_bytes_max);
     request.set_method(migrate::name_of(order.method));
     request.set_images_directory(order.images_directory);
+    request.set_shared_storage(order.shared_storage);
     grpc::ClientContext context;
     set_migrating(&context);
     const Cleanup forget_context = [&] { set_migrating(nullptr); };

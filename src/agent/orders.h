@@ -33,6 +33,7 @@ struct MigrateOrder {
     std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
     migrate::Method method = migrate::Method::Live;
     std::string images_directory = {};  // of the source; empty: in memory
+    bool shared_storage = false;
 };
 
 struct PrepareOrder {

@@ -84,7 +84,8 @@ class ControlService final : public v1::Control::Service {
                             .bridge = request->bridge(),
                             .ghost_bytes_max = request->ghost_bytes_max(),
                             .method = *method,
-                            .images_directory = request->images_directory()});
+                            .images_directory = request->images_directory(),
+                            .shared_storage = request->shared_storage()});
         if (!session) return status_of(session.error());
         v1::MigrateEvent started;
         *started.mutable_started() = to_wire((*session)->info());

@@ -24,7 +24,7 @@ Result<> SessionStore::write(const SessionInfo& info) const {
     os::UniqueFd file = TRY(os::open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600));
     TRY(with_context(os::write_all(file.get(), os::as_bytes(to_json(info))), fresh));
     TRY(std::move(file).close());
-    return os::renameat(os::kCwd, fresh, path);
+    return os::renameat(os::kCwd, fresh, os::kCwd, path);
 }
 
 Result<std::optional<SessionInfo>> SessionStore::read(const std::string& id) const {

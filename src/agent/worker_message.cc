@@ -35,7 +35,8 @@ Json json_of(const migrate::SourceRequest& request) {
             {"check_cpu", request.check_cpu},
             {"method", migrate::name_of(request.method)},
             {"images_directory", request.images_directory},
-            {"ghost_bytes_max", request.ghost_bytes_max}};
+            {"ghost_bytes_max", request.ghost_bytes_max},
+            {"shared_storage", request.shared_storage}};
 }
 
 Json json_of(const migrate::DestinationRequest& request) {
@@ -68,6 +69,7 @@ migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
     request.method = migrate::method_from(json.at("method")).value_or(migrate::Method::Live);
     request.images_directory = json.at("images_directory");
     request.ghost_bytes_max = json.at("ghost_bytes_max");
+    request.shared_storage = json.at("shared_storage");
     return request;
 }
 

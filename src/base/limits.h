@@ -52,6 +52,15 @@ inline constexpr std::size_t kTmpfsEntriesMax = 1u << 16;
 // The size that a file there claims; its holes cost a call for each 64 KiB.
 inline constexpr std::uint64_t kTmpfsFileSizeMax = std::uint64_t{1} << 34;
 // PATH_MAX.
-inline constexpr std::size_t kTmpfsPathBytesMax = 4096;
+inline constexpr std::size_t kTreePathBytesMax = 4096;
+
+// Files of a container that are synchronised: a Debian with a desktop has some 300,000.
+inline constexpr std::size_t kTreeEntriesMax = 1u << 22;
+inline constexpr std::size_t kTreesMax = 256;
+// The largest file of ext4.
+inline constexpr std::uint64_t kTreeFileBytesMax = std::uint64_t{1} << 44;
+inline constexpr std::size_t kTreeAttributesMax = 256;
+inline constexpr std::size_t kTreeAttributeBytesMax = 64u << 10;  // XATTR_SIZE_MAX
+inline constexpr int kTreeDepthMax = 512;
 
 }  // namespace ferry::limits

@@ -100,6 +100,9 @@ void add_run(CLI::App& lab, Invocation& invocation) {
                      "HTTP requests per second to each site")
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
+    verb->add_flag("--shared-storage", options->lab.shared_storage,
+                   "What the sites write lies where both platforms see it (default: each has its "
+                   "own, and it crosses with the site)");
     verb->add_option("-o,--output", options->directory, "Directory of the report")
         ->capture_default_str();
     verb->callback([options, scenarios, rate, method, &invocation] {

@@ -171,6 +171,11 @@ void print_report(const migrate::Report& report) {
                    bytes_text(static_cast<double>(round.dirty_bytes)));
     }
     if (!report.stop_rule.empty()) fmt::print("pre-copy ended: {}\n", report.stop_rule);
+    if (report.files_compared > 0) {
+        fmt::print("files: {} sent, first look {}, in the freeze {}\n",
+                   bytes_text(static_cast<double>(report.file_bytes)),
+                   milliseconds_text(report.files_ms), milliseconds_text(report.files_frozen_ms));
+    }
     const std::string transfer =
         report.transfer_ms > 0 ? fmt::format(" transfer {},", milliseconds_text(report.transfer_ms))
                                : "";
@@ -309,6 +314,9 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
     command->add_option("--bridge", options->order.bridge,
                         "Bridge of the destination for a container's network device (default: of "
                         "the same name as at the source)");
+    command->add_flag("--shared-storage", options->order.shared_storage,
+                      "The destination has a container's files already, the same ones: nothing of "
+                      "them is sent or compared (default: found out for each directory)");
     command->add_flag("--shell-job", options->order.shell_job, "The service may have a terminal");
     command
         ->add_option_function<std::string>(

@@ -18,6 +18,7 @@
 #include "container/control_groups.h"
 #include "container/limits.h"
 #include "container/mounts.h"
+#include "container/undoing.h"
 #include "os/paths.h"
 #include "os/spawn.h"
 #include "os/sweeper.h"
@@ -30,10 +31,7 @@ namespace ferry::container {
 namespace {
 
 // Where the altered configuration of a container lies until the container is kept or gone.
-constexpr const char* kAsideParent = "/run";
-const std::string kAsidePrefix = "ferry-bundle-";
-constexpr std::size_t kAsideSuffix = 6;  // what mkdtemp(3) appends
-constexpr std::chrono::seconds kUndoingTimeout{10};
+constexpr const char* kAside = "bundle";
 
 constexpr std::chrono::seconds kEnterTimeout{20};
 constexpr std::chrono::seconds kEndTimeout{10};
@@ -109,27 +107,6 @@ Result<> replace_file(const std::string& path, const std::string& content) {
     return os::rename(temporary, path);
 }
 
-// An earlier attempt whose process was killed is undone by its guardian, which knows the container
-// by its name only: it would take the next one for its own. Its directory is the last that it
-// removes.
-Result<> await_undoing(const std::string& id) {
-    const std::string prefix = kAsidePrefix + id + "-";
-    const auto deadline = std::chrono::steady_clock::now() + kUndoingTimeout;
-    for (;;) {
-        const std::vector<std::string> names = TRY(os::list_directory(os::kCwd, kAsideParent));
-        const auto other = std::ranges::find_if(names, [&](const std::string& name) {
-            return name.starts_with(prefix) && name.size() == prefix.size() + kAsideSuffix;
-        });
-        if (other == names.end()) return {};
-        if (std::chrono::steady_clock::now() > deadline) {
-            return fail(Error::invalid(fmt::format(
-                "an earlier attempt is still being undone; if no ferryd is at it, remove {}/{}",
-                kAsideParent, *other)));
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
@@ -143,7 +120,7 @@ Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
         new Creation(std::move(description), std::move(runtime), std::move(bundle)));
     const std::string what = fmt::format("container \"{}\"", id);
     TRY(Runtime::check_id(id));
-    TRY(with_context(await_undoing(id), what));
+    TRY(with_context(await_undoing(kAside, id), what));
     TRY(with_context(creation->check(), what));
     return creation;
 }
@@ -204,7 +181,7 @@ Result<> Creation::check_bundle(const Config& config) const {
 
 Result<> Creation::write_aside(int socket_number, const os::FlatImage& image) {
     const Config config = TRY(parse_config(description_.config));
-    aside_ = TRY(os::mkdtemp(fmt::format("{}/{}{}-", kAsideParent, kAsidePrefix, description_.id)));
+    aside_ = TRY(make_aside(kAside, description_.id));
     guardian_ = TRY(os::undo_after_death({.command = runtime_.remove_command(description_.id),
                                           .until_gone = runtime_.directory_of(description_.id),
                                           .files = {aside_ + "/config.json"},

@@ -120,18 +120,6 @@ Result<> write_entry(archive* writer, const TmpfsEntry& entry) {
                                          : Result<>();
 }
 
-// Not empty, relative, without "." and "..", so that it stays below where it is looked up.
-bool is_inside(std::string_view path) {
-    if (path.empty() || path.size() > limits::kTmpfsPathBytesMax) return false;
-    while (true) {
-        const auto slash = path.find('/');
-        const std::string_view name = path.substr(0, slash);
-        if (name.empty() || name == "." || name == "..") return false;
-        if (slash == std::string_view::npos) return true;
-        path.remove_prefix(slash + 1);
-    }
-}
-
 Result<EntryKind> kind_of(archive_entry* header) {
     if (archive_entry_hardlink(header) != nullptr) return EntryKind::HardLink;
     switch (archive_entry_filetype(header)) {
@@ -186,8 +174,8 @@ Result<TmpfsEntry> entry_of(archive_entry* header) {
     entry.device = ::makedev(static_cast<unsigned>(archive_entry_rdevmajor(header)),
                              static_cast<unsigned>(archive_entry_rdevminor(header)));
     read_attributes(header, entry);
-    const bool bad_link = entry.kind == EntryKind::HardLink && !is_inside(entry.target);
-    if (!is_inside(entry.path) || bad_link) {
+    const bool bad_link = entry.kind == EntryKind::HardLink && !files::stays_inside(entry.target);
+    if (!files::stays_inside(entry.path) || bad_link) {
         return fail(Error::corrupt(fmt::format("tmpfs archive: the name \"{}\"", entry.path)));
     }
     const la_int64_t size = entry.kind == EntryKind::File ? archive_entry_size(header) : 0;

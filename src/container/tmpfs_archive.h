@@ -5,29 +5,17 @@
 // the attribute "ferry.socket".
 #pragma once
 
-#include <sys/types.h>
-#include <time.h>
-
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/error.h"
-#include "os/file_tree.h"
+#include "files/node.h"
 
 namespace ferry::container {
 
-enum class EntryKind : std::uint8_t {
-    File,
-    HardLink,  // another name of a file that is there already
-    Directory,
-    Symlink,
-    CharacterDevice,
-    BlockDevice,
-    Fifo,
-    Socket,
-};
+using EntryKind = files::NodeKind;
 
 // Bytes of a file; around it are holes.
 struct Extent {
@@ -36,18 +24,9 @@ struct Extent {
     bool operator==(const Extent&) const = default;
 };
 
-struct TmpfsEntry {
-    std::string path;  // in the container, without a leading slash: "dev/shm/a"
-    EntryKind kind = EntryKind::File;
-    mode_t mode = 0;  // permissions, set-user-id and the like
-    uid_t user = 0;
-    gid_t group = 0;
-    timespec accessed = {}, modified = {};
-    dev_t device = 0;        // of a device node
-    std::string target;      // of a symbolic link; the path of the file of a hard link
-    std::uint64_t size = 0;  // of a file
+// Its path is the one in the container.
+struct TmpfsEntry : files::Node {
     std::vector<Extent> extents;
-    os::ExtendedAttributes attributes;
 };
 
 struct TmpfsChange {

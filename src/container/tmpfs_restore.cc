@@ -24,48 +24,6 @@ struct Place {
     std::string name;  // "." for the mount's own root
 };
 
-mode_t type_of(EntryKind kind) {
-    switch (kind) {
-        case EntryKind::File:
-        case EntryKind::HardLink:
-            return S_IFREG;
-        case EntryKind::Directory:
-            return S_IFDIR;
-        case EntryKind::Symlink:
-            return S_IFLNK;
-        case EntryKind::CharacterDevice:
-            return S_IFCHR;
-        case EntryKind::BlockDevice:
-            return S_IFBLK;
-        case EntryKind::Fifo:
-            return S_IFIFO;
-        case EntryKind::Socket:
-            return S_IFSOCK;
-    }
-    return 0;
-}
-
-Result<std::optional<struct stat>> look(const Place& place) {
-    const auto status = os::fstatat(place.parent.get(), place.name, AT_SYMLINK_NOFOLLOW);
-    if (status) return *status;
-    if (status.error().code() == ENOENT) return std::nullopt;
-    return fail(status.error());
-}
-
-// Not what is mounted on it or below.
-Result<> remove_node(int parent, const std::string& name, dev_t device) {
-    const struct stat status = TRY(os::fstatat(parent, name, AT_SYMLINK_NOFOLLOW));
-    if (status.st_dev != device) {
-        return fail(Error::corrupt(fmt::format("something is mounted on {} here", name)));
-    }
-    if (!S_ISDIR(status.st_mode)) return os::unlinkat(parent, name);
-    const os::UniqueFd child = TRY(os::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    for (const std::string& inside : TRY(os::list_directory(child.get(), "."))) {
-        TRY(remove_node(child.get(), inside, device));
-    }
-    return os::unlinkat(parent, name, AT_REMOVEDIR);
-}
-
 Result<> write_content(int fd, const TmpfsEntry& entry) {
     TRY(os::ftruncate(fd, 0));
     TRY(os::ftruncate(fd, entry.size));
@@ -73,30 +31,6 @@ Result<> write_content(int fd, const TmpfsEntry& entry) {
         TRY(os::pwrite_all(fd, os::as_bytes(extent.bytes), extent.offset));
     }
     return {};
-}
-
-Result<> set_extended_attributes(const Place& place, const os::ExtendedAttributes& wanted) {
-    const auto have = TRY(os::extended_attributes(place.parent.get(), place.name));
-    for (const auto& attribute : have) {
-        const bool stays = std::ranges::any_of(
-            wanted, [&](const auto& other) { return other.first == attribute.first; });
-        if (stays) continue;
-        TRY(os::remove_extended_attribute(place.parent.get(), place.name, attribute.first));
-    }
-    for (const auto& attribute : wanted) {
-        TRY(os::set_extended_attribute(place.parent.get(), place.name, attribute));
-    }
-    return {};
-}
-
-// In this order: a change of the owner takes away set-user-id and capabilities.
-Result<> set_attributes(const Place& place, const TmpfsEntry& entry) {
-    TRY(os::fchownat(place.parent.get(), place.name, entry.user, entry.group));
-    TRY(set_extended_attributes(place, entry.attributes));
-    if (entry.kind != EntryKind::Symlink) {
-        TRY(os::fchmodat(place.parent.get(), place.name, entry.mode));
-    }
-    return os::utimensat(place.parent.get(), place.name, entry.accessed, entry.modified);
 }
 
 class Restorer {
@@ -112,9 +46,7 @@ class Restorer {
         }
         for (const std::string& path : change.removed) {
             const Place place = TRY(locate(path));
-            if (TRY(look(place))) {
-                TRY(remove_node(place.parent.get(), place.name, place.mount->device));
-            }
+            if (TRY(look(place))) TRY(remove(place));
         }
         for (const TmpfsEntry& entry : change.entries) {
             TRY(with_context(make(entry), fmt::format("tmpfs: /{}", entry.path)));
@@ -159,7 +91,7 @@ class Restorer {
             if (status.st_dev != device) continue;
             const std::string inside = fmt::format("{}/{}", path, name);
             if (!stays.contains(inside)) {
-                TRY(remove_node(directory, name, device));
+                TRY(files::remove_node(directory, name, device, files::DeviceCheck::Everything));
             } else if (S_ISDIR(status.st_mode)) {
                 const os::UniqueFd child =
                     TRY(os::openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -176,26 +108,21 @@ class Restorer {
         if (there && there->st_dev != place.mount->device) {
             return fail(Error::corrupt("something is mounted on it here"));
         }
-        if (there && !TRY(is_same_node(place, *there, entry))) {
-            TRY(remove_node(place.parent.get(), place.name, place.mount->device));
+        if (there && !TRY(files::is_same_node(place.parent.get(), place.name, *there, entry))) {
+            TRY(remove(place));
             there.reset();
         }
         TRY(make_node(place, entry, there.has_value()));
-        return set_attributes(place, entry);
+        return files::set_attributes(place.parent.get(), place.name, entry);
     }
 
-    static Result<bool> is_same_node(const Place& place, const struct stat& there,
-                                     const TmpfsEntry& entry) {
-        if ((there.st_mode & S_IFMT) != type_of(entry.kind)) return false;
-        switch (entry.kind) {
-            case EntryKind::CharacterDevice:
-            case EntryKind::BlockDevice:
-                return there.st_rdev == entry.device;
-            case EntryKind::Symlink:
-                return TRY(os::readlinkat(place.parent.get(), place.name)) == entry.target;
-            default:
-                return true;
-        }
+    static Result<std::optional<struct stat>> look(const Place& place) {
+        return files::look(place.parent.get(), place.name);
+    }
+
+    static Result<> remove(const Place& place) {
+        return files::remove_node(place.parent.get(), place.name, place.mount->device,
+                                  files::DeviceCheck::Everything);
     }
 
     static Result<> make_node(const Place& place, const TmpfsEntry& entry, bool is_there) {
@@ -206,11 +133,7 @@ class Restorer {
             return write_content(file.get(), entry);
         }
         if (is_there) return {};
-        if (entry.kind == EntryKind::Directory) return os::mkdirat(parent, place.name, 0700);
-        if (entry.kind == EntryKind::Symlink) {
-            return os::symlinkat(entry.target, parent, place.name);
-        }
-        return os::mknodat(parent, place.name, type_of(entry.kind) | 0600, entry.device);
+        return files::make_node(parent, place.name, entry);
     }
 
     Result<> make_link(const Place& place, const TmpfsEntry& entry) const {
@@ -221,7 +144,7 @@ class Restorer {
         }
         const auto there = TRY(look(place));
         if (there && there->st_ino == file->st_ino) return {};
-        if (there) TRY(remove_node(place.parent.get(), place.name, place.mount->device));
+        if (there) TRY(remove(place));
         return os::linkat(target.parent.get(), target.name, place.parent.get(), place.name);
     }
 

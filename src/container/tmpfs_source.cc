@@ -20,33 +20,6 @@ namespace {
 
 constexpr int kDepthMax = 128;
 
-// The name is gone, or something else has it: the next pass will tell.
-bool has_vanished(const Error& error) {
-    const int code = error.code();
-    return code == ENOENT || code == ENOTDIR || code == ELOOP || code == ESTALE;
-}
-
-std::optional<EntryKind> kind_of(mode_t mode) {
-    switch (mode & S_IFMT) {
-        case S_IFREG:
-            return EntryKind::File;
-        case S_IFDIR:
-            return EntryKind::Directory;
-        case S_IFLNK:
-            return EntryKind::Symlink;
-        case S_IFCHR:
-            return EntryKind::CharacterDevice;
-        case S_IFBLK:
-            return EntryKind::BlockDevice;
-        case S_IFIFO:
-            return EntryKind::Fifo;
-        case S_IFSOCK:
-            return EntryKind::Socket;
-        default:
-            return std::nullopt;
-    }
-}
-
 // Two words of a hash of everything that the archive says of the entry, but for the access time.
 void digest(const TmpfsEntry& entry, std::uint64_t (&result)[2]) {
     const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
@@ -131,7 +104,7 @@ class TmpfsWalk {
         std::ranges::sort(names);
         for (const std::string& name : names) {
             auto done = node(fd, name, fmt::format("{}/{}", path, name), depth);
-            if (!done && !has_vanished(done.error())) return done;
+            if (!done && !files::has_vanished(done.error())) return done;
         }
         return {};
     }
@@ -167,30 +140,20 @@ class TmpfsWalk {
 
     Result<TmpfsEntry> read(int parent, const std::string& name, const std::string& path,
                             const struct stat& status) {
-        const auto kind = kind_of(status.st_mode);
-        if (!kind) return fail(Error::unsupported(fmt::format("the type of /{}", path)));
         TmpfsEntry entry;
-        entry.path = path;
-        entry.kind = *kind;
-        entry.mode = status.st_mode & 07777;
-        entry.user = status.st_uid;
-        entry.group = status.st_gid;
-        entry.accessed = status.st_atim;
-        entry.modified = status.st_mtim;
-        const bool is_device =
-            *kind == EntryKind::CharacterDevice || *kind == EntryKind::BlockDevice;
-        if (is_device) entry.device = status.st_rdev;
-        if (*kind == EntryKind::Symlink) entry.target = TRY(os::readlinkat(parent, name));
-        if (*kind == EntryKind::File && status.st_nlink > 1) {
+        static_cast<files::Node&>(entry) = TRY(files::read_node(parent, name, path, status));
+        if (entry.kind != EntryKind::File) return entry;
+        if (status.st_nlink > 1) {
             const auto [first, is_new] = first_names_.try_emplace(status.st_ino, path);
             if (!is_new) {
                 entry.kind = EntryKind::HardLink;
                 entry.target = first->second;
+                entry.size = 0;
+                entry.attributes.clear();
                 return entry;
             }
         }
-        entry.attributes = TRY(os::extended_attributes(parent, name));
-        if (*kind == EntryKind::File) TRY(read_content(parent, name, entry));
+        TRY(read_content(parent, name, entry));
         return entry;
     }
 

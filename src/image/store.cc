@@ -121,7 +121,8 @@ Result<os::UniqueFd> DirectoryStore::open_file(const std::string& name) const {
 Result<> DirectoryStore::commit() {
     for (std::size_t i = 0; i < uncommitted_.size(); ++i) {
         const std::string& name = uncommitted_[i];
-        Result<> renamed = os::renameat(directory_.get(), temporary_name(name), name);
+        Result<> renamed =
+            os::renameat(directory_.get(), temporary_name(name), directory_.get(), name);
         if (renamed) continue;
         for (std::size_t done = 0; done < i; ++done) {
             static_cast<void>(os::unlinkat(directory_.get(), uncommitted_[done]));

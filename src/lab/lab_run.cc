@@ -210,7 +210,7 @@ SettingsRecord settings_of(const LabRunOptions& options) {
     settings.requests_per_second = options.lab.requests_per_second;
     settings.probes_per_second = 1e6 / static_cast<double>(UdpProbeOptions{}.interval.count());
     settings.sample_interval_ms = static_cast<double>(Sampler::kInterval.count());
-    settings.shared_storage = true;
+    settings.shared_storage = options.lab.shared_storage;
     return settings;
 }
 

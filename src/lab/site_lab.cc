@@ -86,6 +86,12 @@ Result<> SiteLab::prepare_platform(int number) {
     TRY(mount_cgroups(host));
     TRY(add_bridge(host, kBridge));
     TRY(limit_size(host.cgroup(), options_.platforms[number - 1]));
+    TRY(host.run_checked({"mkdir", "-p", sites_directory()}, kTimeout));
+    if (!options_.shared_storage) {
+        const std::string own = fmt::format("{}/platform{}", storage_, number);
+        TRY(host.run_checked({"mkdir", own}, kTimeout));
+        TRY(host.run_checked({"mount", "--bind", own, sites_directory()}, kTimeout));
+    }
     return limit_rate(host, options_.link_bits_per_second);
 }
 
@@ -98,8 +104,8 @@ Result<> SiteLab::start_sites(std::size_t count, int platform_number) {
         site.container = TRY(Container::start(platform(platform_number).host(),
                                               {.name = site.name,
                                                .bundle = options_.bundle,
-                                               .directory = storage_ + "/" + site.name,
-                                               .shared_storage = true,
+                                               .directory = sites_directory() + "/" + site.name,
+                                               .shared_storage = options_.shared_storage,
                                                .bridge = kBridge,
                                                .address = site.ip + "/24",
                                                .mac = fmt::format("02:fe:77:00:01:{:02x}", 101 + i),

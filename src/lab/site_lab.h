@@ -5,7 +5,8 @@
 //     lan | site1 10.77.1.101 --(moves)--> lan |        |
 //         \_____________________ br0 ___________________/
 //
-// The sites' files lie where both platforms see them, as the paper's did (NFS there).
+// Both platforms have the site's image; what a site writes lies in each platform's own storage and
+// crosses with it, or where both see it, as the paper's did (NFS there).
 #pragma once
 
 #include <cstddef>
@@ -36,6 +37,7 @@ struct SiteLabOptions {
     double link_bits_per_second = 1e9;       // each way, of each platform; 0: no limit
     double requests_per_second = 10;         // to each site
     std::uint64_t site_memory = 2ull << 30;  // limit of a site's control group
+    bool shared_storage = false;             // of the platforms
 };
 
 // One thread. Platforms are numbered 1 and 2, sites from 0.
@@ -81,6 +83,7 @@ class SiteLab {
     };
     explicit SiteLab(SiteLabOptions options) : options_(std::move(options)) {}
     Result<> prepare_platform(int number);
+    [[nodiscard]] std::string sites_directory() const { return storage_ + "/sites"; }
     [[nodiscard]] std::vector<std::string> groups(int platform, const Site* site) const;
 
     const SiteLabOptions options_;

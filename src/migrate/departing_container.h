@@ -18,6 +18,7 @@ class DepartingContainer {
                                            const std::string& runtime_root);
 
     [[nodiscard]] const container::Description& description() const { return description_; }
+    [[nodiscard]] const container::Container& container() const { return container_; }
     [[nodiscard]] Pid root() const { return container_.state.init; }
 
     // Before a freeze: a process that came in by exec would end with the container.

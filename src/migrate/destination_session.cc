@@ -58,6 +58,8 @@ Result<> DestinationSession::run(PortSink& port) {
     tree_.reset();
     network_.reset();
     creation_.reset();
+    incoming_.reset();
+    arrival_.reset();
     if (const Result<> recorded = host_.record(SessionState::Aborted); !recorded) {
         log_warn("recording the end: {}, ignoring", recorded.error().message());
     }
@@ -97,6 +99,7 @@ Result<> DestinationSession::welcome() {
     if (!hello.container.empty()) {
         container::Description description = TRY(container::description_from_json(hello.container));
         config_ = TRY(container::parse_config(description.config));
+        if (!hello.files.empty()) TRY(agree_on_files(description, hello.files));
         creation_ = TRY(container::Creation::prepare(std::move(description),
                                                      {.runtime_root = request_.runtime_root}));
     }
@@ -104,6 +107,24 @@ Result<> DestinationSession::welcome() {
     TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));
     if (!service_network_.space) TRY(prepare_network(TRY(os::NetworkNamespace::own())));
     return link_->send(FrameType::Welcome, std::span<const std::byte>{});
+}
+
+Result<> DestinationSession::agree_on_files(const container::Description& description,
+                                            const std::string& files) {
+    arrival_.emplace(TRY(container::Arrival::prepare(
+        description, TRY(container::file_trees_from_json(files, description)),
+        request_.runtime_root)));
+    const std::vector<std::string>& probes = arrival_->probes();
+    TRY(link_->send(FrameType::Storage, encode(StorageBody{.probes = probes})));
+    const StorageBody answer = TRY(decode_storage(TRY(link_->expect(FrameType::Storage)).payload));
+    if (answer.seen.size() != probes.size()) {
+        return fail(Error::corrupt("the source speaks of other files"));
+    }
+    TRY(arrival_->begin(answer.seen));
+    StorageBody wanted{.seen = std::vector<bool>(probes.size())};
+    for (const std::uint32_t number : arrival_->wanted()) wanted.seen[number] = true;
+    incoming_.emplace(TRY(files::Incoming::open(arrival_->places())));
+    return link_->send(FrameType::Storage, encode(wanted));
 }
 
 Result<> DestinationSession::prepare_network(const os::NetworkNamespace& space) {
@@ -115,9 +136,18 @@ Result<> DestinationSession::prepare_network(const os::NetworkNamespace& space) 
 Result<> DestinationSession::fill() {
     for (;;) {
         const Frame frame = TRY(link_->receive());
+        const bool is_of_files = frame.type == FrameType::Offered || frame.type == FrameType::Trees;
+        if (is_of_files && !incoming_) return fail(Error::corrupt("nobody asked for files"));
         switch (frame.type) {
             case FrameType::Files:
                 TRY(apply_files(frame.payload));
+                break;
+            case FrameType::Offered:
+                TRY(link_->send(FrameType::Wanted,
+                                files::encode(TRY(incoming_->offer(frame.payload)))));
+                break;
+            case FrameType::Trees:
+                TRY(incoming_->apply(frame.payload));
                 break;
             case FrameType::Layout:
                 TRY(apply_layout(frame.payload));
@@ -306,7 +336,10 @@ Result<> DestinationSession::ask_for_decision(const Error& error) {
 
 Result<> DestinationSession::commit() {
     const Clock::time_point begun = Clock::now();
+    // If we are killed now, whoever has the service later finds its files.
+    if (arrival_) arrival_->hold();
     TRY(host_.record(SessionState::Running));
+    if (arrival_) arrival_->commit();
     if (waits_for_locks_) await_locks(begun);
     // What was held comes before anything that its senders may say next (network_hold.h, 9 to 12).
     if (const auto settled = files_.settle_connections(); !settled) {
@@ -366,6 +399,11 @@ void DestinationSession::finish() {
     while (announced_ < kAnnounceAgain.size()) {
         announce_when_due();
         std::this_thread::sleep_for(milliseconds(5));
+    }
+    if (incoming_) {
+        if (const Result<> flushed = incoming_->flush(); !flushed) {
+            log_warn("{}, ignoring", flushed.error().message());
+        }
     }
     if (const Result<> recorded = host_.record(SessionState::Done); !recorded) {
         log_warn("recording the end: {}, ignoring", recorded.error().message());

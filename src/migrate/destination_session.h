@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "container/arrival.h"
 #include "container/config.h"
 #include "container/creation.h"
+#include "files/incoming.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
 #include "migrate/image_transfer.h"
@@ -36,6 +38,8 @@ class DestinationSession {
 
     Result<> accept(PortSink& port);
     Result<> welcome();
+    // Which of the container's files the source has to send, and room for them.
+    Result<> agree_on_files(const container::Description& description, const std::string& files);
     // The devices, muted, in the namespace where the service will be.
     Result<> prepare_network(const os::NetworkNamespace& space);
     // Until everything is restored and Ready was sent.
@@ -76,7 +80,9 @@ class DestinationSession {
     // Destroyed in reverse: the stubs die first, then the files they shared, then the network,
     // then what is left of a container.
     std::unique_ptr<Link> link_;
-    std::optional<ImageReceiver> images_;            // method checkpoint
+    std::optional<ImageReceiver> images_;        // method checkpoint
+    std::optional<container::Arrival> arrival_;  // of its files
+    std::optional<files::Incoming> incoming_;
     std::unique_ptr<container::Creation> creation_;  // where the tree is a container
     container::Config config_;                       // its
     std::string first_files_;                        // until there is a container to put them into

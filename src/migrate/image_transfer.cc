@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <vector>
 
-#include "migrate/byte_cursor.h"
 #include "os/paths.h"
 #include "os/sweeper.h"
 

@@ -11,8 +11,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ObjectCounts, processes, threads
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     Report, session, service, source, destination, method, succeeded, error, stop_rule, rounds,
     wire_bytes, total_ms, precopy_ms, frozen_ms, checkpoint_ms, transfer_ms, restore_ms, commit_ms,
-    predicted_downtime_ms, memory_before, memory_after, objects_before, objects_after, held_packets,
-    worker_memory_peak_source, worker_memory_peak_destination)
+    predicted_downtime_ms, memory_before, memory_after, objects_before, objects_after,
+    files_compared, file_bytes, files_ms, files_frozen_ms, held_packets, worker_memory_peak_source,
+    worker_memory_peak_destination)
 
 std::string to_json(const Report& report) {
     return nlohmann::json(report).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -48,7 +48,11 @@ struct Report {
     std::uint64_t memory_before = 0,
                   memory_after = 0;  // resident bytes of the tree, source and destination
     ObjectCounts objects_before, objects_after;
-    std::uint64_t held_packets = 0;  // arrived in the freeze, delivered at the destination
+    std::uint64_t files_compared = 0;  // of a container's files, each time that one was read
+    std::uint64_t file_bytes = 0;      // of their content that crossed
+    double files_ms = 0;               // the first look at all of them
+    double files_frozen_ms = 0;        // in the freeze
+    std::uint64_t held_packets = 0;    // arrived in the freeze, delivered at the destination
     std::uint64_t worker_memory_peak_source = 0, worker_memory_peak_destination = 0;
 
     [[nodiscard]] double bytes_per_second() const {

@@ -108,6 +108,7 @@ struct SourceRequest {
     Method method = Method::Live;
     std::string images_directory = {};  // in which image files are written; empty: in memory
     std::uint64_t ghost_bytes_max = kGhostBytesDefault;  // of each deleted file that is open
+    bool shared_storage = false;  // a container's files are not sent, nor is it asked about
 };
 
 struct DestinationRequest {

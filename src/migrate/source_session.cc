@@ -9,6 +9,7 @@
 #include "arch/xstate.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "container/arrival.h"
 #include "dump/direct_reads.h"
 #include "dump/to_images.h"
 #include "image/codec.h"
@@ -34,6 +35,10 @@ constexpr milliseconds kFirstStandstill{5}, kLongestStandstill{1500};
 constexpr milliseconds kProgressInterval{100};
 // What stands still must not wait for a link that has been cut.
 constexpr milliseconds kFrozenSilenceLimit{3000};
+// Before there is anything else at the destination, a container's files are looked at until a look
+// finds no more than this.
+constexpr int kFilePasses = 6;
+constexpr std::uint64_t kLittleBytes = 8u << 20;
 // The destination answers within milliseconds, or the link is gone.
 constexpr std::chrono::seconds kAnswerTimeout{10};
 // How long late frames are forwarded after the destination runs; bridges learn within the first.
@@ -112,6 +117,7 @@ void SourceSession::run() {
             // What is in the way may be gone in a moment, long before another round is over.
             if (is_live() && attempt % kFreezesPerRound == 0) TRY(precopy());
             if (!is_live()) TRY(look_again());
+            if (!is_live()) TRY(send_files());
             if (TRY(try_cut_over())) return {};
             std::this_thread::sleep_for(kBeforeNextFreeze);
         }
@@ -165,7 +171,8 @@ Result<> SourceSession::prepare() {
                        .vdso_hash = skeleton.vdso_hash,
                        .boot_id = skeleton.boot_id,
                        .network = handover::encode_network(network),
-                       .container = container};
+                       .container = container,
+                       .files = files_ ? files_->description() : std::string()};
     if (request_.check_cpu) {
         hello.cpu_features = arch::cpu_features();
         hello.cpu_state = arch::XStateLayout::of_this_cpu().features;
@@ -186,10 +193,12 @@ Result<std::string> SourceSession::find_container() {
     if (request_.container.empty()) return std::string();
     container_ = TRY(DepartingContainer::find(request_.container, request_.runtime_root));
     root_ = container_->root();
+    if (!request_.shared_storage) files_.emplace(TRY(FileSender::open(container_->container())));
     return container::to_json(container_->description());
 }
 
 Result<> SourceSession::connect() {
+    if (files_) TRY(files_->agree(*link_));
     TRY(link_->expect(FrameType::Welcome));
     memory_.emplace(
         *link_, [this](Pid pid) { return tree_->make_userfaultfd(pid); },
@@ -209,7 +218,10 @@ Result<> SourceSession::precopy() {
         const Clock::time_point begun = Clock::now();
         ++round_;
         sent_before_round_ = 0;
-        TRY(follow(TRY(tree_->skeleton())));
+        // The files that the skeleton refers to come with it.
+        const model::Checkpoint skeleton = TRY(tree_->skeleton());
+        TRY(send_files());
+        TRY(follow(skeleton));
         const Moved moved = TRY(memory_->send_all_written());
         const pages::Decision decision = TRY(end_round(moved, begun, round_));
         progress("precopy");
@@ -281,13 +293,50 @@ Result<> SourceSession::send_checkpoint(FrameType type, model::Checkpoint checkp
 }
 
 Result<> SourceSession::send_files() {
+    round_files_ = {};
+    if (!files_ || files_->places().empty()) return {};
+    const bool is_first = report_.files_ms == 0;
+    const Clock::time_point begun = Clock::now();
+    const auto on_sent = [this](std::uint64_t bytes) -> Result<> {
+        sent_before_round_ = bytes;
+        TRY(check_going_on());
+        if (Clock::now() - last_progress_ >= kProgressInterval) progress("files");
+        return {};
+    };
+    if (is_first) progress("files");
+    std::uint64_t before = 0;
+    for (int pass = 0; pass < kFilePasses; ++pass) {
+        const files::Moved moved = TRY(files_->send_all(*link_, on_sent));
+        round_files_ += moved;
+        report_.files_compared += moved.files;
+        report_.file_bytes += moved.bytes;
+        // Little, or as much as is written in the time that sending it takes.
+        const bool enough = moved.bytes < kLittleBytes || (pass > 0 && moved.bytes > before / 2);
+        before = moved.bytes;
+        if (!is_first || enough) break;
+    }
+    if (is_first) report_.files_ms = elapsed_ms(begun);
+    return {};
+}
+
+Result<> SourceSession::send_last_files(const model::Checkpoint& checkpoint) {
+    if (!files_) return {};
+    const Clock::time_point begun = Clock::now();
+    const files::Moved moved = TRY(files_->send_last(*link_, checkpoint));
+    report_.files_compared += moved.files;
+    report_.file_bytes += moved.bytes;
+    report_.files_frozen_ms = elapsed_ms(begun);
+    return {};
+}
+
+Result<> SourceSession::send_tmpfs() {
     if (!container_) return {};
     const std::string archive = TRY(container_->collect_files());
     return link_->send(FrameType::Files, std::as_bytes(std::span(archive)));
 }
 
 Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
-    TRY(send_files());
+    TRY(send_tmpfs());
     TRY(send_checkpoint(FrameType::Layout, layout));
     return with_context(
         [&]() -> Result<> {
@@ -319,7 +368,9 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
     TRY(link_->expect(FrameType::RoundDone));
     const Clock::duration took = Clock::now() - begun;
     choose_compression(moved);
-    const std::uint64_t dirty = TRY(memory_->written_bytes());
+    // Of files about as much as in this round.
+    const std::uint64_t dirty =
+        TRY(memory_->written_bytes()) + (number > 1 ? round_files_.bytes : 0);
     round_expected_ = dirty;
     report_.rounds.push_back(
         {.number = number,
@@ -328,7 +379,7 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
          .zero_pages = moved.zero_pages,
          .dirty_bytes = dirty,
          .milliseconds = std::chrono::duration<double, std::milli>(took).count()});
-    return convergence_.after_round({.bytes_sent = moved.bytes,
+    return convergence_.after_round({.bytes_sent = moved.bytes + round_files_.bytes,
                                      .duration = took,
                                      .bytes_dirty = dirty,
                                      .fixed_cost = fixed_cost()});
@@ -345,6 +396,7 @@ pages::Seconds SourceSession::fixed_cost() const {
 // What the freeze has to send is what was written since it was protected last. This pass is sent at
 // once, from the look that ended the pre-copy, and nobody looks at what is dirty after it.
 Result<> SourceSession::send_last_pass() {
+    TRY(send_files());
     const Clock::time_point begun = Clock::now();
     const Moved moved = TRY(memory_->send_all_written());
     report_.rounds.push_back({.number = ++round_,
@@ -398,6 +450,7 @@ Result<bool> SourceSession::try_cut_over() {
         return false;
     }
     if (container_) TRY(container_->check_mounts());
+    TRY(send_last_files(collected.checkpoint));
     TRY(is_live() ? send_state(collected, begun) : send_images(collected.checkpoint, begun));
     TRY(commit());
     report_.frozen_ms = elapsed_ms(begun);
@@ -424,7 +477,7 @@ Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time
                               .milliseconds = elapsed_ms(pages_begun),
                               .in_freeze = true});
     locks_ = collected.checkpoint.locks;
-    TRY(send_files());
+    TRY(send_tmpfs());
     TRY(send_checkpoint(FrameType::Final, collected.checkpoint));
     report_.checkpoint_ms = elapsed_ms(begun);
     log_info(
@@ -550,6 +603,11 @@ void SourceSession::finish() {
     tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(end_tree(), "ending the tree at the source");
     if (container_) tolerate(container_->remove(), "removing the container at the source");
+    if (files_) {
+        tolerate(container::mark_as_left(files_->places(), request_.container,
+                                         request_.destination_name),
+                 "marking the files that are left at the source");
+    }
     tolerate(network_->remove(), "removing the network device at the source");
     tolerate(hold_->release(), "releasing the network");
     const Result<> finished = [&]() -> Result<> {

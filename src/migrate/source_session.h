@@ -12,6 +12,7 @@
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
 #include "migrate/departing_container.h"
+#include "migrate/file_sender.h"
 #include "migrate/image_transfer.h"
 #include "migrate/link.h"
 #include "migrate/memory_sender.h"
@@ -39,8 +40,12 @@ class SourceSession {
     Result<> precopy();
     Result<> look_again();
     Result<> follow(const model::Checkpoint& skeleton);
-    // What has changed in the container's own file systems, before what refers to it.
+    // What has changed in the container's tmpfs mounts, before what refers to it.
+    Result<> send_tmpfs();
+    // The same of its files on disks. One look at all of them, and the first time what it takes
+    // until little is left.
     Result<> send_files();
+    Result<> send_last_files(const model::Checkpoint& checkpoint);
     Result<> send_layout(const model::Checkpoint& layout);
     // With the ids that the tree itself sees.
     Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);
@@ -92,6 +97,8 @@ class SourceSession {
     std::optional<ImagesDirectory> images_;  // method checkpoint
     Pid root_;
     std::optional<DepartingContainer> container_;
+    std::optional<FileSender> files_;
+    files::Moved round_files_;  // in this round
     std::optional<dump::SourceTree> tree_;
     std::optional<MemorySender> memory_;
     std::optional<os::NetworkNamespace> space_;  // of the tree

@@ -9,14 +9,15 @@
 
 #include "arch/cpu_features.h"
 #include "arch/xstate.h"
+#include "base/byte_cursor.h"
 #include "base/limits.h"
-#include "migrate/byte_cursor.h"
 #include "migrate/packets.h"
 
 namespace ferry::migrate {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HelloBody, version, session, kernel_release, vdso_hash, boot_id,
-                                   network, container, cpu_features, cpu_state)
+                                   network, container, files, cpu_features, cpu_state)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageBody, probes, seen)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReadyBody, restore_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunningBody, commit_ms, waits_for_locks)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, files, sockets,
@@ -24,10 +25,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, fil
 
 namespace {
 
-constexpr std::array<const char*, 20> kFrameNames = {
-    "Invalid",   "Hello",  "Welcome", "Layout",  "Staged", "Pages",   "RoundEnd",
-    "RoundDone", "Final",  "Ready",   "Packets", "Commit", "Running", "Finish",
-    "Finished",  "Failed", "Frozen",  "Files",   "Image",  "Restore"};
+constexpr std::array<const char*, 24> kFrameNames = {
+    "Invalid", "Hello", "Welcome", "Layout",  "Staged",  "Pages",   "RoundEnd", "RoundDone",
+    "Final",   "Ready", "Packets", "Commit",  "Running", "Finish",  "Finished", "Failed",
+    "Frozen",  "Files", "Image",   "Restore", "Storage", "Offered", "Wanted",   "Trees"};
 
 template <class Body>
 Result<Body> decode_json(std::span<const std::byte> payload, const char* what) {
@@ -79,6 +80,9 @@ Result<> check_cpu(const HelloBody& hello) {
 std::string encode(const HelloBody& body) {
     return encode_json(body);
 }
+std::string encode(const StorageBody& body) {
+    return encode_json(body);
+}
 std::string encode(const ReadyBody& body) {
     return encode_json(body);
 }
@@ -91,6 +95,9 @@ std::string encode(const FinishedBody& body) {
 
 Result<HelloBody> decode_hello(std::span<const std::byte> payload) {
     return decode_json<HelloBody>(payload, "Hello");
+}
+Result<StorageBody> decode_storage(std::span<const std::byte> payload) {
+    return decode_json<StorageBody>(payload, "Storage");
 }
 Result<ReadyBody> decode_ready(std::span<const std::byte> payload) {
     return decode_json<ReadyBody>(payload, "Ready");

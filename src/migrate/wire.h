@@ -40,6 +40,10 @@ enum class FrameType : std::uint32_t {
     Files = 17,     // source: what has changed in a container's tmpfs mounts; container's archive
     Image = 18,     // source: a piece of an image file (migrate/image_transfer.h)
     Restore = 19,   // source: the image files are complete; empty
+    Storage = 20,   // both: JSON of StorageBody; whose storage is the same
+    Offered = 21,   // source: nodes of a container's files, perhaps there already; files/records.h
+    Wanted = 22,    // destination: of which of them the content is wanted; files/records.h
+    Trees = 23,     // source: what has changed in a container's files; files/records.h
 };
 [[nodiscard]] const char* name_of(FrameType type);
 
@@ -63,10 +67,18 @@ struct HelloBody {
     // container's description of the container that the tree is, as container encodes it; empty:
     // the tree lives where Ferry does.
     std::string container = {};
+    // container's trees of its files, as container encodes them; empty: both hosts have the same.
+    std::string files = {};
     // Of the source's CPU (arch/cpu_features.h), and the state components it saves (XCR0). Without
     // any: the user says that the service does not mind.
     std::vector<std::string> cpu_features = {};
     std::uint64_t cpu_state = 0;
+};
+// For each tree of files. The destination: a path that exists only where it is ("": none). The
+// source: whether it sees that path.
+struct StorageBody {
+    std::vector<std::string> probes = {};
+    std::vector<bool> seen = {};
 };
 struct ReadyBody {
     double restore_ms = 0;
@@ -85,10 +97,12 @@ struct FinishedBody {
 // Whether a service of that host can go on here. Unsupported names what is missing.
 [[nodiscard]] Result<> check_cpu(const HelloBody& hello);
 [[nodiscard]] std::string encode(const HelloBody& body);
+[[nodiscard]] std::string encode(const StorageBody& body);
 [[nodiscard]] std::string encode(const ReadyBody& body);
 [[nodiscard]] std::string encode(const RunningBody& body);
 [[nodiscard]] std::string encode(const FinishedBody& body);
 [[nodiscard]] Result<HelloBody> decode_hello(std::span<const std::byte> payload);
+[[nodiscard]] Result<StorageBody> decode_storage(std::span<const std::byte> payload);
 [[nodiscard]] Result<ReadyBody> decode_ready(std::span<const std::byte> payload);
 [[nodiscard]] Result<RunningBody> decode_running(std::span<const std::byte> payload);
 [[nodiscard]] Result<FinishedBody> decode_finished(std::span<const std::byte> payload);

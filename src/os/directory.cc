@@ -7,8 +7,9 @@
 
 namespace ferry::os {
 
-Result<> renameat(int directory, const std::string& from, const std::string& to) {
-    if (::renameat(directory, from.c_str(), directory, to.c_str()) == 0) return {};
+Result<> renameat(int from_directory, const std::string& from, int to_directory,
+                  const std::string& to) {
+    if (::renameat(from_directory, from.c_str(), to_directory, to.c_str()) == 0) return {};
     const int code = errno;
     return fail(Error::system(code, fmt::format("rename({}, {})", from, to)));
 }

@@ -7,7 +7,8 @@
 
 namespace ferry::os {
 
-// renameat(2) within one directory; replaces what has the new name.
-Result<> renameat(int directory, const std::string& from, const std::string& to);
+// renameat(2); replaces what has the new name.
+Result<> renameat(int from_directory, const std::string& from, int to_directory,
+                  const std::string& to);
 
 }  // namespace ferry::os

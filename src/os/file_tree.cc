@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -119,6 +120,16 @@ Result<> remove_extended_attribute(int directory, const std::string& name,
                                    const std::string& attribute) {
     return done(::lremovexattr(path_of(directory, name).c_str(), attribute.c_str()), "lremovexattr",
                 name);
+}
+
+Result<std::uint64_t> available_bytes(int fd) {
+    struct statvfs room = {};
+    TRY(done(::fstatvfs(fd, &room), "fstatvfs", std::to_string(fd)));
+    return std::uint64_t{room.f_bavail} * room.f_frsize;
+}
+
+Result<> syncfs(int fd) {
+    return done(::syncfs(fd), "syncfs", std::to_string(fd));
 }
 
 Result<std::vector<std::pair<std::uint64_t, std::uint64_t>>> data_ranges(int fd,

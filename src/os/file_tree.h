@@ -35,6 +35,11 @@ Result<> set_extended_attribute(int directory, const std::string& name,
 Result<> remove_extended_attribute(int directory, const std::string& name,
                                    const std::string& attribute);
 
+// What an ordinary user may still write to its file system (statvfs(3)).
+Result<std::uint64_t> available_bytes(int fd);
+// syncfs(2).
+Result<> syncfs(int fd);
+
 // [first, second): where a file has data up to `size`; the rest is holes.
 Result<std::vector<std::pair<std::uint64_t, std::uint64_t>>> data_ranges(int fd,
                                                                          std::uint64_t size);

@@ -57,11 +57,22 @@ void run_command(std::span<char* const> command) noexcept {
     }
 }
 
+void silence() noexcept {
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int standard = 0; standard <= 2; ++standard) ::dup2(null, standard);
+}
+
+[[noreturn]] void run_once(std::span<char* const> command, int parent) noexcept {
+    await_death(parent);
+    silence();
+    run_command(command);
+    ::_exit(0);
+}
+
 [[noreturn]] void undo(const Undoing& undoing, std::span<char* const> command,
                        int parent) noexcept {
     await_death(parent);
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (int standard = 0; standard <= 2; ++standard) ::dup2(null, standard);
+    silence();
     const int enough =
         static_cast<int>(std::chrono::seconds(1) / std::chrono::nanoseconds(kPause.tv_nsec));
     for (int attempt = 0, gone = 0; attempt < kAttempts && gone < enough; ++attempt) {
@@ -78,15 +89,27 @@ void run_command(std::span<char* const> command) noexcept {
     ::_exit(0);
 }
 
+std::vector<char*> pointers_to(std::vector<std::string>& arguments) {
+    std::vector<char*> pointers;
+    for (std::string& argument : arguments) pointers.push_back(argument.data());
+    pointers.push_back(nullptr);
+    return pointers;
+}
+
 }  // namespace
 
 Result<ChildProcess> undo_after_death(const Undoing& undoing) {
     std::vector<std::string> copies = undoing.command;
-    std::vector<char*> command;
-    for (std::string& argument : copies) command.push_back(argument.data());
-    command.push_back(nullptr);
+    const std::vector<char*> command = pointers_to(copies);
     const PidFd parent = TRY(PidFd::open(Pid{::getpid()}));
     return ChildProcess::fork([&] { undo(undoing, command, parent.get()); });
+}
+
+Result<ChildProcess> run_after_death(const std::vector<std::string>& command) {
+    std::vector<std::string> copies = command;
+    const std::vector<char*> pointers = pointers_to(copies);
+    const PidFd parent = TRY(PidFd::open(Pid{::getpid()}));
+    return ChildProcess::fork([&] { run_once(pointers, parent.get()); });
 }
 
 Result<ChildProcess> sweep_after_death(const std::vector<std::string>& directories) {

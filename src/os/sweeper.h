@@ -25,4 +25,8 @@ struct Undoing {
 // until the path has been gone for a second: whoever was making it meanwhile has come to an end.
 Result<ChildProcess> undo_after_death(const Undoing& undoing);
 
+// Starts such a process that runs the command, [0] of which is looked up in PATH, once after our
+// end.
+Result<ChildProcess> run_after_death(const std::vector<std::string>& command);
+
 }  // namespace ferry::os

@@ -1,4 +1,5 @@
-// Two platforms with a bridge each, for containers under runc, whose bundle both see.
+// Two platforms with a bridge each, between which a container under runc crosses, "web". Both see
+// its bundle; its files lie where both see them, or on storage of each platform's own.
 #pragma once
 
 #include <fcntl.h>
@@ -39,6 +40,21 @@ class ContainerCrossingTest : public TwoPlatformsTest {
         std::filesystem::remove_all(directory_, ignored);
     }
 
+    // Where containers lie on both platforms.
+    [[nodiscard]] std::string storage() const { return directory_ + "/srv"; }
+    // Each platform gets storage of its own: what is at the same place is not the same.
+    void separate_storage() {
+        std::filesystem::create_directory(storage());
+        for (std::size_t i = 0; i < 2; ++i) {
+            std::filesystem::create_directory(own(i));
+            ASSERT_OK(platform(i).host().run_checked({"mount", "--bind", own(i), storage()}, 5s));
+        }
+    }
+    // A platform's, from outside.
+    [[nodiscard]] std::string own(std::size_t i, const std::string& path = {}) const {
+        return directory_ + "/own" + std::to_string(i) + path;
+    }
+
     // A bundle of the programs of this machine.
     void start_container(const std::vector<std::string>& arguments) {
         const std::string bundle = directory_ + "/bundle";
@@ -55,6 +71,7 @@ class ContainerCrossingTest : public TwoPlatformsTest {
         config["process"]["args"] = arguments;
         config["process"]["cwd"] = "/data";
         config["root"]["readonly"] = false;
+        for (const auto& mount : more_mounts_) config["mounts"].push_back(mount);
         config["mounts"].push_back({{"destination", "/usr"},
                                     {"type", "bind"},
                                     {"source", "/usr"},
@@ -62,8 +79,8 @@ class ContainerCrossingTest : public TwoPlatformsTest {
         std::ofstream(bundle + "/config.json") << config.dump(4);
         auto container = Container::start(platform(0).host(), {.name = "web",
                                                                .bundle = bundle,
-                                                               .directory = directory_ + "/web",
-                                                               .shared_storage = true,
+                                                               .directory = storage() + "/web",
+                                                               .shared_storage = !on_overlay_,
                                                                .bridge = "lan",
                                                                .address = "10.77.1.100/24",
                                                                .mac = "02:fe:77:00:01:64"});
@@ -108,6 +125,8 @@ class ContainerCrossingTest : public TwoPlatformsTest {
     }
 
     std::string directory_;
+    std::vector<nlohmann::json> more_mounts_;
+    bool on_overlay_ = false;  // its root file system
     std::unique_ptr<Container> container_;
 };
 

@@ -1,15 +1,19 @@
-// Building and taking apart the byte layouts of the migration wire. Little-endian, unaligned.
+// Building and taking apart byte layouts of the wire. Little-endian, unaligned.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 #include "base/error.h"
-#include "model/files.h"
 
-namespace ferry::migrate {
+namespace ferry {
 
-inline void append(model::Bytes& into, const void* data, std::size_t size) {
+using Bytes = std::vector<std::byte>;
+
+inline void append(Bytes& into, const void* data, std::size_t size) {
     const auto* bytes = static_cast<const std::byte*>(data);
     into.insert(into.end(), bytes, bytes + size);
 }
@@ -38,4 +42,4 @@ class Cursor {
     std::span<const std::byte> bytes_;
 };
 
-}  // namespace ferry::migrate
+}  // namespace ferry
