@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/byte_cursor.h"
 #include "os/paths.h"
 #include "os/sweeper.h"
 
