@@ -1,5 +1,5 @@
 // The files of a container at the destination: where they come to, and what becomes of them if it
-// does not come after all (docs/decisions/0017).
+// does not come after all (docs/decisions/0019).
 //
 // Beside each tree that is not the container's yet lies a mark, a file PATH.ferry-copy: what is in
 // the tree is not current, nobody may count on it, and Ferry may overwrite it. A tree with a mark

@@ -1,5 +1,5 @@
 // The files of its host that a container lives on: its root file system and what is bound into it
-// (docs/decisions/0017). What the kernel makes up (proc, sysfs, devices, sockets) is none of them.
+// (docs/decisions/0019). What the kernel makes up (proc, sysfs, devices, sockets) is none of them.
 #pragma once
 
 #include <optional>
