@@ -128,7 +128,8 @@ Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
                                                         .source = config_.name,
                                                         .control_host = config_.advertise,
                                                         .control_port = control_port_,
-                                                        .bridge = order.bridge})));
+                                                        .bridge = order.bridge,
+                                                        .output = order.output})));
     setup.source.address =
         prepared.data_address.empty() ? setup.peer.at.host : prepared.data_address;
     setup.source.port = prepared.data_port;
@@ -159,6 +160,9 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     }
     if (!is_session_id(order.session)) return fail(Error::invalid("this is no session id"));
     TRY(check_service_name(order.service));
+    if (!order.output.empty() && !order.output.starts_with('/')) {
+        return fail(Error::invalid(fmt::format("{} is no absolute path", order.output)));
+    }
     TRY(check_room());
     if (order.source == config_.name) {
         return fail(Error::invalid("source and destination are the same host"));
@@ -175,6 +179,7 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
         config_.advertise.empty() ? config_.listen->host : config_.advertise;
     setup.destination.placement = {.uplink = config_.uplink, .bridge = order.bridge};
     setup.destination.runtime_root = config_.runtime_root;
+    setup.destination.output = order.output;
     const auto session = TRY(Session::start(setup, store_, *history_));
     TRY(add(session));
     const std::uint16_t port = TRY(session->wait_port(kListenTimeout));

@@ -145,6 +145,7 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_shell_job(order.shell_job);
     request.set_any_cpu(!order.check_cpu);
     request.set_bridge(order.bridge);
+    request.set_output(order.output);
     request.set_ghost_bytes_max(order.ghost_bytes_max);
     request.set_method(migrate::name_of(order.method));
     request.set_images_directory(order.images_directory);
@@ -274,6 +275,7 @@ Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
     request.set_control_host(order.control_host);
     request.set_control_port(order.control_port);
     request.set_bridge(order.bridge);
+    request.set_output(order.output);
     v1::PrepareReply reply;
     const auto status = state_->stub->Prepare(&context, request, &reply);
     if (!status.ok()) return fail(error_of(status, state_->peer));

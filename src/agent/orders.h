@@ -30,6 +30,8 @@ struct MigrateOrder {
     bool shell_job = false;
     bool check_cpu = true;
     std::string bridge = {};  // of the destination, for a container; empty: as at the source
+    // Of the destination, for what a container writes into a pipe to its logger; empty: the default.
+    std::string output = {};
     std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
     migrate::Method method = migrate::Method::Live;
     std::string images_directory = {};  // of the source; empty: in memory
@@ -44,6 +46,7 @@ struct PrepareOrder {
     std::string control_host;  // where the source's agent answers
     std::uint16_t control_port = 0;
     std::string bridge = {};
+    std::string output = {};
 };
 
 struct Prepared {

@@ -82,6 +82,7 @@ class ControlService final : public v1::Control::Service {
                             .shell_job = request->shell_job(),
                             .check_cpu = !request->any_cpu(),
                             .bridge = request->bridge(),
+                            .output = request->output(),
                             .ghost_bytes_max = request->ghost_bytes_max(),
                             .method = *method,
                             .images_directory = request->images_directory(),
@@ -161,7 +162,8 @@ class PeerService final : public v1::Peer::Service {
              .control_host =
                  request->control_host().empty() ? caller_host(*context) : request->control_host(),
              .control_port = static_cast<std::uint16_t>(request->control_port()),
-             .bridge = request->bridge()});
+             .bridge = request->bridge(),
+             .output = request->output()});
         if (!prepared) return status_of(prepared.error());
         reply->set_data_address(prepared->data_address);
         reply->set_data_port(prepared->data_port);

@@ -45,7 +45,8 @@ Json json_of(const migrate::DestinationRequest& request) {
             {"accept_timeout_s", request.accept_timeout.count()},
             {"uplink", request.placement.uplink},
             {"bridge", request.placement.bridge},
-            {"runtime_root", request.runtime_root}};
+            {"runtime_root", request.runtime_root},
+            {"output", request.output}};
 }
 
 migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
@@ -83,6 +84,7 @@ migrate::DestinationRequest destination_of(const Json& json, const SessionInfo& 
     request.accept_timeout = std::chrono::seconds(json.at("accept_timeout_s").get<std::int64_t>());
     request.placement = {.uplink = json.at("uplink"), .bridge = json.at("bridge")};
     request.runtime_root = json.at("runtime_root");
+    request.output = json.at("output");
     return request;
 }
 

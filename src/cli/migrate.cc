@@ -317,6 +317,9 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
     command->add_flag("--shared-storage", options->order.shared_storage,
                       "The destination has a container's files already, the same ones: nothing of "
                       "them is sent or compared (default: found out for each directory)");
+    command->add_option("--output", options->order.output,
+                        "File of the destination for what a container writes into a pipe to its "
+                        "logger (default: /var/log/ferry/NAME.log)");
     command->add_flag("--shell-job", options->order.shell_job, "The service may have a terminal");
     command
         ->add_option_function<std::string>(

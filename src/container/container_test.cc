@@ -43,6 +43,8 @@ constexpr const char* kState = R"({
   "external_descriptors": ["/dev/null", "pipe:[1]", "pipe:[1]"]
 })";
 
+const StreamLinks kHere = {"/dev/null", "/log", "/log"};
+
 // Another document with `member` (a JSON pointer) set to a JSON text.
 std::string with(const char* document, const char* member, const char* value) {
     nlohmann::json json = nlohmann::json::parse(document);
@@ -68,6 +70,7 @@ TEST(State, IsRead) {
     EXPECT_EQ(state->rootfs, "/b/rootfs");
     EXPECT_EQ(state->cgroup_paths.at(""), "/sys/fs/cgroup/unified/web");
     EXPECT_EQ(state->cgroup_paths.at("pids"), "/sys/fs/cgroup/pids/web");
+    EXPECT_EQ(state->streams, (StreamLinks{"/dev/null", "pipe:[1]", "pipe:[1]"}));
 }
 
 TEST(State, NonsenseIsNamed) {
@@ -100,18 +103,20 @@ TEST(State, WhatWasAlteredIsPutBack) {
     created = with(created.c_str(), "/external_descriptors", "[]");
     created = with(created.c_str(), "/init_process_pid", "5");
     created = with(created.c_str(), "/cgroup_paths/pids", R"("/elsewhere")");
-    const auto text = with_original_process(created, kState, "/b");
+    const auto text = with_original_process(created, kState, "/b", kHere);
     ASSERT_TRUE(text) << text.error().message();
     nlohmann::json wanted = nlohmann::json::parse(kState);
     wanted["init_process_pid"] = 5;
     wanted["cgroup_paths"]["pids"] = "/elsewhere";
+    wanted["external_descriptors"] = kHere;
     EXPECT_EQ(nlohmann::json::parse(*text), wanted);
 }
 
 TEST(State, WhatTheOriginalLacksIsTakenAway) {
     nlohmann::json original = nlohmann::json::parse(kState);
     original["config"].erase("rlimits");
-    const auto text = with_original_process(kState, original.dump(), "/b");
+    original["external_descriptors"] = kHere;
+    const auto text = with_original_process(kState, original.dump(), "/b", kHere);
     ASSERT_TRUE(text);
     EXPECT_EQ(nlohmann::json::parse(*text), original);
 }

@@ -122,6 +122,12 @@ Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
     TRY(Runtime::check_id(id));
     TRY(with_context(await_undoing(kAside, id), what));
     TRY(with_context(creation->check(), what));
+    const State state = TRY(parse_state(creation->description_.state));
+    creation->streams_ = TRY(with_context(
+        Streams::open(state.streams, options.output.empty()
+                                         ? fmt::format("{}/{}.log", kOutputDirectory, id)
+                                         : options.output),
+        what));
     return creation;
 }
 
@@ -228,7 +234,8 @@ Result<> Creation::restore_limits() const {
 Result<> Creation::restore_state() const {
     const std::string path = runtime_.directory_of(description_.id) + "/state.json";
     const std::string created = TRY(os::read_file(path));
-    return replace_file(path, TRY(with_original_process(created, description_.state, bundle_)));
+    return replace_file(path, TRY(with_original_process(created, description_.state, bundle_,
+                                                        streams_.links())));
 }
 
 Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_number) {
@@ -251,6 +258,7 @@ void Creation::commit() && {
     CHECK(made_);
     made_ = false;
     guardian_ = {};
+    streams_.keep();
     remove_aside();
 }
 

@@ -21,16 +21,22 @@
 #include "base/types.h"
 #include "container/container.h"
 #include "container/runtime.h"
+#include "container/streams.h"
 #include "os/clone.h"
 #include "os/launch.h"
 #include "os/process.h"
 
 namespace ferry::container {
 
+inline constexpr const char* kOutputDirectory = "/var/log/ferry";
+
 struct CreationOptions {
     std::string program = "runc";
     std::string runtime_root = {};  // empty: the source's
     std::string bundle = {};        // empty: the source's path
+    // The file that takes what the container wrote into a pipe at its source; empty:
+    // kOutputDirectory/ID.log.
+    std::string output = {};
 };
 
 class Creation {
@@ -38,7 +44,7 @@ class Creation {
     // Unsupported: what obstacles() names. Invalid, one line each: the runtime is missing or of
     // another version, the name or its control group is taken, the bundle, its root file system or
     // something that is to be mounted or joined is missing, the bundle's config.json is not the
-    // source's.
+    // source's, a standard stream cannot be opened.
     static Result<std::unique_ptr<Creation>> prepare(Description description,
                                                      const CreationOptions& options);
     Creation(const Creation&) = delete;
@@ -53,6 +59,9 @@ class Creation {
     Result<Pid> start(const os::FlatImage& image, int socket, int socket_number);
     // After start().
     [[nodiscard]] const os::PidFd& init() const { return *init_; }
+    // Our descriptor of what the container has here as standard stream `number`, instead of what
+    // the original had outside of itself.
+    [[nodiscard]] int stream(int number) const { return streams_.fd(number); }
 
     // Keeps the container. Call it before the first process is released: between the two our death
     // still ends that process, and a stopped container remains; the other way round our death would
@@ -77,6 +86,7 @@ class Creation {
     Description description_;
     Runtime runtime_;
     std::string bundle_;
+    Streams streams_;
     std::string aside_;  // the directory of the altered configuration, while it exists
     bool made_ = false;
     std::optional<os::PidFd> init_;

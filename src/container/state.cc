@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
+#include <ranges>
 
 #include "container/json_access.h"
 
@@ -11,6 +13,7 @@ namespace {
 
 constexpr std::string_view kDocument = "state.json";
 constexpr std::string_view kBundleLabel = "bundle=";
+constexpr const char* kStreams = "external_descriptors";
 
 // What config_for_creation() changes has these names in libcontainer's configuration.
 constexpr const char* kProcessKeys[] = {"capabilities",     "seccomp",       "no_new_privileges",
@@ -33,6 +36,13 @@ Result<std::map<std::string, std::string>> paths_in(const Json& state) {
     return paths;
 }
 
+Result<StreamLinks> streams_in(const Json& json) {
+    StreamLinks streams;
+    const auto links = TRY(texts_in(json, kStreams));
+    std::ranges::copy(links | std::views::take(streams.size()), streams.begin());
+    return streams;
+}
+
 Result<State> read_state(const Json& json) {
     const Json& config = *TRY(object_in(json, "config"));
     const Json& cgroups = *TRY(object_in(config, "cgroups"));
@@ -47,6 +57,7 @@ Result<State> read_state(const Json& json) {
         .bundle = TRY(bundle_in(config)),
         .rootfs = TRY(text_in(config, "rootfs")),
         .cgroup_paths = TRY(paths_in(json)),
+        .streams = TRY(streams_in(json)),
         .rootless = TRY(flag_in(json, "rootless")),
         .systemd_cgroup = TRY(flag_in(cgroups, "Systemd")),
         .apparmor_profile = TRY(text_in(config, "apparmor_profile")),
@@ -78,14 +89,15 @@ Result<State> parse_state(std::string_view text) {
 }
 
 Result<std::string> with_original_process(std::string_view created, std::string_view original,
-                                          const std::string& bundle) {
+                                          const std::string& bundle,
+                                          const StreamLinks& streams) {
     Json json = TRY(parse_object(created, kDocument));
     const Json source = TRY(parse_object(original, kDocument));
     TRY(with_context(read_state(json), kDocument));
     const Json& source_config = *TRY(object_in(source, "config"));
     Json& config = json["config"];
     for (const char* key : kProcessKeys) put_back(config, source_config, key);
-    put_back(json, source, "external_descriptors");
+    json[kStreams] = streams;
     put_back(json, source, "created");
     Json labels = Json::array();
     for (const std::string& label : TRY(texts_in(config, "labels"))) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/types.h"
+#include "container/streams.h"
 
 namespace ferry::container {
 
@@ -20,6 +21,8 @@ struct State {
     // By controller, "name=systemd" for a named hierarchy and "" for version 2 beside version 1 or
     // alone.
     std::map<std::string, std::string> cgroup_paths;
+    // Where the standard streams of its first process led when it was made (proc_pid_fd(5)).
+    StreamLinks streams;
     bool rootless = false;
     bool systemd_cgroup = false;
     std::string apparmor_profile;
@@ -30,9 +33,10 @@ struct State {
 Result<State> parse_state(std::string_view text);
 
 // The state of a container that was made by config_for_creation(), with what was altered for it put
-// back to the original's: what confines its programs, limits, the bundle's path, where the standard
-// streams lead, the time of creation. Everything else stays `created`'s.
+// right: as in the original what confines its programs, limits, the bundle's path, the time of
+// creation; and where its standard streams lead here. Everything else stays `created`'s.
 Result<std::string> with_original_process(std::string_view created, std::string_view original,
-                                          const std::string& bundle);
+                                          const std::string& bundle,
+                                          const StreamLinks& streams);
 
 }  // namespace ferry::container

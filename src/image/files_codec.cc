@@ -48,8 +48,6 @@ const char* refused_type(std::uint32_t type) {
             return "a namespace descriptor";
         case 15:
             return "a TUN device";
-        case 16:
-            return "an external file";
         case 19:
             return "a BPF map";
         case 20:
@@ -156,6 +154,21 @@ struct FileToWire {
         wire::MemfdFile& record = begin(FileType::MemFd, entry.mutable_memfd());
         record.set_pos(static_cast<std::uint64_t>(memory.position));
         record.set_inode_id(memfds.number_of(memory));
+        return {};
+    }
+
+    // CRIU's record has room for no more: it hands such files to a plugin.
+    Result<> operator()(const model::GivenStream& given) const {
+        entry.set_type(static_cast<std::uint32_t>(FileType::External));
+        entry.mutable_ext()->set_id(file.id);
+        owner_to_wire(file.owner, *entry.mutable_ext()->mutable_fown());
+        wire::FerryStream& stream = *extra.mutable_stream();
+        stream.set_number(static_cast<std::uint32_t>(given.number));
+        stream.set_flags(file.flags);
+        stream.set_has_position(given.position.has_value());
+        stream.set_position(given.position.value_or(0));
+        stream.set_size(given.size);
+        has_extra = true;
         return {};
     }
 
@@ -275,6 +288,23 @@ Result<model::FileBody> memfd_from_wire(const wire::MemfdFile& from, const Memfd
     return model::FileBody(std::move(file));
 }
 
+Result<> stream_from_wire(const wire::FileEntry& entry, const wire::FerryFile& extra,
+                          model::OpenFile& into) {
+    const wire::FerryStream& stream = extra.stream();
+    if (!extra.has_stream()) return fail(Error::unsupported("an external file"));
+    if (!entry.has_ext() || entry.ext().id() != entry.id() || stream.number() > 2 ||
+        stream.position() < 0) {
+        return fail(Error::corrupt("a given stream that makes no sense"));
+    }
+    into.flags = stream.flags();
+    into.owner = TRY(owner_from_wire(entry.ext().fown()));
+    model::GivenStream given = {
+        .number = static_cast<int>(stream.number()), .position = {}, .size = stream.size()};
+    if (stream.has_position()) given.position = stream.position();
+    into.body = given;
+    return {};
+}
+
 Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& extra,
                         const MemfdInodes& memfds, model::OpenFile& into) {
     switch (static_cast<FileType>(entry.type())) {
@@ -322,6 +352,8 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
             TRY(common_from_wire(entry, entry.has_memfd(), entry.memfd(), into));
             into.body = TRY(memfd_from_wire(entry.memfd(), memfds));
             return {};
+        case FileType::External:
+            return stream_from_wire(entry, extra, into);
         case FileType::InetSocket:
             TRY(common_from_wire(entry, entry.has_isk(), entry.isk(), into));
             into.body = TRY(inet_from_wire(entry.isk(), extra.socket()));
@@ -505,6 +537,7 @@ FileType type_of(const model::OpenFile& file) {
         FileType operator()(const model::InetSocket&) const { return FileType::InetSocket; }
         FileType operator()(const model::MemoryFile&) const { return FileType::MemFd; }
         FileType operator()(const model::UnixSocket&) const { return FileType::UnixSocket; }
+        FileType operator()(const model::GivenStream&) const { return FileType::External; }
     };
     return std::visit(Type{}, file.body);
 }

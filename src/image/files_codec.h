@@ -29,6 +29,7 @@ enum class FileType : std::uint32_t {
     Inotify = 8,
     SignalFd = 9,
     Terminal = 11,  // read only: Ferry writes terminals as the character devices they are
+    External = 16,
     TimerFd = 17,
     MemFd = 18,
 };

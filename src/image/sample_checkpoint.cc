@@ -180,6 +180,10 @@ void add_files_with_content(model::Checkpoint& c) {
                                                 .device = 0xfe00000,
                                                 .handle_type = 1,
                                                 .handle = bytes_of("handle")}}}});
+    c.files.push_back({.id = 23,
+                       .flags = O_WRONLY | O_APPEND,
+                       .owner = {},
+                       .body = model::GivenStream{.number = 2, .position = 4321, .size = 5000}});
 }
 
 void add_files(model::Checkpoint& c) {

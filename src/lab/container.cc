@@ -193,12 +193,15 @@ Result<> Container::make_bundle() {
     return write_report(host_->path(directory + "/config.json"), config);
 }
 
-// Its standard streams become the container's: /dev/null, so that nothing in it belongs to us.
+// Its standard streams become the container's: /dev/null by default, so that nothing in it belongs
+// to us.
 Result<> Container::create() {
     const std::string log = plan_.directory + "/runc.log";
-    auto child = TRY(
-        os::ChildProcess::start(host_->launch({"runc", "--root", kRuncRoot, "--log", log, "create",
-                                               "--bundle", plan_.directory, plan_.name})));
+    os::Launch launch = host_->launch({"runc", "--root", kRuncRoot, "--log", log, "create",
+                                       "--bundle", plan_.directory, plan_.name});
+    launch.stdout_fd = plan_.stdout_fd;
+    launch.stderr_fd = plan_.stderr_fd;
+    auto child = TRY(os::ChildProcess::start(launch));
     const auto status = TRY(child.wait(kTimeout));
     if (status == 0) return {};
     return fail(Error::invalid(fmt::format("runc create ended with {}: {}", status.value_or(-1),

@@ -101,7 +101,8 @@ Result<> DestinationSession::welcome() {
         config_ = TRY(container::parse_config(description.config));
         if (!hello.files.empty()) TRY(agree_on_files(description, hello.files));
         creation_ = TRY(container::Creation::prepare(std::move(description),
-                                                     {.runtime_root = request_.runtime_root}));
+                                                     {.runtime_root = request_.runtime_root,
+                                                      .output = request_.output}));
     }
     service_network_ = TRY(handover::decode_network(hello.network));
     TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));

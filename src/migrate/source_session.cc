@@ -150,7 +150,10 @@ Result<> SourceSession::prepare() {
                                                      .shell_job = request_.shell_job,
                                                      .external_unix = false,
                                                      .file_locks = true,
-                                                     .ghost_bytes_max = request_.ghost_bytes_max},
+                                                     .ghost_bytes_max = request_.ghost_bytes_max,
+                                                     .given = container_
+                                                                  ? container_->state.streams
+                                                                  : resources::StreamLinks()},
                                            .is_container = container_.has_value()}));
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);

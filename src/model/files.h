@@ -223,8 +223,19 @@ struct UnixSocket {
     bool operator==(const UnixSocket&) const = default;
 };
 
+// A standard stream that leads out of the container whose first process got it from its runtime: a
+// pipe to a logger, a file of the host, a device of the host. Nothing of it is carried; another
+// host's runtime gives its own.
+struct GivenStream {
+    int number = 0;  // as which the first process got it: 0, 1 or 2
+    // Regular files: where this description stands, and the file's size then.
+    std::optional<std::int64_t> position;
+    std::uint64_t size = 0;
+    bool operator==(const GivenStream&) const = default;
+};
+
 using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify,
-                              InetSocket, UnixSocket, MemoryFile>;
+                              InetSocket, UnixSocket, MemoryFile, GivenStream>;
 
 struct OpenFile {
     FileId id = 0;

@@ -138,6 +138,7 @@ struct FileCollector::Impl {
 
     FileOptions options;
     RepairRegistry* registry = nullptr;
+    GivenStreams given;
     std::string root;      // before paths of the tree: "" or "/proc/PID/root"
     os::UniqueFd network;  // the tree's network namespace; empty: ours
     TableScanner scanner;
@@ -191,7 +192,9 @@ FileCollector::FileCollector(FileOptions options, RepairRegistry* registry)
     : impl_(std::make_unique<Impl>()) {
     impl_->options = options;
     impl_->registry = registry;
-    if (options.container.value != 0) impl_->root = fmt::format("/proc/{}/root", options.container);
+    if (options.container.value == 0) return;
+    impl_->root = fmt::format("/proc/{}/root", options.container);
+    impl_->given = GivenStreams(options.given, options.container);
 }
 FileCollector::FileCollector(FileCollector&&) noexcept = default;
 FileCollector& FileCollector::operator=(FileCollector&&) noexcept = default;
@@ -240,6 +243,7 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
 
 Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) {
     TRY(check_locks(slot, options.file_locks));
+    if (TRY(given.find(slot))) return {};
     switch (slot.kind) {
         case FileKind::Path:
             TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
@@ -491,6 +495,7 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
 
 Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::size_t group,
                                                        Pass& pass) {
+    if (auto stream = TRY(given.find(slot))) return std::move(*stream);
     switch (slot.kind) {
         case FileKind::Path:
             return read_path(slot, group, pass);

@@ -24,6 +24,7 @@
 #include "model/files.h"
 #include "model/memory.h"
 #include "resources/ghost_file.h"
+#include "resources/given_stream.h"
 
 namespace ferry::resources {
 
@@ -41,6 +42,8 @@ struct FileOptions {
     // The first process of the container that the tree is; 0: the tree lives where we do. Paths are
     // those of its root directory, sockets those of its network namespace.
     Pid container = {};
+    // What the container's runtime gave to that process as standard streams.
+    StreamLinks given = {};
 };
 
 // Told of each socket before it enters TCP_REPAIR and after it left it, so that a guardian that

@@ -11,6 +11,7 @@
 #include "os/scope.h"
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
+#include "resources/given_stream.h"
 #include "resources/inet_socket.h"
 #include "resources/inotify.h"
 #include "resources/memfd.h"
@@ -182,6 +183,9 @@ Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pi
     } else if (const auto* memory = std::get_if<model::MemoryFile>(&file.body)) {
         const int object = options.shared_memory ? options.shared_memory(memory->inode) : -1;
         keep(file, TRY(open_memfd(*memory, object, file.flags)));
+    } else if (const auto* given = std::get_if<model::GivenStream>(&file.body)) {
+        const int fd = options.given_stream ? options.given_stream(given->number) : -1;
+        keep(file, TRY(open_given_stream(fd, file.flags)));
     }
     return {};
 }
@@ -191,8 +195,13 @@ Result<> OpenedFiles::Impl::settle(const model::OpenFile& file) {
     if (const auto* path = std::get_if<model::RegularFile>(&file.body)) {
         TRY(settle_regular_file(fd, *path, file.flags));
     }
+    std::uint32_t flags = file.flags;
+    if (const auto* given = std::get_if<model::GivenStream>(&file.body)) {
+        TRY(settle_given_stream(fd, *given));
+        flags |= static_cast<std::uint32_t>(TRY(os::fcntl(fd, F_GETFL))) & O_APPEND;
+    }
     TRY(apply_owner(fd, file.owner, surroundings.pids));
-    return apply_status_flags(fd, file.flags);
+    return apply_status_flags(fd, flags);
 }
 
 Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {

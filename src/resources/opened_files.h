@@ -56,6 +56,9 @@ struct OpenOptions {
     // Our descriptor of shared memory with this id, to be there when finish() opens its memfds; -1:
     // there is none.
     std::function<int(std::uint64_t id)> shared_memory = {};
+    // Our descriptor of what the container's runtime gives here as standard stream `number`; -1:
+    // nothing.
+    std::function<int(int number)> given_stream = {};
 };
 
 // Owns every opened descriptor. The destructor closes them; connections still in repair vanish

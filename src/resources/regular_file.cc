@@ -23,14 +23,6 @@ bool is_terminal(const struct stat& status) {
            (number == 4 || number == 5 || (number >= 136 && number <= 143));
 }
 
-bool is_carried_device(const struct stat& status) {
-    if (!S_ISCHR(status.st_mode) || major(status.st_rdev) != kMemoryMajor) return false;
-    for (const unsigned number : kCarriedMinors) {
-        if (minor(status.st_rdev) == number) return true;
-    }
-    return false;
-}
-
 Result<> check_type(const PathFile& file, const std::string& name, bool shell_job) {
     const mode_t mode = file.status.st_mode;
     if (S_ISREG(mode) || S_ISDIR(mode) || S_ISFIFO(mode) || is_carried_device(file.status))
@@ -84,6 +76,14 @@ Result<PathFile> follow(const std::string& link, const std::string& name) {
 }
 
 }  // namespace
+
+bool is_carried_device(const struct stat& status) {
+    if (!S_ISCHR(status.st_mode) || major(status.st_rdev) != kMemoryMajor) return false;
+    for (const unsigned number : kCarriedMinors) {
+        if (minor(status.st_rdev) == number) return true;
+    }
+    return false;
+}
 
 Result<PathFile> inspect_path(const std::string& link, const std::string& name,
                               const PathRules& rules) {

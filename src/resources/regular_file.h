@@ -36,6 +36,9 @@ struct PathRules {
 Result<PathFile> inspect_path(const std::string& link, const std::string& name,
                               const PathRules& rules);
 
+// /dev/null, zero, full, random or urandom.
+[[nodiscard]] bool is_carried_device(const struct stat& status);
+
 [[nodiscard]] model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
                                                  std::int32_t mount_id);
 

@@ -1,10 +1,31 @@
 // A container under runc crosses live, by its name, and is its runtime's on the other side.
+#include <map>
+
 #include "container_fixture.h"
 
 namespace ferry::lab {
 namespace {
 
 using testing::HasSubstr;
+
+// The numbers of lines "WHO NUMBER" in files that were written one after the other, by WHO.
+std::map<std::string, std::vector<int>> lines_of(const std::vector<std::string>& paths) {
+    std::map<std::string, std::vector<int>> lines;
+    for (const std::string& path : paths) {
+        std::ifstream file(path);
+        std::string who;
+        for (int number = 0; file >> who >> number;) lines[who].push_back(number);
+    }
+    return lines;
+}
+
+// Every number once and in order: nothing was lost, nothing came twice.
+void expect_whole(const std::vector<int>& numbers) {
+    ASSERT_GT(numbers.size(), 500u);
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+        ASSERT_EQ(numbers[i], static_cast<int>(i) + 1);
+    }
+}
 
 TEST_F(ContainerCrossingTest, RedisCrossesThereAndBackAndItsClientsGoOn) {
     auto load = start_redis(16 * 1024);
@@ -160,6 +181,72 @@ TEST_F(ContainerCrossingTest, WhatIsInItsTmpfsMountsCrossesWithIt) {
     ASSERT_OK(after);
     EXPECT_EQ(*after, *before);
     EXPECT_THAT(*after, HasSubstr("kept"));
+}
+
+// Four processes write numbers all the time: into the pipe to a logger, through another open of
+// that pipe, into a file of the host, and there through a descriptor that was duplicated.
+constexpr const char* kWriters = R"(
+$SIG{TERM} = sub { exit 0 };
+sub forever { my ($name, $to) = @_; select($to); $| = 1;
+    for (my $i = 1;; $i++) { print "$name $i\n"; select(undef, undef, undef, 0.001); } }
+open(my $again, ">>", "/proc/self/fd/1"); open(my $other, ">&", \*STDERR);
+for (["reopened", $again], ["file", \*STDERR], ["duplicate", $other]) {
+    if (fork() == 0) { forever(@$_); } }
+forever("pipe", \*STDOUT);)";
+
+TEST_F(ContainerCrossingTest, WhatItWritesOutsideOfItselfIsWholeAfterwards) {
+    const auto log = os::open(directory_ + "/log", O_WRONLY | O_CREAT | O_APPEND);
+    const auto errors = os::open(directory_ + "/errors", O_WRONLY | O_CREAT | O_APPEND);
+    auto pipe = os::pipe2(0);
+    ASSERT_OK(log);
+    ASSERT_OK(errors);
+    ASSERT_OK(pipe);
+    os::Launch launch = platform(0).host().launch({"cat"});
+    launch.stdin_fd = pipe->first.get();
+    launch.stdout_fd = log->get();
+    auto logger = os::ChildProcess::start(launch);
+    ASSERT_OK(logger);
+    start_container({"perl", "-e", kWriters}, pipe->second.get(), errors->get());
+    pipe->first.reset();
+    pipe->second.reset();
+    std::this_thread::sleep_for(700ms);
+    cross(0, 1, {"--output", directory_ + "/output"});
+    const auto ended = logger->wait(10s);
+    ASSERT_OK(ended);
+    EXPECT_EQ(*ended, 0) << "its logger did not see the end of the pipe";
+    std::this_thread::sleep_for(700ms);
+    cross(1, 0);
+    std::this_thread::sleep_for(700ms);
+    ASSERT_OK(container_->stop(10s));
+    const auto piped = lines_of({directory_ + "/log", directory_ + "/output"});
+    const auto filed = lines_of({directory_ + "/errors"});
+    for (const char* name : {"pipe", "reopened"}) {
+        SCOPED_TRACE(name);
+        ASSERT_TRUE(piped.contains(name));
+        expect_whole(piped.at(name));
+    }
+    for (const char* name : {"file", "duplicate"}) {
+        SCOPED_TRACE(name);
+        ASSERT_TRUE(filed.contains(name));
+        expect_whole(filed.at(name));
+    }
+}
+
+TEST_F(ContainerCrossingTest, AFailureLeavesItsStreamsAlone) {
+    auto pipe = os::pipe2(0);
+    ASSERT_OK(pipe);
+    start_container({"perl", "-e", "$| = 1; for (;;) { print 'x'; sleep 1 }"}, pipe->second.get());
+    const auto refused = [&](const std::string& output, const std::string& reason) {
+        const auto result = platform(0).run_ferry(
+            {"migrate", "web", "--to", platform(1).address(), "--output", output}, 60s);
+        ASSERT_OK(result);
+        EXPECT_NE(result->status, 0);
+        EXPECT_THAT(result->err, HasSubstr(reason));
+    };
+    refused("/nowhere/at/all/log", "its standard output has no place here");
+    ASSERT_OK(platform(1).host().run_checked({"ip", "link", "set", "lan", "name", "lan2"}, 5s));
+    refused(directory_ + "/output", "there is no bridge lan here");
+    EXPECT_FALSE(std::filesystem::exists(directory_ + "/output")) << "an empty file was left";
 }
 
 }  // namespace

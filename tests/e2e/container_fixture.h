@@ -56,7 +56,8 @@ class ContainerCrossingTest : public TwoPlatformsTest {
     }
 
     // A bundle of the programs of this machine.
-    void start_container(const std::vector<std::string>& arguments) {
+    void start_container(const std::vector<std::string>& arguments, int stdout_fd = -1,
+                         int stderr_fd = -1) {
         const std::string bundle = directory_ + "/bundle";
         for (const char* made : {"usr", "proc", "dev", "sys", "tmp", "run", "etc", "data"}) {
             std::filesystem::create_directories(bundle + "/rootfs/" + made);
@@ -83,14 +84,18 @@ class ContainerCrossingTest : public TwoPlatformsTest {
                                                                .shared_storage = !on_overlay_,
                                                                .bridge = "lan",
                                                                .address = "10.77.1.100/24",
-                                                               .mac = "02:fe:77:00:01:64"});
+                                                               .mac = "02:fe:77:00:01:64",
+                                                               .stdout_fd = stdout_fd,
+                                                               .stderr_fd = stderr_fd});
         ASSERT_OK(container);
         container_ = std::move(*container);
     }
 
-    void cross(std::size_t from, std::size_t to) {
-        const auto result = platform(from).run_ferry(
-            {"migrate", "web", "--to", platform(to).address(), "--json"}, 60s);
+    void cross(std::size_t from, std::size_t to, const std::vector<std::string>& options = {}) {
+        std::vector<std::string> arguments = {"migrate", "web", "--to", platform(to).address(),
+                                              "--json"};
+        arguments.insert(arguments.end(), options.begin(), options.end());
+        const auto result = platform(from).run_ferry(arguments, 60s);
         ASSERT_OK(result);
         ASSERT_EQ(result->status, 0) << result->err << result->out << "\n"
                                      << platform(from).agent_log() << platform(to).agent_log();

@@ -1,0 +1,41 @@
+// Where the standard streams of a container that is made here lead, as far as they lead out of it:
+// a file is the one of the same path here, what went into a pipe is appended to a file, everything
+// else is /dev/null. Files that were made for it and have stayed empty go with this object, until
+// keep().
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "os/fd.h"
+
+namespace ferry::container {
+
+using StreamLinks = std::array<std::string, 3>;  // as of proc_pid_fd(5), by number
+
+class Streams {
+  public:
+    Streams() = default;
+    Streams(Streams&&) noexcept = default;
+    Streams& operator=(Streams&&) noexcept = default;
+    ~Streams();
+
+    // `originals` are the container's at its source, `output` takes what went into a pipe; its
+    // directory is made. Invalid, with the path: one cannot be opened here.
+    static Result<Streams> open(const StreamLinks& originals, const std::string& output);
+
+    [[nodiscard]] int fd(int number) const;
+    // What they are here.
+    [[nodiscard]] const StreamLinks& links() const { return links_; }
+    void keep() { made_.clear(); }
+
+  private:
+    Result<> open_one(std::size_t number, const std::string& original, const std::string& output);
+    std::array<os::UniqueFd, 3> fds_;
+    StreamLinks links_;
+    std::vector<std::string> made_;
+};
+
+}  // namespace ferry::container
