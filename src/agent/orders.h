@@ -30,7 +30,8 @@ struct MigrateOrder {
     bool shell_job = false;
     bool check_cpu = true;
     std::string bridge = {};  // of the destination, for a container; empty: as at the source
-    // Of the destination, for what a container writes into a pipe to its logger; empty: the default.
+    // Of the destination, for what a container writes into a pipe to its logger; empty: the
+    // default.
     std::string output = {};
     std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
     migrate::Method method = migrate::Method::Live;

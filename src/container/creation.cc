@@ -234,8 +234,8 @@ Result<> Creation::restore_limits() const {
 Result<> Creation::restore_state() const {
     const std::string path = runtime_.directory_of(description_.id) + "/state.json";
     const std::string created = TRY(os::read_file(path));
-    return replace_file(path, TRY(with_original_process(created, description_.state, bundle_,
-                                                        streams_.links())));
+    return replace_file(
+        path, TRY(with_original_process(created, description_.state, bundle_, streams_.links())));
 }
 
 Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_number) {

@@ -89,8 +89,7 @@ Result<State> parse_state(std::string_view text) {
 }
 
 Result<std::string> with_original_process(std::string_view created, std::string_view original,
-                                          const std::string& bundle,
-                                          const StreamLinks& streams) {
+                                          const std::string& bundle, const StreamLinks& streams) {
     Json json = TRY(parse_object(created, kDocument));
     const Json source = TRY(parse_object(original, kDocument));
     TRY(with_context(read_state(json), kDocument));

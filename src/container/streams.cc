@@ -20,8 +20,8 @@ constexpr std::string_view kDeleted = " (deleted)";
 // The path here of what an original led to.
 std::string path_for(std::size_t number, const std::string& original, const std::string& output) {
     if (number != 0 && original.starts_with(kPipe)) return output;
-    const bool is_file =
-        original.starts_with('/') && !original.starts_with("/dev/") && !original.ends_with(kDeleted);
+    const bool is_file = original.starts_with('/') && !original.starts_with("/dev/") &&
+                         !original.ends_with(kDeleted);
     return is_file ? original : kNull;
 }
 

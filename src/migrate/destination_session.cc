@@ -100,9 +100,9 @@ Result<> DestinationSession::welcome() {
         container::Description description = TRY(container::description_from_json(hello.container));
         config_ = TRY(container::parse_config(description.config));
         if (!hello.files.empty()) TRY(agree_on_files(description, hello.files));
-        creation_ = TRY(container::Creation::prepare(std::move(description),
-                                                     {.runtime_root = request_.runtime_root,
-                                                      .output = request_.output}));
+        creation_ = TRY(container::Creation::prepare(
+            std::move(description),
+            {.runtime_root = request_.runtime_root, .output = request_.output}));
     }
     service_network_ = TRY(handover::decode_network(hello.network));
     TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));

@@ -27,11 +27,12 @@ namespace ferry::migrate {
 class DestinationSession {
   public:
     DestinationSession(const DestinationRequest& request, SessionHost& host)
-        : request_(request), host_(host), files_({.shared_memory = [this](std::uint64_t id) {
-              return tree_ ? tree_->shared_memory(id) : -1;
-          }, .given_stream = [this](int number) {
-              return creation_ ? creation_->stream(number) : -1;
-          }}) {}
+        : request_(request),
+          host_(host),
+          files_({.shared_memory =
+                      [this](std::uint64_t id) { return tree_ ? tree_->shared_memory(id) : -1; },
+                  .given_stream =
+                      [this](int number) { return creation_ ? creation_->stream(number) : -1; }}) {}
 
     Result<> run(PortSink& port);
 

@@ -24,14 +24,15 @@ Result<bool> GivenStreams::is_outside(const Slot& slot) const {
 Result<std::optional<model::GivenStream>> GivenStreams::find(const Slot& slot) const {
     const auto found = std::ranges::find(links_, slot.link);
     if (found == links_.end() || slot.link.empty()) return std::nullopt;
-    model::GivenStream stream = {.number = static_cast<int>(found - links_.begin()), .position = {}};
+    model::GivenStream stream = {.number = static_cast<int>(found - links_.begin()),
+                                 .position = {}};
     if (slot.kind == FileKind::Pipe) {
         const bool reads = (slot.info.flags & O_ACCMODE) == O_RDONLY;
         return reads ? std::nullopt : std::optional(stream);
     }
     if (slot.kind != FileKind::Path) return std::nullopt;
-    const struct stat status = TRY(os::fstatat(
-        os::kCwd, fmt::format("/proc/{}/fd/{}", slot.holder.pid, slot.holder.fd)));
+    const struct stat status =
+        TRY(os::fstatat(os::kCwd, fmt::format("/proc/{}/fd/{}", slot.holder.pid, slot.holder.fd)));
     const bool is_named_file = S_ISREG(status.st_mode) && status.st_nlink != 0;
     if (!is_named_file && !is_carried_device(status)) return std::nullopt;
     if (!TRY(is_outside(slot))) return std::nullopt;
