@@ -15,7 +15,7 @@ struct Service {
 // A number is a pid. Anything else is the name of a container whose state lies under
 // `runtime_root`, or else the exact command name (/proc/PID/comm) of a process; of a match and its
 // matching descendants the topmost counts. Gone: there is none. Invalid: there are several (they
-// are listed), or the text is empty.
+// are listed), or the text is empty. Unsupported: a container of Podman, by its name or id.
 Result<Service> find_service(const std::string& text, const std::string& runtime_root);
 
 }  // namespace ferry::agent

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "fixture.h"
+#include "lab/container.h"
 #include "os/process.h"
 
 namespace ferry::lab {
@@ -49,6 +50,36 @@ TEST_F(RefusalTest, APidThatIsGone) {
 
 TEST_F(RefusalTest, AnUnknownName) {
     expect_refused({"migrate", "no-such-service", "--to", kPeer}, "no-such-service");
+}
+
+TEST_F(RefusalTest, AContainerOfPodman) {
+    Host& host = platform(0).host();
+    const std::string storage = "/run/lab/podman";
+    ASSERT_OK(mount_cgroups(host));
+    ASSERT_OK(host.run_checked({"mkdir", "-p", storage + "/rootfs/usr"}, 5s));
+    for (const char* merged : {"bin", "lib", "lib64"}) {
+        ASSERT_OK(host.run_checked(
+            {"ln", "-s", std::string("usr/") + merged, storage + "/rootfs/" + merged}, 5s));
+    }
+    const auto podman = [&](std::vector<std::string> arguments) {
+        arguments.insert(arguments.begin(),
+                         {"podman", "--root", storage + "/root", "--runroot", storage + "/run",
+                          "--tmpdir", storage + "/tmp", "--cgroup-manager=cgroupfs",
+                          "--storage-driver=vfs", "--events-backend=file", "--runtime=runc"});
+        return host.run_checked(arguments, 30s);
+    };
+    ASSERT_OK(podman({"run", "-d", "--network=none", "--ulimit=nofile=1024:1024",
+                      "--ulimit=nproc=1000:1000", "--name=monitored", "-v=/usr:/usr:ro", "--rootfs",
+                      storage + "/rootfs", "sleep", "1000"}));
+    auto id = podman({"ps", "--quiet"});
+    ASSERT_OK(id);
+    id->erase(id->find_last_not_of('\n') + 1);
+    expect_refused({"migrate", "monitored", "--to", kPeer}, "a container of Podman");
+    expect_refused({"migrate", *id, "--to", kPeer}, "a container of Podman");
+    const auto listed = podman({"ps", "--format={{.Names}} {{.Status}}"});
+    ASSERT_OK(listed);
+    EXPECT_THAT(*listed, testing::HasSubstr("monitored Up"));
+    ASSERT_OK(podman({"rm", "--force", "--time=0", "monitored"}));
 }
 
 TEST_F(RefusalTest, FerrysOwnAgent) {
