@@ -88,8 +88,17 @@ TEST(Codec, QueueSequencesCountFromTheEnds) {
     }
 }
 
+// What a given stream is only Ferry's own file tells.
+model::Checkpoint sample_without_streams() {
+    model::Checkpoint sample = sample_checkpoint();
+    std::erase_if(sample.files, [](const model::OpenFile& file) {
+        return std::holds_alternative<model::GivenStream>(file.body);
+    });
+    return sample;
+}
+
 TEST(Codec, ADumpWithoutFerrysOwnFileHasEmptyValues) {
-    MemoryStore all = encoded(sample_checkpoint());
+    MemoryStore all = encoded(sample_without_streams());
     MemoryStore store;
     for (const auto& [name, bytes] : all.files()) {
         if (name != "ferry.json") {
@@ -114,7 +123,7 @@ TEST(Codec, AnEmptyStoreIsNoImageDirectory) {
 }
 
 TEST(Codec, EveryMissingFileIsAnErrorOrTolerated) {
-    const MemoryStore all = encoded(sample_checkpoint());
+    const MemoryStore all = encoded(sample_without_streams());
     for (const auto& removed : all.files()) {
         MemoryStore store;
         for (const auto& [name, bytes] : all.files()) {

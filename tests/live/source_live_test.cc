@@ -166,6 +166,11 @@ TEST(Frozen, KillEndsTheTree) {
     EXPECT_FALSE(victim.is_alive());
 }
 
+// Outside of a template, where GCC 12 cannot compile it.
+Result<SourceTree> open_tree(Pid victim) {
+    return SourceTree::open(victim, {});
+}
+
 // Lets a child freeze the victim, do `then`, and die by SIGKILL.
 template <class F>
 void die_after(Pid victim, F then) {
@@ -173,7 +178,7 @@ void die_after(Pid victim, F then) {
     ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     const pid_t child = ::fork();
     if (child == 0) {
-        auto tree = SourceTree::open(victim, {});
+        auto tree = open_tree(victim);
         auto frozen = tree->freeze();
         auto collected = tree->collect(*frozen);
         const bool done = collected.has_value() && then(*frozen).has_value();
