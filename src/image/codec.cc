@@ -48,21 +48,18 @@ void thread_to_extra(const model::Thread& thread, wire::FerryThread& into) {
     into.set_affinity(scheduling.affinity.data(), scheduling.affinity.size());
     into.set_io_priority(scheduling.io_priority);
     into.set_timer_slack_ns(scheduling.timer_slack_ns);
-    if (thread.memory_error_policy >= 0) into.set_memory_error_policy(thread.memory_error_policy);
 }
 
 Result<> thread_from_extra(const wire::FerryThread& from, model::Thread& into) {
     model::Scheduling& scheduling = into.scheduling;
-    constexpr int kIoPriorityMax = UINT16_MAX, kPolicyMax = 2;
+    constexpr int kIoPriorityMax = UINT16_MAX;
     if (from.affinity().size() > kCpuMaskMax || from.io_priority() < 0 ||
-        from.io_priority() > kIoPriorityMax || from.memory_error_policy() < 0 ||
-        from.memory_error_policy() > kPolicyMax) {
+        from.io_priority() > kIoPriorityMax) {
         return fail(Error::corrupt(fmt::format("ferry.json: thread {}", from.tid())));
     }
     scheduling.affinity.assign(from.affinity().begin(), from.affinity().end());
     scheduling.io_priority = from.io_priority();
     scheduling.timer_slack_ns = from.timer_slack_ns();
-    if (from.has_memory_error_policy()) into.memory_error_policy = from.memory_error_policy();
     return {};
 }
 

@@ -349,7 +349,6 @@ model::Thread thread(pid_t tid) {
                     .affinity = {0x03},
                     .io_priority = 0x4003,
                     .timer_slack_ns = 1000};
-    t.memory_error_policy = 1;
     t.parent_death_signal = 15;
     t.comm = "worker";
     return t;

@@ -72,8 +72,6 @@ struct Thread {
     Credentials credentials;
     Scheduling scheduling;
     int parent_death_signal = 0;
-    // PR_MCE_KILL_GET; -1: not known.
-    int memory_error_policy = -1;
     std::string comm;
     bool operator==(const Thread&) const = default;
 };

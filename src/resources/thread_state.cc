@@ -111,9 +111,6 @@ Result<> ask_thread(trace::Questions& questions, model::Thread& thread) {
     TRY(questions.ask_result(SYS_prctl, PR_GET_TIMERSLACK, [&](std::uint64_t slack) {
         thread.scheduling.timer_slack_ns = slack;
     }));
-    TRY(questions.ask_result(SYS_prctl, PR_MCE_KILL_GET, [&](std::uint64_t policy) {
-        thread.memory_error_policy = static_cast<int>(policy);
-    }));
     TRY(questions.ask_result(SYS_prctl, PR_GET_SECUREBITS, [&](std::uint64_t bits) {
         thread.credentials.secure_bits = static_cast<std::uint32_t>(bits);
     }));

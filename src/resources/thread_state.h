@@ -21,7 +21,7 @@ Result<model::Thread> collect_thread(const trace::Tracee& stopped);
 Result<> collect_pending(const trace::Tracee& stopped, model::Thread& thread);
 
 // What only the thread itself can ask: alternate stack, the address that is cleared at its end, the
-// parent death signal, timer slack, the policy for memory errors, securebits. The answers arrive in
+// parent death signal, timer slack, securebits. The answers arrive in
 // `thread` when the questions are put.
 Result<> ask_thread(trace::Questions& questions, model::Thread& thread);
 

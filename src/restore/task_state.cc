@@ -237,10 +237,6 @@ void add_thread_state(Program& program, const model::Process& process, const mod
     }
     if (!same_credentials) add_credentials(program, thread.credentials);
     // A change of credentials clears it.
-    if (thread.memory_error_policy >= 0) {
-        program.call("prctl", SYS_prctl,
-                     {PR_MCE_KILL, PR_MCE_KILL_SET, thread.memory_error_policy, 0, 0});
-    }
     program.call("prctl", SYS_prctl, {PR_SET_PDEATHSIG, thread.parent_death_signal});
     for (const SignalInfo& info : thread.pending) {
         program.call(

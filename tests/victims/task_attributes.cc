@@ -1,5 +1,5 @@
 // What is set once per thread or process and hardly ever looked at: I/O priority, timer slack, the
-// policies for memory errors and for fork, what a core dump has, a subreaper's role, securebits.
+// policy for fork, what a core dump has, a subreaper's role, securebits.
 #include <linux/securebits.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -22,17 +22,13 @@ void expect(const char* what, long value, long expected) {
 struct Settings {
     int io_priority;
     unsigned long slack;
-    unsigned long memory_errors;
     void apply() const {
         syscall(SYS_ioprio_set, kWhoProcess, 0, io_priority);
         prctl(PR_SET_TIMERSLACK, slack);
-        prctl(PR_MCE_KILL, PR_MCE_KILL_SET, memory_errors, 0, 0);
     }
     void check(const char* who) const {
         expect(who, syscall(SYS_ioprio_get, kWhoProcess, 0), io_priority);
         expect("timer slack", prctl(PR_GET_TIMERSLACK), static_cast<long>(slack));
-        expect("memory errors", prctl(PR_MCE_KILL_GET, 0, 0, 0, 0),
-               static_cast<long>(memory_errors));
     }
 };
 
@@ -47,8 +43,8 @@ std::string core_filter() {
 int main() {
     victim::arm();
     victim::leave_signal_to_main();
-    constexpr Settings kMain = {kBestEffort, 1'000'000, PR_MCE_KILL_EARLY};
-    constexpr Settings kOther = {kIdleClass, 77'000, PR_MCE_KILL_LATE};
+    constexpr Settings kMain = {kBestEffort, 1'000'000};
+    constexpr Settings kOther = {kIdleClass, 77'000};
     kMain.apply();
     std::thread other([&] {
         kOther.apply();
