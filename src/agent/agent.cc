@@ -107,6 +107,7 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
     setup.info.source = config_.name;
     setup.source.max_downtime = order.max_downtime;
     setup.source.max_rounds = static_cast<int>(order.max_rounds);
+    setup.source.on_no_convergence = order.on_no_convergence;
     setup.source.timeout = order.timeout;
     setup.source.shell_job = order.shell_job;
     setup.source.check_cpu = order.check_cpu;

@@ -150,6 +150,7 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     request.set_method(migrate::name_of(order.method));
     request.set_images_directory(order.images_directory);
     request.set_shared_storage(order.shared_storage);
+    request.set_on_no_convergence(std::string(name_of(order.on_no_convergence)));
     grpc::ClientContext context;
     set_migrating(&context);
     const Cleanup forget_context = [&] { set_migrating(nullptr); };

@@ -26,6 +26,7 @@ struct MigrateOrder {
     std::string destination;  // HOST[:PORT]
     std::chrono::milliseconds max_downtime{50};
     unsigned max_rounds = 30;
+    migrate::OnNoConvergence on_no_convergence = migrate::OnNoConvergence::StopCopy;
     std::chrono::seconds timeout{0};  // 0: none
     bool shell_job = false;
     bool check_cpu = true;

@@ -30,6 +30,7 @@ Json json_of(const migrate::SourceRequest& request) {
             {"tls", json_of(request.tls)},
             {"max_downtime_ms", request.max_downtime.count()},
             {"max_rounds", request.max_rounds},
+            {"on_no_convergence", name_of(request.on_no_convergence)},
             {"timeout_s", request.timeout.count()},
             {"shell_job", request.shell_job},
             {"check_cpu", request.check_cpu},
@@ -64,6 +65,9 @@ migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
     request.max_downtime =
         std::chrono::milliseconds(json.at("max_downtime_ms").get<std::int64_t>());
     request.max_rounds = json.at("max_rounds");
+    request.on_no_convergence =
+        migrate::on_no_convergence_from(json.at("on_no_convergence").get<std::string>())
+            .value_or(migrate::OnNoConvergence::StopCopy);
     request.timeout = std::chrono::seconds(json.at("timeout_s").get<std::int64_t>());
     request.shell_job = json.at("shell_job");
     request.check_cpu = json.at("check_cpu");

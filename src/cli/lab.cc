@@ -76,11 +76,13 @@ void add_run(CLI::App& lab, Invocation& invocation) {
     options->lab.platforms[1] = {.cpus = 2, .memory = 8ull << 30};
     auto scenarios = std::make_shared<std::vector<std::string>>();
     auto rate = std::make_shared<double>(options->lab.link_bits_per_second / 1e9);
-    verb->add_option("SCENARIO", *scenarios,
-                     "1 (one site, platform 1 to 2), 2 (2 to 1), 3 (there and back), 4 (three "
-                     "sites there and back), or all")
+    verb->add_option(
+            "SCENARIO", *scenarios,
+            "1 (one site, platform 1 to 2), 2 (2 to 1), 3 (there and back), 4 (three "
+            "sites there and back), dirty (memory written faster than the link carries it), or "
+            "all")
         ->required()
-        ->check(CLI::IsMember({"1", "2", "3", "4", "all"}));
+        ->check(CLI::IsMember({"1", "2", "3", "4", "dirty", "all"}));
     auto method = std::make_shared<std::string>("live");
     verb->add_option("--method", *method,
                      "How they cross: live, checkpoint (through files, as the paper did), or both")
@@ -112,12 +114,14 @@ void add_run(CLI::App& lab, Invocation& invocation) {
             if (*method != "live") options->methods.push_back(lab::Method::Checkpoint);
             for (const std::string& wanted : *scenarios) {
                 if (wanted == "all") {
-                    options->scenarios.insert(options->scenarios.end(), {"1", "2", "3", "4"});
+                    options->scenarios.insert(options->scenarios.end(),
+                                              {"1", "2", "3", "4", "dirty"});
                 } else {
                     options->scenarios.push_back(wanted);
                 }
             }
             options->lab.link_bits_per_second = *rate * 1e9;
+            if (*rate > 0) options->dirty.link_bits_per_second = *rate * 1e9;
             options->command_line =
                 fmt::format("ferry lab run {} --method {}", fmt::join(*scenarios, " "), *method);
             return TRY(lab::run_lab(*options)) ? kExitOk : kExitFailure;

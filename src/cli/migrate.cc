@@ -32,6 +32,7 @@ struct Options {
     std::string method = "live";
     std::uint32_t max_downtime_ms = 50;
     std::uint32_t timeout_s = 0;
+    std::string on_no_convergence = "stop-copy";
     std::string json;  // "", "object" or "lines"
 };
 
@@ -170,7 +171,14 @@ void print_report(const migrate::Report& report) {
                    milliseconds_text(round.milliseconds),
                    bytes_text(static_cast<double>(round.dirty_bytes)));
     }
-    if (!report.stop_rule.empty()) fmt::print("pre-copy ended: {}\n", report.stop_rule);
+    if (!report.stop_rule.empty()) {
+        fmt::print("pre-copy ended: {}{}\n", report.stop_rule,
+                   report.fits_downtime || report.max_downtime_ms <= 0
+                       ? ""
+                       : fmt::format(" ({} were expected, --max-downtime is {})",
+                                     milliseconds_text(report.predicted_downtime_ms),
+                                     milliseconds_text(report.max_downtime_ms)));
+    }
     if (report.files_compared > 0) {
         fmt::print("files: {} sent, first look {}, in the freeze {}\n",
                    bytes_text(static_cast<double>(report.file_bytes)),
@@ -247,6 +255,7 @@ Result<int> run(Options& options) {
     options.order.max_downtime = std::chrono::milliseconds(options.max_downtime_ms);
     options.order.method = *migrate::method_from(options.method);
     options.order.timeout = std::chrono::seconds(options.timeout_s);
+    options.order.on_no_convergence = *migrate::on_no_convergence_from(options.on_no_convergence);
     Interrupts::block_signals();
     auto client = agent::ControlClient::connect(options.socket);
     if (!client) return show_error(client.error(), false, options.json);
@@ -308,6 +317,12 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
         ->capture_default_str();
     command->add_option("--max-rounds", options->order.max_rounds, "Rounds of pre-copy at most")
         ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    command
+        ->add_option("--on-no-convergence", options->on_no_convergence,
+                     "When it cannot be frozen within --max-downtime: freeze it all the same "
+                     "(stop-copy), slow it down first (throttle), or leave it where it is (abort)")
+        ->check(CLI::IsMember({"stop-copy", "throttle", "abort"}))
         ->capture_default_str();
     command->add_option("--timeout", options->timeout_s, "Seconds for the pre-copy; 0: no limit")
         ->capture_default_str();

@@ -58,6 +58,11 @@ CrossingRecord crossing_record(const migrate::Report& report, const CrossingPlac
         kept.dirty_bytes = round.dirty_bytes;
         kept.milliseconds = round.milliseconds;
         kept.in_freeze = round.in_freeze;
+        if (!round.in_freeze && round.bandwidth > 0) {
+            kept.bandwidth = round.bandwidth;
+            kept.expected_frozen_ms = round.expected_downtime_ms;
+            kept.throttle = round.throttle;
+        }
         record.rounds.push_back(kept);
     }
     record.wire_bytes = report.wire_bytes;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
 
@@ -189,15 +190,19 @@ class ScenarioRun {
     std::unique_ptr<SiteLab> lab_;
 };
 
-SettingsRecord settings_of(const LabRunOptions& options) {
+SettingsRecord settings_of(const LabRunOptions& options, bool with_sites) {
     SettingsRecord settings;
     settings.command_line = options.command_line;
     settings.service = options.bundle.empty()
                            ? "WordPress: nginx, PHP-FPM, MariaDB in one container"
                            : options.bundle;
+    if (!with_sites) {
+        settings.service = fmt::format("a program that writes {} MiB at {:.0f} MiB/s",
+                                       options.dirty.mib, options.dirty.mib_per_second);
+    }
     settings.runs = options.runs;
     for (const int number : {1, 2}) {
-        const PlatformSize& size = options.lab.platforms[number - 1];
+        const PlatformSize size = with_sites ? options.lab.platforms[number - 1] : PlatformSize{};
         PlatformRecord platform = {
             .number = number, .name = fmt::format("platform{}", number), .cpus = {}, .memory = {}};
         if (size.cpus > 0) platform.cpus = size.cpus;
@@ -207,7 +212,7 @@ SettingsRecord settings_of(const LabRunOptions& options) {
     if (options.lab.link_bits_per_second > 0) {
         settings.link_bits_per_second = options.lab.link_bits_per_second;
     }
-    settings.requests_per_second = options.lab.requests_per_second;
+    if (with_sites) settings.requests_per_second = options.lab.requests_per_second;
     settings.probes_per_second = 1e6 / static_cast<double>(UdpProbeOptions{}.interval.count());
     settings.sample_interval_ms = static_cast<double>(Sampler::kInterval.count());
     settings.shared_storage = options.lab.shared_storage;
@@ -228,7 +233,9 @@ Result<bool> run_lab(const LabRunOptions& given) {
     LabRunOptions options = given;
     InterruptGuard guard;
     Display display;
-    if (options.bundle.empty()) {
+    const bool with_sites = std::ranges::any_of(
+        options.scenarios, [](const std::string& scenario) { return scenario != "dirty"; });
+    if (with_sites && options.bundle.empty()) {
         const SiteBundle site =
             TRY(build_site({.cache = options.cache}, guard, [&](const std::string& text) {
                 display.progress("the site: " + text);
@@ -240,15 +247,20 @@ Result<bool> run_lab(const LabRunOptions& given) {
     LabRecord record;
     record.machine = describe_machine();
     record.machine.versions = program_versions(options.lab.bundle + "/rootfs");
-    record.settings = settings_of(given);
+    record.settings = settings_of(given, with_sites);
     bool good = true;
     for (const std::string& scenario : options.scenarios) {
         for (const Method method : options.methods) {
+            // It is about the rounds of the live method.
+            if (scenario == "dirty" && method != Method::Live) continue;
             for (int run = 1; run <= options.runs; ++run) {
                 display.print(fmt::format("scenario {}, method {}, run {} of {}\n", scenario,
                                           name_of(method), run, options.runs));
                 record.runs.push_back(
-                    TRY(ScenarioRun(options, scenario, method, run, guard, display).conduct()));
+                    scenario == "dirty"
+                        ? TRY(run_dirty(options.dirty, run, guard, display))
+                        : TRY(ScenarioRun(options, scenario, method, run, guard, display)
+                                  .conduct()));
                 print_end(record.runs.back(), display);
                 good = good && record.runs.back().succeeded;
             }

@@ -45,6 +45,16 @@ Result<Platform> Platform::start(Host& host, std::string address) {
     return platform;
 }
 
+Result<> limit_rate(const Host& host, double bits_per_second) {
+    if (bits_per_second <= 0) return {};
+    // A bucket of some milliseconds, so that a timer tick's worth of traffic fits (tc-tbf(8)).
+    TRY(host.run_checked({"tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate",
+                          fmt::format("{:.0f}bit", bits_per_second), "burst",
+                          fmt::format("{:.0f}", bits_per_second / 8 / 250), "latency", "50ms"},
+                         kTimeout));
+    return {};
+}
+
 Result<> Platform::start_agent() {
     const std::string directory = TRY(program_directory());
     const os::UniqueFd log =

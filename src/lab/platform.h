@@ -18,6 +18,9 @@ Result<std::string> program_directory();
 Result<> make_keys(const Host& any,
                    const std::vector<std::pair<std::string, std::string>>& names_and_addresses);
 
+// Limits what leaves the host by eth0; 0: no limit.
+Result<> limit_rate(const Host& host, double bits_per_second);
+
 class Platform {
   public:
     // `address` is the host's own, where peers reach its agent. The agent answers when this

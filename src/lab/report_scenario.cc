@@ -117,6 +117,10 @@ std::string rounds_part(const LabRecord& record, const ScenarioText& scenario,
             html += figure_html(drawings, rounds_name(scenario, *run, crossing),
                                 "Dirty rate against bandwidth");
             html += rounds_table(crossing);
+            html += paragraph(
+                "A page that is written several times in a round counts once: where nearly all is "
+                "written again, the true rate is higher.",
+                "note");
             if (crossing.method_change && !crossing.method_change->estimates.empty()) {
                 html += estimates_table(*crossing.method_change);
             }

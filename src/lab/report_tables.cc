@@ -382,8 +382,9 @@ std::string counts_table(const LabRecord& record, const ScenarioText& scenario) 
 std::string rounds_table(const CrossingRecord& crossing) {
     Table table{"Rounds of the pre-copy"};
     table.head.emplace_back();
-    for (const char* what : {"round", "pages", "sent", "time", "bandwidth", "written again",
-                             "dirty rate", "dirty rate / bandwidth"}) {
+    for (const char* what :
+         {"round", "pages", "sent", "time", "bandwidth", "written again", "dirty rate, at least",
+          "dirty rate / bandwidth", "stop-and-copy then", "slowed down"}) {
         table.head[0].push_back(number_heading(what));
     }
     const auto rate = [](std::optional<double> value) {
@@ -402,7 +403,11 @@ std::string rounds_table(const CrossingRecord& crossing) {
                              : number_cell(bytes_text(static_cast<double>(round.dirty_bytes))),
              round.in_freeze ? dash_cell("nothing is written in the freeze") : rate(dirty),
              comparable ? number_cell(decimal_text(*dirty / *bandwidth, 2))
-                        : dash_cell("no two rates to compare")});
+                        : dash_cell("no two rates to compare"),
+             round.expected_frozen_ms ? number_cell(duration_text(*round.expected_frozen_ms))
+                                      : dash_cell("no estimate"),
+             round.throttle ? number_cell(fmt::format("{:.0f} %", 100 * *round.throttle))
+                            : dash_cell("stands still")});
     }
     return table_html(table);
 }

@@ -130,7 +130,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(MemoryRecord, host, container)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PhaseRecord, kind, platform, begin_ns, end_ns,
                                                 memory_before, memory_after)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RoundRecord, number, pages, bytes, dirty_bytes,
-                                                milliseconds, in_freeze, dirty_rate, bandwidth)
+                                                milliseconds, in_freeze, dirty_rate, bandwidth,
+                                                expected_frozen_ms, throttle)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(MethodEstimate, method, frozen_ms, total_ms,
                                                 wire_bytes, remark)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(MethodChange, at_ns, after_round, from, to, reason,

@@ -107,6 +107,8 @@ struct RoundRecord {
     bool in_freeze = false;
     std::optional<double> dirty_rate;  // bytes per second, as the engine judged them
     std::optional<double> bandwidth;
+    std::optional<double> expected_frozen_ms;  // of a stop-and-copy right after this round
+    std::optional<double> throttle;  // share of the round that the service was made to stand still
     bool operator==(const RoundRecord&) const = default;
 };
 

@@ -20,6 +20,13 @@ struct Round {
     std::uint64_t dirty_bytes = 0;  // written again by the end of the round
     double milliseconds = 0;
     bool in_freeze = false;
+    double bandwidth = 0;             // bytes per second, as the rules used it
+    double expected_downtime_ms = 0;  // of a freeze right after this round
+    double throttle = 0;              // share of the round that the tree was made to stand still
+
+    [[nodiscard]] double dirty_rate() const {  // bytes per second
+        return milliseconds > 0 ? static_cast<double>(dirty_bytes) * 1000.0 / milliseconds : 0;
+    }
 };
 
 // Open files, sockets and mappings of all processes of the tree.
@@ -45,6 +52,9 @@ struct Report {
     double restore_ms = 0;     // at the destination: final state received -> everything ready
     double commit_ms = 0;      // the decision, and the destination's tasks running
     double predicted_downtime_ms = 0;
+    double max_downtime_ms = 0;
+    bool fits_downtime = false;     // the prediction at the end of the pre-copy
+    std::string on_no_convergence;  // what was chosen for the case that it does not
     std::uint64_t memory_before = 0,
                   memory_after = 0;  // resident bytes of the tree, source and destination
     ObjectCounts objects_before, objects_after;

@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "handover/network_move.h"
+#include "migrate/no_convergence.h"
 #include "migrate/report.h"
 
 namespace ferry::migrate {
@@ -102,6 +103,7 @@ struct SourceRequest {
     TlsFiles tls;
     std::chrono::milliseconds max_downtime{50};
     int max_rounds = 30;
+    OnNoConvergence on_no_convergence = OnNoConvergence::StopCopy;
     std::chrono::seconds timeout{0};  // of the whole pre-copy; 0: none
     bool shell_job = false;
     bool check_cpu = true;  // refused where the destination's CPU lacks a feature of this one's

@@ -39,6 +39,8 @@ constexpr milliseconds kFrozenSilenceLimit{3000};
 // finds no more than this.
 constexpr int kFilePasses = 6;
 constexpr std::uint64_t kLittleBytes = 8u << 20;
+// While the end of a round is on its way.
+constexpr milliseconds kThrottleStep{5};
 // The destination answers within milliseconds, or the link is gone.
 constexpr std::chrono::seconds kAnswerTimeout{10};
 // How long late frames are forwarded after the destination runs; bridges learn within the first.
@@ -107,6 +109,8 @@ SourceSession::SourceSession(const SourceRequest& request, SessionHost& host)
     report_.source = request.source_name;
     report_.destination = request.destination_name;
     report_.method = name_of(request.method);
+    report_.max_downtime_ms = static_cast<double>(request.max_downtime.count());
+    report_.on_no_convergence = name_of(request.on_no_convergence);
 }
 
 void SourceSession::run() {
@@ -154,6 +158,7 @@ Result<> SourceSession::prepare() {
                           .given = container_ ? container_->container().state.streams
                                               : resources::StreamLinks()},
                 .is_container = container_.has_value()}));
+    throttle_.emplace(*tree_);
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);
     const TreeFigures figures = measure_tree(pids);
@@ -208,6 +213,7 @@ Result<> SourceSession::connect() {
         [this](std::uint64_t bytes) -> Result<> {
             sent_before_round_ = bytes;
             TRY(check_going_on());
+            TRY(throttle_->step());
             if (Clock::now() - last_progress_ >= kProgressInterval) progress("precopy");
             return {};
         });
@@ -224,14 +230,17 @@ Result<> SourceSession::precopy() {
         const model::Checkpoint skeleton = TRY(tree_->skeleton());
         TRY(send_files());
         TRY(follow(skeleton));
+        throttle_->begin();
         const Moved moved = TRY(memory_->send_all_written());
         const pages::Decision decision = TRY(end_round(moved, begun, round_));
+        TRY(throttle_->end());
         progress("precopy");
         if (!decision.stop) continue;
         report_.stop_rule = pages::describe(decision.rule);
+        report_.fits_downtime = decision.fits;
         report_.predicted_downtime_ms = decision.expected_downtime.count() * 1000.0;
         report_.precopy_ms = elapsed_ms(begun_);
-        return {};
+        if (decision.fits || !TRY(despair(decision))) return {};
     }
 }
 
@@ -241,6 +250,27 @@ Result<> SourceSession::look_again() {
     TRY(tree_->skeleton());
     report_.precopy_ms = elapsed_ms(begun_);
     return {};
+}
+
+Result<bool> SourceSession::despair(const pages::Decision& decision) {
+    const std::string why = fmt::format(
+        "pre-copy cannot win: {}; the service would stand still for {:.0f} ms, "
+        "--max-downtime is {} ms",
+        pages::describe(decision.rule), decision.expected_downtime.count() * 1000.0,
+        request_.max_downtime.count());
+    if (request_.on_no_convergence == OnNoConvergence::Abort) return fail(Error::limit(why));
+    // Where it is not memory that takes the time, a slower service saves none.
+    const bool slower_helps = decision.rule == pages::Rule::NotShrinking;
+    const Round& last = report_.rounds.back();
+    if (request_.on_no_convergence == OnNoConvergence::Throttle && slower_helps &&
+        throttle_->tighten(last.dirty_rate(), decision.bandwidth)) {
+        convergence_.look_again();
+        progress("precopy",
+                 fmt::format("{}; slowed down by {:.0f} %", why, 100 * throttle_->share()));
+        return true;
+    }
+    progress("precopy", why + "; it is frozen all the same");
+    return false;
 }
 
 // Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged
@@ -367,6 +397,7 @@ void SourceSession::choose_compression(const Moved& moved) {
 Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time_point begun,
                                                  int number) {
     TRY(send_round_end(number));
+    while (!TRY(link_->wait(kThrottleStep))) TRY(throttle_->step());
     TRY(link_->expect(FrameType::RoundDone));
     const Clock::duration took = Clock::now() - begun;
     choose_compression(moved);
@@ -374,17 +405,22 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
     const std::uint64_t dirty =
         TRY(memory_->written_bytes()) + (number > 1 ? round_files_.bytes : 0);
     round_expected_ = dirty;
+    const pages::Decision decision =
+        convergence_.after_round({.bytes_sent = moved.bytes + round_files_.bytes,
+                                  .duration = took,
+                                  .bytes_dirty = dirty,
+                                  .fixed_cost = fixed_cost()});
     report_.rounds.push_back(
         {.number = number,
          .pages = moved.pages,
          .bytes = moved.bytes,
          .zero_pages = moved.zero_pages,
          .dirty_bytes = dirty,
-         .milliseconds = std::chrono::duration<double, std::milli>(took).count()});
-    return convergence_.after_round({.bytes_sent = moved.bytes + round_files_.bytes,
-                                     .duration = took,
-                                     .bytes_dirty = dirty,
-                                     .fixed_cost = fixed_cost()});
+         .milliseconds = std::chrono::duration<double, std::milli>(took).count(),
+         .bandwidth = decision.bandwidth,
+         .expected_downtime_ms = decision.expected_downtime.count() * 1000.0,
+         .throttle = throttle_->share()});
+    return decision;
 }
 
 // Stopping, collecting, sending, restoring without any memory: an estimate, by task and by open
@@ -698,6 +734,7 @@ void SourceSession::roll_back(const Error& error) {
         return;
     }
     thaw();
+    throttle_.reset();
     if (link_ != nullptr) link_->send_failure(error);
     memory_.reset();
     network_.reset();

@@ -17,6 +17,7 @@
 #include "migrate/link.h"
 #include "migrate/memory_sender.h"
 #include "migrate/session.h"
+#include "migrate/throttle.h"
 #include "pages/compression_choice.h"
 #include "pages/convergence.h"
 
@@ -54,6 +55,9 @@ class SourceSession {
     Result<> send_last_pass();
     void give_more_time(const std::vector<Pid>& waiting);
     Result<pages::Decision> end_round(const Moved& moved, Clock::time_point begun, int number);
+    // The rules have ended the pre-copy, and the freeze is expected to be too long. True: another
+    // round is due.
+    Result<bool> despair(const pages::Decision& decision);
 
     // False: the tree runs again and another round is due (a process appeared, a connection was
     // about to be accepted).
@@ -100,6 +104,7 @@ class SourceSession {
     std::optional<FileSender> files_;
     files::Moved round_files_;  // in this round
     std::optional<dump::SourceTree> tree_;
+    std::optional<Throttle> throttle_;  // ends before the tree that it stops
     std::optional<MemorySender> memory_;
     std::optional<os::NetworkNamespace> space_;  // of the tree
     handover::ServiceNetwork service_network_;

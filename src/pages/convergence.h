@@ -45,6 +45,7 @@ enum class Rule {
 struct Decision {
     bool stop = false;
     Rule rule = Rule::NotYet;
+    bool fits = false;  // the expectation fits --max-downtime
     Seconds expected_downtime{0};
     double bandwidth = 0;  // bytes per second, as used for the expectation
 };
@@ -57,6 +58,8 @@ class Convergence {
     // measure one.
     [[nodiscard]] Decision after_round(const RoundMeasure& round, double bandwidth_hint = 0);
     [[nodiscard]] unsigned rounds() const { return rounds_; }
+    // The tree has been slowed down: what did not shrink may shrink now.
+    void look_again() { stalled_ = 0; }
 
   private:
     ConvergenceLimits limits_;

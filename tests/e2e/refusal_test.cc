@@ -119,6 +119,13 @@ TEST_F(RefusalTest, AProcessThatAnotherTracerHolds) {
     ASSERT_EQ(::ptrace(PTRACE_DETACH, outside.value, nullptr, nullptr), 0);
 }
 
+TEST_F(RefusalTest, ADowntimeThatCannotBeKeptWhereThatWasNotToBeAccepted) {
+    expect_refused({"migrate", service_pid(), "--to", kPeer, "--max-downtime", "1",
+                    "--on-no-convergence", "abort"},
+                   "pre-copy cannot win: the fixed cost alone exceeds max-downtime");
+    expect_unharmed();
+}
+
 TEST_F(RefusalTest, AnAgentThatIsNotThere) {
     expect_refused({"migrate", service_pid(), "--to", "10.77.0.12:9"}, "10.77.0.12:9");
     expect_refused({"migrate", service_pid(), "--to", "10.77.0.99"}, "10.77.0.99");

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "lab/lab_run.h"
+#include "lab/record_figures.h"
 #include "lab/run_record.h"
 
 namespace ferry::lab {
@@ -48,6 +49,38 @@ TEST_P(Scenario, LosesNoRequestAndNoComment) {
     for (const CrossingRecord& crossing : record->runs[0].crossings) {
         EXPECT_TRUE(crossing.succeeded) << crossing.error;
     }
+    std::error_code ignored;
+    std::filesystem::remove_all(directory, ignored);
+}
+
+// Shortened: less memory, a slower link. Freezing all the same is far above --max-downtime; slowing
+// the service down is what brings the freeze down again.
+TEST(ScenarioDirty, SaysWhenPreCopyCannotWinAndSlowsTheServiceDownWhereItMay) {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    std::string directory = "/tmp/ferry-scenario-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    LabRunOptions options;
+    options.scenarios = {"dirty"};
+    options.directory = directory;
+    options.dirty = {.mib = 96, .mib_per_second = 150, .link_bits_per_second = 4e8};
+    const auto good = run_lab(options);
+    ASSERT_TRUE(good) << good.error().describe();
+    const auto record = load_record(directory + "/record.json");
+    ASSERT_TRUE(record) << record.error().describe();
+    ASSERT_EQ(record->runs.size(), 1u);
+    EXPECT_TRUE(*good) << record->runs[0].error;
+    ASSERT_EQ(record->runs[0].crossings.size(), 2u);
+    const CrossingRecord& frozen = record->runs[0].crossings[0];
+    const CrossingRecord& slowed = record->runs[0].crossings[1];
+    ASSERT_TRUE(frozen.method_change && slowed.method_change);
+    EXPECT_EQ(frozen.method_change->to, "stop-and-copy");
+    EXPECT_NE(slowed.method_change->to.find("slowed down"), std::string::npos);
+    EXPECT_EQ(frozen.method_change->estimates.size(), 5u);
+    const PhaseRecord* long_freeze = find_phase(frozen, PhaseKind::Frozen);
+    const PhaseRecord* short_freeze = find_phase(slowed, PhaseKind::Frozen);
+    ASSERT_TRUE(long_freeze != nullptr && short_freeze != nullptr);
+    EXPECT_GT(long_freeze->milliseconds(), 500);
+    EXPECT_LT(short_freeze->milliseconds(), long_freeze->milliseconds() / 2);
     std::error_code ignored;
     std::filesystem::remove_all(directory, ignored);
 }
