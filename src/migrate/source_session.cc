@@ -254,10 +254,10 @@ Result<> SourceSession::look_again() {
 
 Result<bool> SourceSession::despair(const pages::Decision& decision) {
     const std::string why = fmt::format(
-        "pre-copy cannot win: {}; the service would stand still for {:.0f} ms, "
-        "--max-downtime is {} ms",
-        pages::describe(decision.rule), decision.expected_downtime.count() * 1000.0,
-        request_.max_downtime.count());
+        "--max-downtime of {} ms cannot be kept: {}; the service would stand still for "
+        "{:.0f} ms",
+        request_.max_downtime.count(), pages::describe(decision.rule),
+        decision.expected_downtime.count() * 1000.0);
     if (request_.on_no_convergence == OnNoConvergence::Abort) return fail(Error::limit(why));
     // Where it is not memory that takes the time, a slower service saves none.
     const bool slower_helps = decision.rule == pages::Rule::NotShrinking;

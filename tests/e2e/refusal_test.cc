@@ -122,7 +122,7 @@ TEST_F(RefusalTest, AProcessThatAnotherTracerHolds) {
 TEST_F(RefusalTest, ADowntimeThatCannotBeKeptWhereThatWasNotToBeAccepted) {
     expect_refused({"migrate", service_pid(), "--to", kPeer, "--max-downtime", "1",
                     "--on-no-convergence", "abort"},
-                   "pre-copy cannot win: the fixed cost alone exceeds max-downtime");
+                   "--max-downtime of 1 ms cannot be kept");
     expect_unharmed();
 }
 
