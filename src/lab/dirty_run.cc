@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <chrono>
 #include <thread>
 
@@ -24,8 +23,8 @@ constexpr milliseconds kCalm{1000};
 constexpr milliseconds kRetry{50};
 constexpr const char* kProgram = "ferry-dirty-writer";
 const std::string kResult = std::string(kSharedDirectory) + "/dirty-result";
-// The kernel keeps this much of a command's name.
-constexpr std::size_t kCommandBytes = 15;
+// What the kernel keeps of its name (TASK_COMM_LEN).
+const std::string kCommand = std::string(kProgram).substr(0, 15);
 
 class DirtyRun {
   public:
@@ -67,14 +66,14 @@ class DirtyRun {
         }
         const std::string program = TRY(program_directory()) + "/" + kProgram;
         const std::string ip = lab_->service_address().ip;
-        const std::string text =
-            TRY(host.run_checked({program, fmt::format("{}", options_.mib),
-                                  fmt::format("{}", options_.mib_per_second), ip, kResult},
-                                 kTimeout));
-        if (std::from_chars(text.data(), text.data() + text.size(), service_.value).ec !=
-            std::errc()) {
-            return fail(Error::peer(std::string(kProgram) + " says no pid"));
+        TRY(host.run_checked({program, fmt::format("{}", options_.mib),
+                              fmt::format("{}", options_.mib_per_second), ip, kResult},
+                             kTimeout));
+        const std::vector<Pid> started = TRY(processes_named(host, kCommand));
+        if (started.size() != 1) {
+            return fail(Error::peer(fmt::format("{} runs {} times", kProgram, started.size())));
         }
+        service_ = started.front();
         clock_ = RunClock();
         probe_ = TRY(UdpProbe::start(lab_->client(), {.ip = ip, .port = kSiteEchoPort}));
         record_.marks.push_back(
@@ -142,8 +141,7 @@ class DirtyRun {
         int copies = 0;
         for (const std::size_t i : {0u, 1u}) {
             const Host& host = lab_->world().host(i);
-            for (const Pid pid :
-                 TRY(processes_named(host, std::string(kProgram).substr(0, kCommandBytes)))) {
+            for (const Pid pid : TRY(processes_named(host, kCommand))) {
                 ++copies;
                 TRY(host.run_checked({"kill", "-TERM", fmt::format("{}", pid.value)}, kTimeout));
             }

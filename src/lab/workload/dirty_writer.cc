@@ -2,9 +2,8 @@
 // at MIB_PER_SECOND. It answers datagrams to IP, port 7, and at SIGTERM it looks whether every page
 // holds what it wrote there last, and writes PASS or FAIL with the reason to RESULT.
 //
-//   ferry-dirty-writer MIB MIB_PER_SECOND IP RESULT      prints its pid once it answers
+//   ferry-dirty-writer MIB MIB_PER_SECOND IP RESULT      goes into the background
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -87,6 +86,17 @@ bool is_whole(const std::uint64_t* memory, std::size_t pages, std::uint64_t writ
     return true;
 }
 
+// Pages of zeros do not cross, and others are compressed on a slow link.
+void fill_with_noise(std::uint64_t* words, std::size_t count) {
+    std::uint64_t state = 88172645463325252ull;  // xorshift64
+    for (std::size_t i = 0; i < count; ++i) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        words[i] = i % kWordsPerPage == 0 ? 0 : state;
+    }
+}
+
 [[noreturn]] void serve(int socket, std::uint64_t* memory, std::size_t pages, double rate,
                         const char* result) {
     struct sigaction action = {};
@@ -98,8 +108,9 @@ bool is_whole(const std::uint64_t* memory, std::size_t pages, std::uint64_t writ
     const std::string verdict = is_whole(memory, pages, written) && written > 0
                                     ? "PASS\n"
                                     : "FAIL: a page does not hold what was written there\n";
-    const int file = ::open(result, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    const bool told = ::write(file, verdict.data(), verdict.size()) > 0;
+    std::FILE* const file = std::fopen(result, "we");
+    const bool told =
+        file != nullptr && std::fputs(verdict.c_str(), file) >= 0 && std::fclose(file) == 0;
     ::_exit(told ? 0 : 1);
 }
 
@@ -117,18 +128,8 @@ int main(int argc, char** argv) {
         return 1;
     }
     // A daemon: Ferry moves trees that have no terminal.
-    const pid_t child = ::fork();
-    if (child > 0) {
-        std::printf("%d\n", child);
-        return 0;
-    }
-    ::setsid();
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (const int standard : {0, 1, 2}) ::dup2(null, standard);
-    ::close(null);
-    // Pages that the parent had as well would be copied at their first write.
+    if (::daemon(1, 0) != 0) return 1;
     auto* const words = static_cast<std::uint64_t*>(memory);
-    // Not zero: pages of zeros do not cross.
-    for (std::size_t page = 0; page < pages; ++page) words[page * kWordsPerPage + 1] = page + 1;
+    fill_with_noise(words, pages * kWordsPerPage);
     serve(socket, words, pages, rate, argv[4]);
 }
