@@ -488,6 +488,7 @@ Result<bool> SourceSession::try_cut_over() {
         return false;
     }
     if (container_) TRY(container_->check_mounts());
+    locks_ = collected.checkpoint.locks;
     TRY(send_last_files(collected.checkpoint));
     TRY(is_live() ? send_state(collected, begun) : send_images(collected.checkpoint, begun));
     TRY(commit());
@@ -514,7 +515,6 @@ Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time
                               .zero_pages = moved.zero_pages,
                               .milliseconds = elapsed_ms(pages_begun),
                               .in_freeze = true});
-    locks_ = collected.checkpoint.locks;
     TRY(send_tmpfs());
     TRY(send_checkpoint(FrameType::Final, collected.checkpoint));
     report_.checkpoint_ms = elapsed_ms(begun);

@@ -183,6 +183,22 @@ TEST_F(ContainerImagesTest, MigratesThroughFilesThereAndBack) {
     expect_nothing_lost();
 }
 
+// Both platforms see the same file, so only one of them can have it locked.
+TEST_F(ContainerImagesTest, ALockOfASharedFileGoesAlongThroughFiles) {
+    start_container({"flock", "/data/lock", "sleep", "1000"});
+    const auto is_locked = [&](std::size_t where) {
+        const auto tried = runc(platform(where).host(),
+                                {"exec", "web", "flock", "--nonblock", "/data/lock", "true"}, 10s);
+        return tried && tried->status == 1;
+    };
+    EXPECT_TRUE(is_locked(0));
+    const CommandResult moved = ferry(0, {"migrate", "web", "--to", platform(1).address(),
+                                          "--method", "checkpoint", "--shared-storage"});
+    ASSERT_EQ(moved.status, 0) << moved.err << moved.out;
+    ASSERT_OK(container_->follow_to(platform(1).host()));
+    EXPECT_TRUE(is_locked(1));
+}
+
 TEST_F(ContainerImagesTest, AMigrationThroughFilesThatFailsHarmsNothing) {
     start_load();
     const auto migrate = [&](const std::vector<std::string>& more) {
