@@ -230,8 +230,7 @@ Result<> SourceSession::precopy() {
         const model::Checkpoint skeleton = TRY(tree_->skeleton());
         TRY(send_files());
         TRY(follow(skeleton));
-        throttle_->begin();
-        const Moved moved = TRY(memory_->send_all_written());
+        const Moved moved = TRY(send_written_pages());
         const pages::Decision decision = TRY(end_round(moved, begun, round_));
         TRY(throttle_->end());
         progress("precopy");
@@ -383,15 +382,20 @@ Result<> SourceSession::send_round_end(int number) {
     return link_->send(FrameType::RoundEnd, std::as_bytes(std::span(&wire_number, 1)));
 }
 
-// Says how the next round's pages go.
-void SourceSession::choose_compression(const Moved& moved) {
+// Sends what was written, and says how the next round's pages go. A round may send files as well,
+// which say nothing of pages.
+Result<Moved> SourceSession::send_written_pages() {
     const net::TlsChannel& channel = link_->channel();
-    const auto since = [](auto& before, auto now) { return now - std::exchange(before, now); };
-    memory_->compress(
-        compression_.after_round({.page_bytes = moved.bytes,
-                                  .wire_bytes = since(sent_before_.bytes, channel.bytes_sent()),
-                                  .duration = since(sent_before_.spent, channel.spent_sending()),
-                                  .waited = since(sent_before_.waited, channel.waited_to_send())}));
+    const std::uint64_t bytes = channel.bytes_sent();
+    const std::chrono::nanoseconds spent = channel.spent_sending();
+    const std::chrono::nanoseconds waited = channel.waited_to_send();
+    throttle_->begin();
+    const Moved moved = TRY(memory_->send_all_written());
+    memory_->compress(compression_.after_round({.page_bytes = moved.bytes,
+                                                .wire_bytes = channel.bytes_sent() - bytes,
+                                                .duration = channel.spent_sending() - spent,
+                                                .waited = channel.waited_to_send() - waited}));
+    return moved;
 }
 
 Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time_point begun,
@@ -400,7 +404,6 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
     while (!TRY(link_->wait(kThrottleStep))) TRY(throttle_->step());
     TRY(link_->expect(FrameType::RoundDone));
     const Clock::duration took = Clock::now() - begun;
-    choose_compression(moved);
     // Of files about as much as in this round.
     const std::uint64_t dirty =
         TRY(memory_->written_bytes()) + (number > 1 ? round_files_.bytes : 0);
@@ -436,7 +439,8 @@ pages::Seconds SourceSession::fixed_cost() const {
 Result<> SourceSession::send_last_pass() {
     TRY(send_files());
     const Clock::time_point begun = Clock::now();
-    const Moved moved = TRY(memory_->send_all_written());
+    const Moved moved = TRY(send_written_pages());
+    TRY(throttle_->end());
     report_.rounds.push_back({.number = ++round_,
                               .pages = moved.pages,
                               .bytes = moved.bytes,

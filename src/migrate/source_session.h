@@ -50,7 +50,8 @@ class SourceSession {
     Result<> send_layout(const model::Checkpoint& layout);
     // With the ids that the tree itself sees.
     Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);
-    void choose_compression(const Moved& moved);
+    // Slowed down from here to Throttle::end().
+    Result<Moved> send_written_pages();
     Result<> send_round_end(int number);
     Result<> send_last_pass();
     void give_more_time(const std::vector<Pid>& waiting);
@@ -118,10 +119,6 @@ class SourceSession {
     dump::StopFirst first_;               // of the next freeze
     std::vector<model::FileLock> locks_;  // of the tree, while it is frozen
     pages::CompressionChoice compression_;
-    struct {
-        std::uint64_t bytes = 0;
-        std::chrono::nanoseconds spent{0}, waited{0};
-    } sent_before_;  // up to the last round, by the channel
 };
 
 }  // namespace ferry::migrate
