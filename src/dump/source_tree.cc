@@ -426,7 +426,12 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     impl_->files->begin_collect();
     std::vector<Pid> living;
     for (trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
-        checkpoint.processes.push_back(TRY(impl_->collect(process, collected.times.mappings)));
+        auto collected_process = impl_->collect(process, collected.times.mappings);
+        // Whoever has it for a child by now, outside of the tree, has reaped it.
+        const bool is_reaped =
+            !collected_process && process.is_zombie && is_gone(collected_process.error());
+        if (is_reaped) continue;
+        checkpoint.processes.push_back(TRY(std::move(collected_process)));
         if (!process.is_zombie) living.push_back(process.pid);
     }
     const Clock::time_point tasks_done = Clock::now();
