@@ -73,22 +73,27 @@ class ControlService final : public v1::Control::Service {
             return status_of(
                 Error::invalid(fmt::format("there is no method \"{}\"", request->method())));
         }
-        const auto session = agent_.migrate(
-            {.service = request->service(),
-             .destination = request->to(),
-             .max_downtime = std::chrono::milliseconds(request->max_downtime_ms()),
-             .max_rounds = request->max_rounds(),
-             .on_no_convergence = migrate::on_no_convergence_from(request->on_no_convergence())
-                                      .value_or(migrate::OnNoConvergence::StopCopy),
-             .timeout = std::chrono::seconds(request->timeout_s()),
-             .shell_job = request->shell_job(),
-             .check_cpu = !request->any_cpu(),
-             .bridge = request->bridge(),
-             .output = request->output(),
-             .ghost_bytes_max = request->ghost_bytes_max(),
-             .method = *method,
-             .images_directory = request->images_directory(),
-             .shared_storage = request->shared_storage()});
+        const auto choice = migrate::on_no_convergence_from(
+            request->on_no_convergence().empty() ? "stop-copy" : request->on_no_convergence());
+        if (!choice) {
+            return status_of(Error::invalid(fmt::format(
+                "there is no choice \"{}\" without convergence", request->on_no_convergence())));
+        }
+        const auto session =
+            agent_.migrate({.service = request->service(),
+                            .destination = request->to(),
+                            .max_downtime = std::chrono::milliseconds(request->max_downtime_ms()),
+                            .max_rounds = request->max_rounds(),
+                            .on_no_convergence = *choice,
+                            .timeout = std::chrono::seconds(request->timeout_s()),
+                            .shell_job = request->shell_job(),
+                            .check_cpu = !request->any_cpu(),
+                            .bridge = request->bridge(),
+                            .output = request->output(),
+                            .ghost_bytes_max = request->ghost_bytes_max(),
+                            .method = *method,
+                            .images_directory = request->images_directory(),
+                            .shared_storage = request->shared_storage()});
         if (!session) return status_of(session.error());
         v1::MigrateEvent started;
         *started.mutable_started() = to_wire((*session)->info());

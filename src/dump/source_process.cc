@@ -162,10 +162,7 @@ Result<> SourceProcess::release_locks(trace::FrozenProcess& frozen,
     auto calls = TRY(trace::RemoteCalls::borrow(frozen.threads.front(), gadgets_));
     for (const model::FileLock& lock : locks) {
         if (lock.pid != pid_) continue;
-        const resources::LockCall call = resources::release_call_of(lock);
-        if (call.range) TRY(calls.write_scratch(std::as_bytes(std::span(&*call.range, 1))));
-        TRY(calls.call(call.number,
-                       {static_cast<std::uint64_t>(lock.fd), call.command, calls.scratch().value}));
+        TRY(resources::make_lock_call(calls, lock.fd, resources::release_call_of(lock)));
     }
     return std::move(calls).give_back();
 }

@@ -17,10 +17,6 @@ namespace {
 // Digests of one file in an answer: what is beyond is sent without them.
 constexpr std::uint64_t kComparedBytesMax = std::uint64_t{16} << 30;
 
-bool same_time(const timespec& a, const timespec& b) {
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 }  // namespace
 
 Result<Incoming> Incoming::open(const std::vector<TreePlace>& places) {

@@ -118,6 +118,10 @@ Result<Node> read_node(int parent, const std::string& name, const std::string& p
     return node;
 }
 
+bool same_time(const timespec& a, const timespec& b) {
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
 Result<std::optional<struct stat>> look(int parent, const std::string& name) {
     const auto status = os::fstatat(parent, name, AT_SYMLINK_NOFOLLOW);
     if (status) return *status;
@@ -163,9 +167,7 @@ Result<> set_attributes(int parent, const std::string& name, const Node& node) {
         TRY(os::fchmodat(parent, name, node.mode));
         changed = true;
     }
-    const bool same_time = there.st_mtim.tv_sec == node.modified.tv_sec &&
-                           there.st_mtim.tv_nsec == node.modified.tv_nsec;
-    if (!changed && same_time) return {};
+    if (!changed && same_time(there.st_mtim, node.modified)) return {};
     return os::utimensat(parent, name, node.accessed, node.modified);
 }
 

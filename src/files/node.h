@@ -60,6 +60,8 @@ SplitPath split(std::string_view path);
 Result<Node> read_node(int parent, const std::string& name, const std::string& path,
                        const struct stat& status);
 
+bool same_time(const timespec& a, const timespec& b);
+
 // Nullopt: there is no such name.
 Result<std::optional<struct stat>> look(int parent, const std::string& name);
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/cleanup.h"
+#include "base/elapsed.h"
 #include "lab/display.h"
 #include "lab/interrupt.h"
 #include "lab/report_file.h"
@@ -25,10 +26,6 @@ constexpr milliseconds kAftermath{1500};
 constexpr milliseconds kDumpTimeout{300000};
 // On the world's tmpfs, so that no disk is measured.
 constexpr const char* kImages = "/run/lab/images";
-
-double milliseconds_since(Clock::time_point start) {
-    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 double gib_per_second(std::uint64_t bytes, double ms) {
     return ms > 0 ? static_cast<double>(bytes) / (1024.0 * 1024 * 1024) / (ms / 1000) : 0;
@@ -123,14 +120,14 @@ class Bench {
         static_cast<void>(lab.load().take_window());
         const auto start = Clock::now();
         const CommandResult dumped = TRY(host.run(criu_dump(lab.service()), kDumpTimeout));
-        pause.dump_ms = milliseconds_since(start);
+        pause.dump_ms = elapsed_ms(start);
         if (dumped.status != 0) {
             pause.error = fmt::format("criu dump ended with {}: {}", dumped.status, dumped.err);
             return {};
         }
         const auto middle = Clock::now();
         const CommandResult restored = TRY(host.run(criu_restore(), kDumpTimeout));
-        pause.restore_ms = milliseconds_since(middle);
+        pause.restore_ms = elapsed_ms(middle);
         if (restored.status != 0) {
             pause.error =
                 fmt::format("criu restore ended with {}: {}", restored.status, restored.err);
@@ -203,7 +200,7 @@ class Bench {
         Transfer result;
         auto start = Clock::now();
         const CommandResult dumped = TRY(host.run(dump, kDumpTimeout));
-        result.dump_ms = milliseconds_since(start);
+        result.dump_ms = elapsed_ms(start);
         if (dumped.status != 0) {
             result.error = fmt::format("dump ended with {}: {}", dumped.status, dumped.err);
             return result;
@@ -214,7 +211,7 @@ class Bench {
         }
         start = Clock::now();
         const CommandResult restored = TRY(host.run(restore, kDumpTimeout));
-        result.restore_ms = milliseconds_since(start);
+        result.restore_ms = elapsed_ms(start);
         if (restored.status != 0) {
             result.error = fmt::format("restore ended with {}: {}", restored.status, restored.err);
         } else if (TRY(lab->copies()) != 1) {

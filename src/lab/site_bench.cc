@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/cleanup.h"
+#include "base/elapsed.h"
 #include "lab/display.h"
 #include "lab/interrupt.h"
 #include "lab/report_file.h"
@@ -122,7 +123,7 @@ class SiteBench {
     Result<double> timed(const Host& host, const std::vector<std::string>& command) {
         const Clock::time_point begun = Clock::now();
         const CommandResult result = TRY(host.run(command, kTimeout));
-        const double took = since(begun);
+        const double took = elapsed_ms(begun);
         if (result.status != 0 && error_.empty()) {
             // CRIU's own reasons are in its log.
             const CommandResult log = TRY(host.run(
@@ -132,10 +133,6 @@ class SiteBench {
         }
         return took;
     }
-    static double since(Clock::time_point begun) {
-        return std::chrono::duration<double, std::milli>(Clock::now() - begun).count();
-    }
-
     Result<> with_ferry(SiteLab& lab) {
         Container& site = lab.container(0);
         const Platform& platform = lab.platform(1);
@@ -151,7 +148,7 @@ class SiteBench {
                                             "--file-locks", "--restore-detached"}))));
         if (!error_.empty()) return {};
         TRY(wait_for_site(lab.client(), lab.address(0), kAnswerTimeout));
-        ferry_.answers.push_back(since(begun));
+        ferry_.answers.push_back(elapsed_ms(begun));
         TRY(site.follow_to(host));
         TRY(host.run_checked({"rm", "-rf", kImages}, kTimeout));
         return {};

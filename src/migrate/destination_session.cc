@@ -5,6 +5,7 @@
 #include <array>
 #include <thread>
 
+#include "base/elapsed.h"
 #include "base/log.h"
 #include "container/tmpfs_restore.h"
 #include "image/codec.h"
@@ -28,11 +29,6 @@ constexpr std::array<milliseconds, 3> kAnnounceAgain = {milliseconds(10), millis
 // The source ends its tree within milliseconds; a lock that is held longer is a third party's.
 constexpr milliseconds kLocksTimeout{5000};
 constexpr std::size_t kZeroBytes = 64 << 10;
-
-double elapsed_ms(std::chrono::steady_clock::time_point since) {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since)
-        .count();
-}
 
 Result<model::Checkpoint> decode_checkpoint(std::span<const std::byte> payload) {
     const image::MemoryStore store = TRY(unpack(payload));

@@ -8,6 +8,7 @@
 #include "arch/cpu_features.h"
 #include "arch/xstate.h"
 #include "base/check.h"
+#include "base/elapsed.h"
 #include "base/log.h"
 #include "container/arrival.h"
 #include "dump/direct_reads.h"
@@ -51,11 +52,6 @@ constexpr milliseconds kLatePacketsHurry{20};
 constexpr milliseconds kLatePacketsHurryStep{1};
 // An unknown outcome is asked for this long before the tree is left stopped for the operator.
 constexpr std::chrono::seconds kOutcomeTimeout{60};
-
-double elapsed_ms(std::chrono::steady_clock::time_point since) {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - since)
-        .count();
-}
 
 std::vector<Pid> pids_of(const model::Checkpoint& checkpoint) {
     std::vector<Pid> pids;
@@ -121,7 +117,6 @@ void SourceSession::run() {
             // What is in the way may be gone in a moment, long before another round is over.
             if (is_live() && attempt % kFreezesPerRound == 0) TRY(precopy());
             if (!is_live()) TRY(look_again());
-            if (!is_live()) TRY(send_files());
             if (TRY(try_cut_over())) return {};
             std::this_thread::sleep_for(kBeforeNextFreeze);
         }
@@ -243,12 +238,12 @@ Result<> SourceSession::precopy() {
     }
 }
 
-// Without pre-copy: who is to be frozen, and what of it cannot be carried.
+// Without pre-copy: who is to be frozen, and what of it cannot be carried; its files.
 Result<> SourceSession::look_again() {
     TRY(check_going_on());
     TRY(tree_->skeleton());
     report_.precopy_ms = elapsed_ms(begun_);
-    return {};
+    return send_files();
 }
 
 Result<bool> SourceSession::despair(const pages::Decision& decision) {

@@ -68,7 +68,8 @@ Decision Convergence::after_round(const RoundMeasure& round, double bandwidth_hi
                          .rule = Rule::NotYet,
                          .expected_downtime = round.fixed_cost + memory_part,
                          .bandwidth = bandwidth_};
-    const bool fits = decision.fits = decision.expected_downtime <= limits_.max_downtime;
+    const bool fits = decision.expected_downtime <= limits_.max_downtime;
+    decision.fits = fits;
     const bool small = memory_part <= limits_.memory_part_worth_a_round;
     if (round.bytes_dirty == 0) {
         decision.rule = Rule::CleanNow;

@@ -68,6 +68,13 @@ LockCall release_call_of(const model::FileLock& lock) {
     return call;
 }
 
+Result<> make_lock_call(trace::RemoteCalls& calls, int fd, const LockCall& call) {
+    if (call.range) TRY(calls.write_scratch(std::as_bytes(std::span(&*call.range, 1))));
+    TRY(calls.call(call.number,
+                   {static_cast<std::uint64_t>(fd), call.command, calls.scratch().value}));
+    return {};
+}
+
 bool is_held_elsewhere(int code) {
     return code == EAGAIN || code == EACCES;
 }

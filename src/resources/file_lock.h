@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "model/files.h"
 #include "resources/descriptions.h"
+#include "trace/remote_calls.h"
 
 namespace ferry::resources {
 
@@ -35,6 +36,9 @@ struct LockCall {
 [[nodiscard]] LockCall call_of(const model::FileLock& lock);
 // The one by which it gives the lock up.
 [[nodiscard]] LockCall release_call_of(const model::FileLock& lock);
+
+// Made by the process that has `fd`, once its own code is there (trace/remote_calls.h).
+Result<> make_lock_call(trace::RemoteCalls& calls, int fd, const LockCall& call);
 
 // Someone else holds a lock that excludes this one.
 [[nodiscard]] bool is_held_elsewhere(int code);

@@ -53,10 +53,7 @@ namespace {
 
 // One of them, by a call of its owner's leader.
 Result<bool> take(trace::RemoteCalls& calls, const FileLock& lock) {
-    const resources::LockCall call = resources::call_of(lock);
-    if (call.range) TRY(calls.write_scratch(std::as_bytes(std::span(&*call.range, 1))));
-    const auto taken = calls.call(
-        call.number, {static_cast<std::uint64_t>(lock.fd), call.command, calls.scratch().value});
+    const auto taken = resources::make_lock_call(calls, lock.fd, resources::call_of(lock));
     if (taken) return true;
     if (resources::is_held_elsewhere(taken.error().code())) return false;
     return fail(taken.error());

@@ -8,18 +8,12 @@ using testing::HasSubstr;
 using testing::Not;
 namespace fs = std::filesystem;
 
-constexpr const char* kImages = "/run/lab/images";
-
 class ContainerImagesTest : public ContainerCrossingTest {
   protected:
     void SetUp() override {
         ContainerCrossingTest::SetUp();
         if (IsSkipped() || HasFatalFailure()) return;
         shell("mkdir -p " + std::string(kImages));
-    }
-    void shell(const std::string& script) {
-        const auto result = platform(0).host().run_checked({"sh", "-c", script}, 60s);
-        ASSERT_OK(result);
     }
     // Clients that write to a Redis in the container, under way.
     void start_load(std::uint64_t keys = 16 * 1024) {
@@ -28,19 +22,11 @@ class ContainerImagesTest : public ContainerCrossingTest {
         load_ = std::move(*load);
         std::this_thread::sleep_for(200ms);
     }
-    CommandResult ferry(std::size_t where, const std::vector<std::string>& arguments) {
-        auto result = platform(where).run_ferry(arguments, 60s);
-        EXPECT_OK(result);
-        return result.value_or(CommandResult{});
-    }
     static std::vector<std::string> dump(const std::vector<std::string>& more = {}) {
         std::vector<std::string> arguments = {"dump", "web",   "--runtime-root",   kRuncRoot,
                                               "-D",   kImages, "--tcp-established"};
         arguments.insert(arguments.end(), more.begin(), more.end());
         return arguments;
-    }
-    static std::vector<std::string> restore() {
-        return {"restore", "-D", kImages, "--tcp-established", "--restore-detached"};
     }
     std::vector<fs::path> files() {
         std::vector<fs::path> found;

@@ -54,6 +54,22 @@ class TwoPlatformsTest : public testing::Test {
 
     Platform& platform(std::size_t index) { return lab_->platform(index); }
 
+    // Directory of image files, which both platforms see.
+    static constexpr const char* kImages = "/run/lab/images";
+
+    void shell(const std::string& script) {
+        const auto result = platform(0).host().run_checked({"sh", "-c", script}, 60s);
+        ASSERT_OK(result);
+    }
+    CommandResult ferry(std::size_t where, const std::vector<std::string>& arguments) {
+        auto result = platform(where).run_ferry(arguments, 60s);
+        EXPECT_OK(result);
+        return result.value_or(CommandResult{});
+    }
+    static std::vector<std::string> restore() {
+        return {"restore", "-D", kImages, "--tcp-established", "--restore-detached"};
+    }
+
     // The service runs once, on platform `at`, its connections go on, nothing is left behind.
     void expect_unharmed(std::size_t at = 0) {
         const auto here = processes_named(platform(at).host(), "redis-server");

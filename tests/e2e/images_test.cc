@@ -11,8 +11,6 @@ namespace {
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
-constexpr const char* kImages = "/run/lab/images";
-
 class ImagesTest : public TwoPlatformsTest {
   protected:
     void SetUp() override {
@@ -21,23 +19,11 @@ class ImagesTest : public TwoPlatformsTest {
         start(16);
         shell("mkdir -p " + std::string(kImages));
     }
-    void shell(const std::string& script) {
-        const auto result = platform(0).host().run_checked({"sh", "-c", script}, 60s);
-        ASSERT_OK(result);
-    }
-    CommandResult ferry(const std::vector<std::string>& arguments) {
-        auto result = platform(0).run_ferry(arguments, 60s);
-        EXPECT_OK(result);
-        return result.value_or(CommandResult{});
-    }
     std::vector<std::string> dump(const std::vector<std::string>& more = {}) {
         std::vector<std::string> arguments = {"dump", "-t",    service_pid(),
                                               "-D",   kImages, "--tcp-established"};
         arguments.insert(arguments.end(), more.begin(), more.end());
         return arguments;
-    }
-    std::vector<std::string> restore() {
-        return {"restore", "-D", kImages, "--tcp-established", "--restore-detached"};
     }
     std::vector<fs::path> image_files() {
         std::vector<fs::path> files;
@@ -51,10 +37,10 @@ class ImagesTest : public TwoPlatformsTest {
 };
 
 TEST_F(ImagesTest, DumpEndsTheServiceAndRestoreBringsItBackToItsClients) {
-    const CommandResult dumped = ferry(dump());
+    const CommandResult dumped = ferry(0, dump());
     ASSERT_EQ(dumped.status, 0) << dumped.err;
     EXPECT_EQ(*lab_->copies(), 0u);
-    const CommandResult restored = ferry(restore());
+    const CommandResult restored = ferry(0, restore());
     ASSERT_EQ(restored.status, 0) << restored.err;
     clear_images();
     shell(std::string("rmdir ") + kImages);
@@ -63,7 +49,7 @@ TEST_F(ImagesTest, DumpEndsTheServiceAndRestoreBringsItBackToItsClients) {
 }
 
 TEST_F(ImagesTest, LeaveRunningTakesAPictureAndHarmsNothing) {
-    const CommandResult dumped = ferry(dump({"--leave-running"}));
+    const CommandResult dumped = ferry(0, dump({"--leave-running"}));
     ASSERT_EQ(dumped.status, 0) << dumped.err;
     EXPECT_FALSE(image_files().empty());
     clear_images();
@@ -83,7 +69,7 @@ TEST_F(ImagesTest, AMigrationThroughFilesTakesItsClientsAlong) {
 }
 
 TEST_F(ImagesTest, DebiansCritDecodesEveryFile) {
-    const CommandResult dumped = ferry(dump({"--leave-running"}));
+    const CommandResult dumped = ferry(0, dump({"--leave-running"}));
     ASSERT_EQ(dumped.status, 0) << dumped.err;
     for (const fs::path& file : image_files()) {
         if (file.filename().string().starts_with("pages-")) continue;  // raw pages
@@ -124,7 +110,7 @@ TEST_F(ImagesTest, ADirectoryThatIsReadOnly) {
 }
 
 TEST_F(ImagesTest, FilesThatAreTruncatedOrForeignAreRefusedAndNothingRuns) {
-    ASSERT_EQ(ferry(dump()).status, 0);
+    ASSERT_EQ(ferry(0, dump()).status, 0);
     shell(std::string("cp -a ") + kImages + " /run/lab/good");
     for (const fs::path& file : image_files()) {
         const std::string name = file.filename().string();
@@ -135,7 +121,7 @@ TEST_F(ImagesTest, FilesThatAreTruncatedOrForeignAreRefusedAndNothingRuns) {
             // Random bytes over page content are content: nothing in the format tells them apart.
             const bool content = name.starts_with("pages-") && damage[0] == 'd';
             if (!content) {
-                const CommandResult result = ferry(restore());
+                const CommandResult result = ferry(0, restore());
                 EXPECT_NE(result.status, 0) << damage << name;
                 EXPECT_LT(result.status, 128) << damage << name;
                 EXPECT_EQ(*lab_->copies(), 0u) << damage << name;
@@ -143,7 +129,7 @@ TEST_F(ImagesTest, FilesThatAreTruncatedOrForeignAreRefusedAndNothingRuns) {
             shell("cp -a /run/lab/good/" + name + " " + kImages + "/" + name);
         }
     }
-    const CommandResult restored = ferry(restore());
+    const CommandResult restored = ferry(0, restore());
     ASSERT_EQ(restored.status, 0) << restored.err;
     expect_load_goes_on();
     expect_nothing_lost();
@@ -162,11 +148,11 @@ TEST_F(ImagesTest, EitherEngineRestoresTheOthersDump) {
     ASSERT_OK(criu_dumped);
     ASSERT_EQ(criu_dumped->status, 0)
         << host.run({"tail", "-20", std::string(kImages) + "/dump.log"}, 5s)->out;
-    const CommandResult back = ferry(restore());
+    const CommandResult back = ferry(0, restore());
     ASSERT_EQ(back.status, 0) << back.err;
     expect_load_goes_on();
     clear_images();
-    const CommandResult dumped = ferry(dump());
+    const CommandResult dumped = ferry(0, dump());
     ASSERT_EQ(dumped.status, 0) << dumped.err;
     const auto restored = host.run({criu, "restore", "-D", kImages, "--tcp-established",
                                     "--restore-detached", "-o", "restore.log"},
