@@ -495,7 +495,7 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
 
 Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::size_t group,
                                                        Pass& pass) {
-    if (auto stream = TRY(given.find(slot))) return std::move(*stream);
+    if (const auto stream = TRY(given.find(slot))) return *stream;
     switch (slot.kind) {
         case FileKind::Path:
             return read_path(slot, group, pass);

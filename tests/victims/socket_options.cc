@@ -34,7 +34,7 @@ int listener(in_port_t& port) {
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) victim::fail("bind");
     listen(fd, 5);
     socklen_t size = sizeof(address);
     getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
@@ -72,7 +72,7 @@ int main() {
     SET(listening, IPPROTO_IP, IP_TOS, 0x10);
     const int udp = socket(AF_INET, SOCK_DGRAM, 0);
     sockaddr_in any = {AF_INET, port, {}, {}};
-    bind(udp, reinterpret_cast<sockaddr*>(&any), sizeof(any));
+    if (bind(udp, reinterpret_cast<sockaddr*>(&any), sizeof(any)) != 0) victim::fail("bind");
     SET(udp, SOL_SOCKET, SO_TIMESTAMPNS, 1);
     SET(udp, SOL_SOCKET, SO_BUSY_POLL, 50);
     SET(udp, IPPROTO_IP, IP_PKTINFO, 1);
