@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -32,6 +33,7 @@ static_assert(Slot::is_always_lock_free);
 constexpr std::size_t kTasksMax = 1u << 15;
 
 struct Table {
+    pthread_mutex_t alive;                   // held by the thread that traces, while it lives
     std::atomic<Guardian::Verdict> verdict;  // valid with the tasks below
     std::atomic<std::uint32_t> task_count;
     std::atomic<int> pidfds[kTasksMax];
@@ -44,8 +46,21 @@ Table& table_in(const os::Mapping& memory) {
     return *reinterpret_cast<Table*>(memory.data());
 }
 
+int descriptor_of(std::uint64_t word) {
+    return static_cast<int>(word >> 1) - 1;
+}
+
+void enter_repair(std::uint64_t word) noexcept {
+    const int on = 1;
+    ::setsockopt(descriptor_of(word), IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on));
+}
+
 void end_repair(std::uint64_t word) noexcept {
-    const int fd = static_cast<int>(word >> 1) - 1;
+    const int fd = descriptor_of(word);
+    int in_repair = 0;
+    socklen_t size = sizeof(in_repair);
+    ::getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &in_repair, &size);
+    if (in_repair == 0) return;
     const int reuse_address = static_cast<int>(word & 1);
     const int off = 0;  // with a window probe: the peer may have waited
     ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
@@ -53,25 +68,58 @@ void end_repair(std::uint64_t word) noexcept {
     ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse_address, sizeof(reuse_address));
 }
 
-// The guardian's whole life (I7). Only async-signal-safe calls, nothing allocated.
+// Looks at the pidfd now and then: who tampers with our memory must not make the guardian eternal.
+void await_end(int parent, Table& table) noexcept {
+    constexpr time_t kSecondsBetweenLooks = 2;
+    for (;;) {
+        timespec until = {};
+        ::clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += kSecondsBetweenLooks;
+        if (::pthread_mutex_clocklock(&table.alive, CLOCK_MONOTONIC, &until) != ETIMEDOUT) return;
+        pollfd waiting = {.fd = parent, .events = POLLIN, .revents = 0};
+        if (::poll(&waiting, 1, 0) > 0) return;
+    }
+}
+
+template <typename Action>
+void for_each_socket(Table& table, Action action) noexcept {
+    for (std::uint32_t i = 0; i < table.used.load(); ++i) {
+        if (const std::uint64_t word = table.slots[i].load(); word != 0) action(word);
+    }
+}
+
+// The guardian's whole life (I7). Nothing allocated, no lock but the one it waits for.
 [[noreturn]] void guard(int parent, Table& table) noexcept {
     ::setsid();
     sigset_t all;
     sigfillset(&all);
     ::sigprocmask(SIG_BLOCK, &all, nullptr);
-    pollfd waiting = {.fd = parent, .events = POLLIN, .revents = 0};
-    while (::poll(&waiting, 1, -1) < 0 && errno == EINTR) {
-    }
+    // Before whoever was let go by our end, and before what remains of that end.
+    const sched_param priority = {.sched_priority = ::sched_get_priority_max(SCHED_FIFO)};
+    ::sched_setscheduler(0, SCHED_FIFO, &priority);  // not everybody may
+    await_end(parent, table);
     if (!table.clean_end.load() && table.verdict.load() == Guardian::Verdict::Kill) {
+        // They stand in SIGSTOP (Frozen::hold).
+        for_each_socket(table, enter_repair);
         for (std::uint32_t i = 0; i < table.task_count.load(); ++i) {
             ::syscall(SYS_pidfd_send_signal, table.pidfds[i].load(), SIGKILL, nullptr, 0);
         }
     } else if (!table.clean_end.load()) {
-        for (std::uint32_t i = 0; i < table.used.load(); ++i) {
-            if (const std::uint64_t word = table.slots[i].load(); word != 0) end_repair(word);
-        }
+        for_each_socket(table, end_repair);
     }
     ::_exit(0);
+}
+
+Result<> hold_alive(pthread_mutex_t& alive) {
+    pthread_mutexattr_t attributes;
+    ::pthread_mutexattr_init(&attributes);
+    ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    int code = ::pthread_mutex_init(&alive, &attributes);
+    ::pthread_mutexattr_destroy(&attributes);
+    if (code == 0) code = ::pthread_mutex_lock(&alive);
+    if (code != 0) return fail(Error::system(code, "a robust mutex"));
+    return {};
 }
 
 }  // namespace
@@ -84,11 +132,13 @@ Result<std::unique_ptr<Guardian>> Guardian::start() {
     const os::PidFd self = TRY(os::PidFd::open(Pid{::getpid()}));
     // A copy that the shared table keeps for the guardian after `self` is closed here.
     os::UniqueFd parent = TRY(os::dup(self.get()));
+    TRY(hold_alive(table_in(guardian->memory_).alive));
     // fork() with a shared descriptor table: no new stack, since the memory is not shared.
     const long pid = ::syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, 0L);
     if (pid == 0) guard(parent.get(), table_in(guardian->memory_));
     if (pid < 0) {
         const int code = errno;
+        ::pthread_mutex_unlock(&table_in(guardian->memory_).alive);
         return fail(Error::system(code, "clone(CLONE_FILES)"));
     }
     guardian->pid_ = static_cast<pid_t>(pid);
@@ -102,6 +152,8 @@ Guardian::~Guardian() {
     ::kill(pid_, SIGKILL);
     while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
     }
+    // The kernel's list of what this thread holds must not lead into memory that is gone.
+    CHECK(::pthread_mutex_unlock(&table_in(memory_).alive) == 0);
 }
 
 Result<> Guardian::decide(Verdict verdict, std::span<const int> pidfds) {

@@ -1,16 +1,23 @@
 // Takes sockets out of TCP_REPAIR when we die with them in it (I1). A socket in repair mode is deaf
 // and dumb; nobody else would ever end that, and the service would hang on it.
 //
-// A tiny process, made by clone(CLONE_FILES), shares our descriptor table and waits on a pidfd of
-// ours. When we end uncleanly it ends the repair of every registered descriptor and exits. Sharing
-// the table also keeps our other descriptors open until then: a network hold outlives the repair,
-// not the other way round. It has a session of its own, so no signal to our group reaches it.
+// A tiny process, made by clone(CLONE_FILES), shares our descriptor table and waits for our end.
+// When we end uncleanly it ends the repair of every registered descriptor that is in it and exits.
+// Sharing the table also keeps our other descriptors open until then: a network hold outlives the
+// repair, not the other way round. It has a session of its own, so no signal to our group reaches
+// it.
+//
+// What wakes it is a robust futex that our thread owns. The kernel gives such a futex up when it
+// takes our memory away (exit_mm), which is before it lets go of the tasks that we trace
+// (exit_notify): the guardian, which runs before ordinary tasks, is at work when they wake up. A
+// pidfd would tell it afterwards.
 //
 // It also sees to it that a tree whose fate is being decided elsewhere does not go on by itself
 // when we die (I2): it is left in SIGSTOP, or ends.
 //
-// Owned by the dumping session, used on its one thread. The destructor ends the process.
-// Source relied upon: clone(2), pidfd_open(2), tcp(7) TCP_REPAIR.
+// Owned by the dumping session, used on its one thread, which traces. The destructor ends the
+// process. Source relied upon: clone(2), pidfd_open(2), tcp(7) TCP_REPAIR, get_robust_list(2),
+// pthread_mutexattr_setrobust(3), kernel/exit.c do_exit() of Linux 6.18.
 #pragma once
 
 #include <sys/types.h>
@@ -41,7 +48,7 @@ class Guardian : public resources::RepairRegistry {
     enum class Verdict : std::uint8_t {
         LetRun,        // the kernel thaws it with our end
         LeaveStopped,  // as LetRun: a SIGSTOP waits for it already (Frozen::hold)
-        Kill,          // SIGKILL; sockets stay in repair, so that peers see neither FIN nor RST
+        Kill,          // SIGKILL, sockets in repair before it: peers see neither FIN nor RST
     };
     // The descriptors are pidfds of ours, which stay open as long as this verdict holds. Limit: too
     // many.
@@ -53,7 +60,7 @@ class Guardian : public resources::RepairRegistry {
     Guardian() = default;
 
     os::Mapping memory_;
-    os::UniqueFd parent_;  // what the guardian polls, in the table that both share
+    os::UniqueFd parent_;  // a pidfd that the guardian polls, in the table that both share
     pid_t pid_ = 0;
 };
 

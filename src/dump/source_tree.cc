@@ -123,7 +123,7 @@ struct SourceTree::Impl {
     model::Renumbering inside;  // ids of the container's tasks, groups and sessions: ours to theirs
     model::Checkpoint host;     // only its host part is filled in
     std::shared_ptr<Guardian> guardian;
-    // Shared with Frozen, whose end takes sockets out of repair. Declared after the guardian, which
+    // Shared with Frozen, whose end lets connections go on. Declared after the guardian, which
     // it reports to.
     std::shared_ptr<resources::FileCollector> files;
     std::map<Pid, SourceProcess> processes;
@@ -219,7 +219,7 @@ struct Frozen::Impl {
     std::vector<Pid> pids;
     bool held = false;
 
-    // Sockets leave repair before the first thread can use them.
+    // Connections are themselves again before the first thread can use them.
     ~Impl() {
         if (files) files->rollback();
         if (held) tolerate(let_go());
@@ -296,9 +296,14 @@ Result<> Frozen::leave_stopped() && {
 }
 
 Result<> Frozen::kill() && {
+    // Were we killed between here and the end, the tasks would use what cannot speak any more.
+    if (!impl_->held) {
+        TRY(hold());
+        TRY(condemn());
+    }
     const std::unique_ptr<Impl> impl = std::move(impl_);
     impl->held = false;
-    impl->files->keep_repair();
+    impl->files->silence();
     const std::shared_ptr<resources::FileCollector> files = std::exchange(impl->files, nullptr);
     const Result<> killed = std::move(impl->freeze).kill();
     // The pidfds that the guardian knows are closed now.

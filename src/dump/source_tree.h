@@ -57,13 +57,13 @@ class Frozen {
     Result<> hold();
     // The tree runs elsewhere: if we die from here on, it is killed. Follows hold().
     Result<> condemn();
-    // Sockets leave repair mode, every thread goes on.
+    // Every thread goes on.
     Result<> thaw() &&;
-    // Every thread is left in SIGSTOP (--leave-stopped); sockets leave repair mode.
+    // Every thread is left in SIGSTOP (--leave-stopped).
     Result<> leave_stopped() &&;
-    // After commit: the tree ends here. Sockets stay in repair mode, so that peers see neither FIN
-    // nor RST. Returns when the processes are dead, or have been told to die where their parent
-    // must reap.
+    // After commit: the tree ends here, even if we die meanwhile. Connections enter repair mode, so
+    // that peers see neither FIN nor RST. Returns when the processes are dead, or have been told to
+    // die where their parent must reap.
     Result<> kill() &&;
 
   private:

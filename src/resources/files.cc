@@ -14,6 +14,7 @@
 #include <thread>
 #include <tuple>
 
+#include "base/log.h"
 #include "os/description.h"
 #include "os/process.h"
 #include "os/scope.h"
@@ -110,7 +111,7 @@ std::uint32_t status_flags(std::uint32_t flags) {
 }  // namespace
 
 struct FileCollector::Impl {
-    struct RepairedSocket {
+    struct Connection {
         os::UniqueFd fd;
         bool reuse_address = false;
     };
@@ -150,7 +151,7 @@ struct FileCollector::Impl {
     std::map<std::uint64_t, model::FileId> memfd_ids;  // for skeletons, by inode
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> ghost_ids;
-    std::vector<RepairedSocket> repaired;
+    std::vector<Connection> connections;
     std::set<int> listening_families;  // as prepare() found them
     HandshakeSearch handshakes;
     model::FileId next_id = 1;
@@ -186,6 +187,7 @@ struct FileCollector::Impl {
     Result<> add_paths(Pass& pass);
     Result<> read_ghosts(Pass& pass);
     void roll_back();
+    void forget_connections();
 };
 
 FileCollector::FileCollector(FileOptions options, RepairRegistry* registry)
@@ -609,7 +611,7 @@ Result<> FileCollector::Impl::read_connections(Pass& pass) {
     // All into repair before any is read: connections may have both ends in the tree.
     for (const std::size_t group : pass.connections) {
         const auto& socket = std::get<model::InetSocket>(pass.result.files[group].body);
-        RepairedSocket& entry = repaired.emplace_back(RepairedSocket{
+        Connection& entry = connections.emplace_back(Connection{
             .fd = std::move(pass.copies[group]), .reuse_address = socket.options.reuse_address});
         if (registry != nullptr) registry->add(entry.fd.get(), entry.reuse_address);
         TRY(enter_repair(entry.fd.get()));
@@ -617,7 +619,7 @@ Result<> FileCollector::Impl::read_connections(Pass& pass) {
     for (std::size_t i = 0; i < pass.connections.size(); ++i) {
         const std::size_t group = pass.connections[i];
         auto& socket = std::get<model::InetSocket>(pass.result.files[group].body);
-        const int fd = repaired[i].fd.get();
+        const int fd = connections[i].fd.get();
         const tcp_info info = TRY(tcp_info_of(fd));
         // A late acknowledgement may still move it along, a reset may end it.
         if (!has_peer(info.tcpi_state)) {
@@ -628,6 +630,10 @@ Result<> FileCollector::Impl::read_connections(Pass& pass) {
         socket.state = info.tcpi_state;
         socket.tcp = TRY(with_context(read_tcp_connection(fd, info),
                                       pass.slots[pass.groups[group].front()].holder.text()));
+    }
+    // What is done to them outside of repair until the tree ends is nobody's concern any more.
+    for (const Connection& connection : connections) {
+        TRY(leave_repair_silently(connection.fd.get(), connection.reuse_address));
     }
     return {};
 }
@@ -649,14 +655,20 @@ Result<> FileCollector::Impl::read_relations(Pass& pass) {
 }
 
 void FileCollector::Impl::roll_back() {
-    // The last one first, as registries like it.
-    for (const RepairedSocket& socket : std::views::reverse(repaired)) {
-        // Nothing can be done about a failure, and there is none to expect: the socket was in
-        // repair.
-        std::ignore = leave_repair(socket.fd.get(), socket.reuse_address);
-        if (registry != nullptr) registry->remove(socket.fd.get());
+    for (const Connection& connection : connections) {
+        // Nothing can be done about a failure, and there is none to expect: it has been in repair.
+        std::ignore = enter_repair(connection.fd.get());
+        std::ignore = leave_repair(connection.fd.get(), connection.reuse_address);
     }
-    repaired.clear();
+    forget_connections();
+}
+
+void FileCollector::Impl::forget_connections() {
+    // The last one first, as registries like it.
+    for (const Connection& connection : std::views::reverse(connections)) {
+        if (registry != nullptr) registry->remove(connection.fd.get());
+    }
+    connections.clear();
 }
 
 Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
@@ -700,11 +712,13 @@ void FileCollector::rollback() {
     impl_->roll_back();
 }
 
-void FileCollector::keep_repair() {
-    for (const auto& socket : std::views::reverse(impl_->repaired)) {
-        if (impl_->registry != nullptr) impl_->registry->remove(socket.fd.get());
+void FileCollector::silence() {
+    for (const auto& connection : impl_->connections) {
+        // The tree has to end all the same; who sees a reset has to connect again.
+        const auto entered = enter_repair(connection.fd.get());
+        if (!entered) log_warn("the end of a connection: {}", entered.error().message());
     }
-    impl_->repaired.clear();
+    impl_->forget_connections();
 }
 
 }  // namespace ferry::resources

@@ -7,8 +7,7 @@
 // the identities and reads what changes (positions, queues, counters, sequence numbers).
 //
 // No duplicate of a task's socket outlives prepare(): a connection that the service closes
-// meanwhile must really close. collect() keeps the duplicates of the sockets it put into repair
-// mode.
+// meanwhile must really close. collect() keeps those of TCP connections.
 #pragma once
 
 #include <cstdint>
@@ -46,9 +45,10 @@ struct FileOptions {
     StreamLinks given = {};
 };
 
-// Told of each socket before it enters TCP_REPAIR and after it left it, so that a guardian that
-// shares our descriptor table can end repair when we die (I1). `fd` is ours. Ending it means
-// setsockopt(TCP_REPAIR, 0) and then SO_REUSEADDR set to `reuse_address`, which TCP_REPAIR
+// Told of each connection that a frozen tree has, before it enters TCP_REPAIR for the first time,
+// and when nothing more will be done to it: so that a guardian that shares our descriptor table can
+// end repair when we die (I1), or enter it where the tree must end unheard. `fd` is ours. Ending it
+// means setsockopt(TCP_REPAIR, 0) and then SO_REUSEADDR set to `reuse_address`, which TCP_REPAIR
 // overwrites. Called on the collecting thread, inside the freeze: implementations must not block.
 class RepairRegistry {
   public:
@@ -108,14 +108,16 @@ class FileCollector {
     // May be called as soon as the tree stands still and nothing reaches its sockets any more:
     // starts in a thread of its own what collect() would wait for.
     void begin_collect();
-    // Inside the freeze. On error, and when busy, no socket is left in repair.
+    // Inside the freeze. Connections are in repair only while they are read: were we killed then,
+    // the tasks could run before the guardian has ended it.
     Result<CollectedFiles> collect(std::span<const Pid> pids);
 
-    // Takes every socket out of repair (the tree goes on here) and closes the duplicates.
+    // The tree goes on here: each connection sends a window probe, for it may have missed
+    // something. Closes the duplicates.
     void rollback();
-    // The tree is about to be killed here: its sockets stay in repair, so that their end sends
+    // The tree is about to be killed here: its connections enter repair, so that their end sends
     // neither FIN nor RST. Closes the duplicates; the registry forgets them. Only after commit.
-    void keep_repair();
+    void silence();
 
   private:
     struct Impl;

@@ -106,7 +106,7 @@ Result<Moved> move_files(LiveTree& tree, const FileOptions& options) {
     {
         FileCollector collector(options, nullptr);
         moved.checkpoint = TRY(collect_files(collector, tree));
-        collector.keep_repair();
+        collector.silence();
     }
     tree.kill();
     TRY(moved.files.finish(moved.checkpoint));

@@ -45,7 +45,7 @@ struct Moved {
     [[nodiscard]] const model::OpenFile& file(int fd, std::size_t index = 0) const;
 };
 
-// Stops nothing: the child sleeps. prepare, collect, keep_repair, kill, finish, leave_repair.
+// Stops nothing: the child sleeps. prepare, collect, silence, kill, finish, leave_repair.
 Result<Moved> move_files(LiveTree& tree, const FileOptions& options = {.tcp_established = true});
 Result<model::Checkpoint> collect_files(FileCollector& collector, const LiveTree& tree);
 

@@ -25,6 +25,7 @@ using model::TcpConnection;
 // enum values of the kernel's tcp.h that glibc does not name.
 constexpr int kRepairOff = 0;
 constexpr int kRepairOn = 1;
+constexpr int kRepairOffSilently = -1;
 constexpr int kNoQueue = 0;
 constexpr int kReceiveQueue = 1;
 constexpr int kSendQueue = 2;
@@ -355,6 +356,12 @@ Result<> restore_sizes(const DormantConnection& connection) {
     return apply_buffer_locks(connection.fd, connection.options);
 }
 
+Result<> end_repair(int fd, int how, bool reuse_address) {
+    TRY(os::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, how));
+    if (reuse_address) TRY(os::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1));
+    return {};
+}
+
 // connect(2) again, not waiting for the peer even where the descriptor blocks.
 Result<> reconnect(const DormantConnection& connection) {
     const int fd = connection.fd;
@@ -386,9 +393,11 @@ Result<> enter_repair(int fd) {
 }
 
 Result<> leave_repair(int fd, bool reuse_address) {
-    TRY(os::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, kRepairOff));
-    if (reuse_address) TRY(os::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1));
-    return {};
+    return end_repair(fd, kRepairOff, reuse_address);
+}
+
+Result<> leave_repair_silently(int fd, bool reuse_address) {
+    return end_repair(fd, kRepairOffSilently, reuse_address);
 }
 
 Result<tcp_info> tcp_info_of(int fd) {

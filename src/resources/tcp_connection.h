@@ -15,9 +15,11 @@
 namespace ferry::resources {
 
 Result<> enter_repair(int fd);
-// Also puts SO_REUSEADDR back, which the kernel clears on leaving. Sends a window probe, whose
-// answer tells this side what the peer got meanwhile.
+// Both also put SO_REUSEADDR back, which the kernel clears on leaving. The first sends a window
+// probe, whose answer tells this side what the peer got meanwhile; the other sends nothing
+// (TCP_REPAIR_OFF_NO_WP, Linux 4.19).
 Result<> leave_repair(int fd, bool reuse_address);
+Result<> leave_repair_silently(int fd, bool reuse_address);
 
 Result<tcp_info> tcp_info_of(int fd);
 

@@ -35,7 +35,8 @@ class ImageDirectory {
 
 Result<> dump(Pid root, const std::string& path) {
     auto store = TRY(image::DirectoryStore::open(path));
-    auto tree = TRY(dump::SourceTree::open(root, {.files = {.file_locks = true}}));
+    auto tree =
+        TRY(dump::SourceTree::open(root, {.files = {.tcp_established = true, .file_locks = true}}));
     TRY(dump::dump_to_images(tree, store, {}));
     return {};
 }
@@ -54,6 +55,7 @@ TEST_P(Crossing, TheVictimFindsEverythingAsItWasTwice) {
         restore::RestoreOptions options;
         options.images_directory = images.path();
         options.file_locks = true;
+        options.tcp_established = true;
         const auto report = restore::restore_from_images(options);
         ASSERT_TRUE(report.has_value()) << report.error().describe();
         Victim::let_run();
@@ -70,7 +72,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "process_state", "rseq", "seccomp", "shared_anonymous", "shared_pages",
                     "shared_large", "shared_writers", "memfd", "memfd_state", "signalfd",
                     "task_attributes", "socket_options", "timerfd", "spinning_vectors",
-                    "tcp_listen", "thread_storm", "timers", "udp_queue", "unix_pair", "writer"),
+                    "tcp_listen", "tcp_loopback", "tcp_talk", "thread_storm", "timers", "udp_queue",
+                    "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, LeavesALockToWhoeverHasItByNow) {

@@ -167,18 +167,18 @@ TEST(Frozen, KillEndsTheTree) {
 }
 
 // Outside of a template, where GCC 12 cannot compile it.
-Result<SourceTree> open_tree(Pid victim) {
-    return SourceTree::open(victim, {});
+Result<SourceTree> open_tree(Pid victim, const SourceOptions& options) {
+    return SourceTree::open(victim, options);
 }
 
 // Lets a child freeze the victim, do `then`, and die by SIGKILL.
 template <class F>
-void die_after(Pid victim, F then) {
+void die_after(Pid victim, F then, const SourceOptions& options = {}) {
     int ends[2];
     ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     const pid_t child = ::fork();
     if (child == 0) {
-        auto tree = open_tree(victim);
+        auto tree = open_tree(victim, options);
         auto frozen = tree->freeze();
         auto collected = tree->collect(*frozen);
         const bool done = collected.has_value() && then(*frozen).has_value();
@@ -208,6 +208,18 @@ TEST(Frozen, RunsOnWhenWeDieBeforeTheDecision) {
     ASSERT_TRUE(victim.started());
     die_after(victim.pid(), [](Frozen&) -> Result<> { return {}; });
     EXPECT_TRUE(reaches_state(victim, 'S'));
+    EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+// It writes at once, before the guardian could end anything.
+TEST(Frozen, KeepsItsConnectionsWhenWeDie) {
+    const SourceOptions options = {.files = {.tcp_established = true}};
+    VictimProcess victim("tcp_talk");
+    ASSERT_TRUE(victim.started());
+    for (int i = 0; i < 10; ++i) {
+        die_after(victim.pid(), [](Frozen&) -> Result<> { return {}; }, options);
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
     EXPECT_EQ(victim.verdict(), "PASS");
 }
 
