@@ -1,5 +1,6 @@
 #include "image/codec.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/seccomp.h>
 
@@ -219,6 +220,7 @@ class Decoder {
 
   private:
     Result<> get_tree();
+    Result<> split_mapped_files();
     Result<> get_process(model::Process& process, const std::vector<std::uint32_t>& threads);
     Result<> get_threads(model::Process& process, const std::vector<std::uint32_t>& threads);
     Result<std::uint32_t> get_ids(Pid pid);
@@ -235,6 +237,8 @@ class Decoder {
     std::map<std::uint32_t, std::vector<model::ControlGroup>> cgroups_;
     SeccompTable seccomp_;
     std::map<std::int32_t, wire::FerryProcess> extra_processes_;
+    // How each mapping has its file open, by process and address.
+    std::map<std::pair<std::int32_t, std::uint64_t>, std::uint32_t> mapped_flags_;
     const wire::FerryProcess nothing_;
 };
 
@@ -259,8 +263,34 @@ Result<model::Checkpoint> Decoder::run() {
     }
     TRY(get_files(from_, extra_files, checkpoint_));
     TRY(get_locks(from_, checkpoint_));
+    TRY(split_mapped_files());
     TRY(validate(checkpoint_, Error::Kind::Corrupt));
     return std::move(checkpoint_);
+}
+
+// CRIU has one record for a file that is mapped in several ways; we have one for each way.
+Result<> Decoder::split_mapped_files() {
+    std::map<std::pair<model::FileId, std::uint32_t>, model::FileId> made;
+    for (model::Process& process : checkpoint_.processes) {
+        for (model::Vma& vma : process.address_space.vmas) {
+            const auto flags = mapped_flags_.find({process.pid.value, vma.range.start.value});
+            const model::OpenFile* file = checkpoint_.find_file(vma.file);
+            if (flags == mapped_flags_.end() || file == nullptr) continue;
+            const std::uint32_t access = flags->second & O_ACCMODE;
+            if ((file->flags & O_ACCMODE) == access) continue;
+            const model::FileId last = checkpoint_.files.back().id;
+            const auto [at, is_new] = made.try_emplace({vma.file, access}, last + 1);
+            if (is_new && last == UINT32_MAX) return fail(Error::corrupt("a file's id"));
+            if (is_new) {
+                model::OpenFile copy = *file;
+                copy.id = at->second;
+                copy.flags = flags->second;
+                checkpoint_.files.push_back(std::move(copy));
+            }
+            vma.file = at->second;
+        }
+    }
+    return {};
 }
 
 Result<> Decoder::get_tree() {
@@ -329,6 +359,9 @@ Result<> Decoder::get_process(model::Process& process, const std::vector<std::ui
     wire::MmEntry mm;
     TRY(get_required(from_, mm_name(process.pid), Magic::Mm, mm));
     process.address_space = TRY(mm_from_wire(mm, extra));
+    for (const wire::VmaEntry& vma : mm.vmas()) {
+        if (vma.has_fdflags()) mapped_flags_[{process.pid.value, vma.start()}] = vma.fdflags();
+    }
     wire::FsEntry fs;
     TRY(get_required(from_, fs_name(process.pid), Magic::Fs, fs));
     process.working_directory = fs.cwd_id();
@@ -342,6 +375,7 @@ Result<> Decoder::get_threads(model::Process& process, const std::vector<std::ui
     for (const wire::FerryThread& thread : extra_of(process.pid).threads()) {
         extras[thread.tid()] = &thread;
     }
+    bool leader_synchronizes = false;
     for (const std::uint32_t tid : threads) {
         if (tid == 0 || tid > limits::kTasksMax) return fail(Error::corrupt("a thread's id"));
         model::Thread thread;
@@ -349,10 +383,14 @@ Result<> Decoder::get_threads(model::Process& process, const std::vector<std::ui
         wire::CoreEntry core;
         TRY(get_required(from_, core_name(thread.tid.value), Magic::Core, core));
         TRY(with_context(thread_from_wire(core, thread), fmt::format("thread {}", tid)));
+        const bool says_none = !core.thread_core().has_seccomp_mode();
         auto filters = TRY(seccomp_.filters_of(core.thread_core()));
         if (process.threads.empty()) {
-            process.seccomp = std::move(filters);
-        } else if (filters != process.seccomp) {
+            leader_synchronizes = filters.synchronize;
+            process.seccomp = std::move(filters.chain);
+        } else if (says_none && leader_synchronizes) {
+            // It has what the leader has.
+        } else if (filters.chain != process.seccomp) {
             return fail(Error::unsupported("threads with different seccomp filters"));
         }
         const auto more = extras.find(thread.tid.value);

@@ -94,7 +94,6 @@ struct FileToWire {
         wire::RegFile& reg = begin(FileType::Regular, entry.mutable_reg());
         reg.set_pos(static_cast<std::uint64_t>(regular.position));
         reg.set_name(regular.path);
-        if (regular.mount_id != -1) reg.set_mnt_id(regular.mount_id);
         if (regular.size) reg.set_size(*regular.size);
         reg.set_mode(regular.mode);
         std::vector<std::uint32_t> words(regular.build_id.size() / sizeof(std::uint32_t));
@@ -204,7 +203,6 @@ Result<model::FileBody> regular_from_wire(const wire::RegFile& from) {
     if (from.has_size()) file.size = from.size();
     file.position = static_cast<std::int64_t>(from.pos());
     if (file.position < 0) return fail(Error::corrupt("a negative file position"));
-    file.mount_id = from.mnt_id();
     const std::size_t bytes =
         static_cast<std::size_t>(from.build_id_size()) * sizeof(std::uint32_t);
     if (bytes > kBuildIdMax) return fail(Error::corrupt("a build id that is too long"));

@@ -222,10 +222,16 @@ void itimer_to_wire(const model::IntervalTimer& timer, wire::ITimer& into) {
     into.set_vusec(timer.value_us % kMicrosPerSecond);
 }
 
+// CRIU writes no time left for a timer that is about to fire. One that repeats is never disarmed.
+std::uint64_t time_left(std::uint64_t value, std::uint64_t interval) {
+    return value == 0 && interval != 0 ? 1 : value;
+}
+
 Result<model::IntervalTimer> itimer_from_wire(const wire::ITimer& from) {
     model::IntervalTimer timer;
     timer.interval_us = TRY(join_time(from.isec(), from.iusec(), kMicrosPerSecond));
     timer.value_us = TRY(join_time(from.vsec(), from.vusec(), kMicrosPerSecond));
+    timer.value_us = time_left(timer.value_us, timer.interval_us);
     return timer;
 }
 
@@ -264,6 +270,7 @@ Result<> timers_from_wire(const wire::TaskTimers& from, model::Process& into) {
         timer.overrun = static_cast<int>(entry.overrun());
         timer.interval_ns = TRY(join_time(entry.isec(), entry.insec(), kNanosPerSecond));
         timer.value_ns = TRY(join_time(entry.vsec(), entry.vnsec(), kNanosPerSecond));
+        timer.value_ns = time_left(timer.value_ns, timer.interval_ns);
         timer.notify_tid = entry.notify_thread_id();
         into.posix_timers.push_back(timer);
     }

@@ -191,7 +191,6 @@ void add_files(model::Checkpoint& c) {
     c.files.push_back(regular(2, "/srv", O_RDONLY | O_DIRECTORY, S_IFDIR | 0755));
     c.files.push_back(regular(3, "/", O_RDONLY | O_DIRECTORY, S_IFDIR | 0755));
     c.files.push_back(regular(4, "/dev/null", O_RDWR, S_IFCHR | 0666));
-    std::get<model::RegularFile>(c.files.back().body).mount_id = 25;
     c.files.push_back(
         {.id = 5, .flags = O_RDONLY, .owner = {}, .body = model::PipeEnd{7001, "", 0}});
     c.files.push_back({.id = 6,

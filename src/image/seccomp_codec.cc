@@ -66,9 +66,8 @@ Result<SeccompTable> SeccompTable::get(const ImageStore& from) {
     return table;
 }
 
-Result<std::vector<model::SeccompFilter>> SeccompTable::filters_of(
-    const wire::ThreadCore& thread) const {
-    std::vector<model::SeccompFilter> filters;
+Result<SeccompTable::Filters> SeccompTable::filters_of(const wire::ThreadCore& thread) const {
+    Filters filters;
     if (thread.seccomp_mode() == SECCOMP_MODE_DISABLED) return filters;
     if (thread.seccomp_mode() != SECCOMP_MODE_FILTER) {
         return fail(Error::unsupported(fmt::format("seccomp mode {}", thread.seccomp_mode())));
@@ -82,10 +81,13 @@ Result<std::vector<model::SeccompFilter>> SeccompTable::filters_of(
         const Entry& entry = entries_[*at];
         bytes += entry.filter.program.size();
         if (bytes > kChainBytesMax) return fail(Error::limit("a chain of seccomp filters"));
-        filters.push_back(entry.filter);
+        model::SeccompFilter filter = entry.filter;
+        filters.synchronize |= (filter.flags & SECCOMP_FILTER_FLAG_TSYNC) != 0;
+        filter.flags &= ~static_cast<std::uint32_t>(SECCOMP_FILTER_FLAG_TSYNC);
+        filters.chain.push_back(std::move(filter));
         at = entry.previous;
     }
-    std::ranges::reverse(filters);
+    std::ranges::reverse(filters.chain);
     return filters;
 }
 

@@ -21,9 +21,14 @@ class SeccompTable {
 
     // The number of the newest of these filters, which are added; nothing if there are none.
     std::optional<std::uint32_t> number_of(const std::vector<model::SeccompFilter>& filters);
-    // The filters that a thread's record names, the oldest first.
-    [[nodiscard]] Result<std::vector<model::SeccompFilter>> filters_of(
-        const wire::ThreadCore& thread) const;
+    struct Filters {
+        std::vector<model::SeccompFilter> chain;  // the oldest first
+        // They are those of every thread of the process that says nothing of its own; CRIU writes
+        // it so (SECCOMP_FILTER_FLAG_TSYNC).
+        bool synchronize = false;
+    };
+    // The filters that a thread's record names.
+    [[nodiscard]] Result<Filters> filters_of(const wire::ThreadCore& thread) const;
 
   private:
     struct Entry {

@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/filter.h>
 #include <linux/tcp.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/limits.h"
@@ -22,6 +24,21 @@ constexpr std::uint32_t kDefaultTtl = 64;
 constexpr std::size_t kUnixPathMax = 108;
 constexpr std::size_t kDeviceNameMax = 16, kCongestionNameMax = 16;
 constexpr std::uint32_t kWindowScaleMax = 14;
+
+// An instruction of a packet filter: CRIU has its code in the highest bits, then the two jumps,
+// then the operand; the model has it as it lies in memory.
+std::uint64_t instruction_to_wire(std::uint64_t word) {
+    const auto it = std::bit_cast<sock_filter>(word);
+    return std::uint64_t{it.code} << 48 | std::uint64_t{it.jt} << 40 | std::uint64_t{it.jf} << 32 |
+           it.k;
+}
+
+std::uint64_t instruction_from_wire(std::uint64_t wire) {
+    return std::bit_cast<std::uint64_t>(sock_filter{.code = static_cast<std::uint16_t>(wire >> 48),
+                                                    .jt = static_cast<std::uint8_t>(wire >> 40),
+                                                    .jf = static_cast<std::uint8_t>(wire >> 32),
+                                                    .k = static_cast<std::uint32_t>(wire)});
+}
 
 std::string connection_name(std::uint32_t inode) {
     return fmt::format("tcp-stream-{:x}.img", inode);
@@ -50,7 +67,7 @@ void options_to_wire(const model::SocketOptions& o, bool is_unix, wire::SkOpts& 
     w.set_so_oobinline(o.oob_inline ? 1 : 0);
     if (o.linger && o.linger->first) w.set_so_linger(o.linger->second);
     if (!o.bound_device.empty()) w.set_so_bound_dev(o.bound_device);
-    w.mutable_so_filter()->Assign(o.filter.begin(), o.filter.end());
+    for (const std::uint64_t word : o.filter) w.add_so_filter(instruction_to_wire(word));
 }
 
 // What is left over. The same for both families.
@@ -122,7 +139,7 @@ Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
     if (w.so_filter_size() > kFilterMax || extra.options_size() > kPlainMax) {
         return fail(Error::corrupt("a socket's filter or options"));
     }
-    o.filter.assign(w.so_filter().begin(), w.so_filter().end());
+    for (const std::uint64_t word : w.so_filter()) o.filter.push_back(instruction_from_wire(word));
     for (const wire::FerrySocketOption& record : extra.options()) {
         o.plain.push_back(
             {.level = record.level(), .option = record.option(), .value = record.value()});

@@ -52,7 +52,6 @@ struct RegularFile {
     std::uint32_t mode = 0;             // st_mode
     std::optional<std::uint64_t> size;  // regular files: checked at restore
     std::int64_t position = 0;
-    std::int32_t mount_id = -1;
     std::uint32_t ghost = 0;  // GhostFile::id; the path is what it was called. 0: it has its name
     // What a restoring host compares for files that it maps: ELF .note.gnu.build-id, if any.
     Bytes build_id;

@@ -102,12 +102,6 @@ struct PathEntry {
     bool used = false;
 };
 
-// O_TMPFILE made the file; whoever opens it again must not make another one.
-std::uint32_t status_flags(std::uint32_t flags) {
-    if ((flags & O_TMPFILE) == O_TMPFILE) flags &= ~static_cast<std::uint32_t>(O_TMPFILE);
-    return flags & ~static_cast<std::uint32_t>(O_CLOEXEC);
-}
-
 }  // namespace
 
 struct FileCollector::Impl {
@@ -182,7 +176,7 @@ struct FileCollector::Impl {
     }
     // The same number for the same file, from 1.
     std::uint32_t ghost_id(const struct stat& status);
-    model::RegularFile to_model(const PathFile& file, std::int64_t position, std::int32_t mount_id);
+    model::RegularFile to_model(const PathFile& file, std::int64_t position);
     PathEntry& add_entry(const PathKey& key, model::FileBody body);
     Result<> add_paths(Pass& pass);
     Result<> read_ghosts(Pass& pass);
@@ -353,7 +347,7 @@ Result<model::FileId> FileCollector::add_path(const std::string& link, std::uint
     const PathFile found = TRY(inspect_path(link, link, rules));
     const PathKey key = {found.path, flags, found.status.st_dev, found.status.st_ino,
                          found.unlinked};
-    PathEntry& entry = impl_->add_entry(key, impl_->to_model(found, 0, -1));
+    PathEntry& entry = impl_->add_entry(key, impl_->to_model(found, 0));
     entry.status = found.status;
     entry.link = link;
     return entry.file.id;
@@ -390,9 +384,8 @@ std::uint32_t FileCollector::Impl::ghost_id(const struct stat& status) {
     return ghost_ids.try_emplace({status.st_dev, status.st_ino}, next).first->second;
 }
 
-model::RegularFile FileCollector::Impl::to_model(const PathFile& file, std::int64_t position,
-                                                 std::int32_t mount_id) {
-    model::RegularFile regular = to_regular_file(file, position, mount_id);
+model::RegularFile FileCollector::Impl::to_model(const PathFile& file, std::int64_t position) {
+    model::RegularFile regular = to_regular_file(file, position);
     if (file.unlinked) regular.ghost = ghost_id(file.status);
     return regular;
 }
@@ -442,7 +435,7 @@ Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::si
                                                        Pass& pass) {
     const PathFile file = TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
     if (!S_ISFIFO(file.status.st_mode)) {
-        model::RegularFile regular = to_model(file, slot.info.position, slot.info.mount_id);
+        model::RegularFile regular = to_model(file, slot.info.position);
         if (regular.ghost != 0) pass.ghosts.try_emplace(regular.ghost, link_of(slot.holder));
         return regular;
     }
@@ -546,7 +539,7 @@ Result<> FileCollector::Impl::read_group(std::size_t group, Pass& pass) {
     collect_locks(sharers, pass.result.locks);
     model::OpenFile file;
     file.id = next_id++;
-    file.flags = status_flags(slot.info.flags);
+    file.flags = slot.info.flags & ~static_cast<std::uint32_t>(O_CLOEXEC);
     pass.copies[group] = TRY(scanner.duplicate(slot.holder));
     file.owner = TRY(read_owner(pass.copies[group].get(), file.flags));
     file.body = TRY(read_body(slot, group, pass));

@@ -109,8 +109,7 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name,
     }
 }
 
-model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
-                                   std::int32_t mount_id) {
+model::RegularFile to_regular_file(const PathFile& file, std::int64_t position) {
     model::RegularFile result;
     result.path = file.path;
     result.mode = file.status.st_mode;
@@ -118,7 +117,6 @@ model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
         result.size = static_cast<std::uint64_t>(file.status.st_size);
     }
     result.position = position;
-    result.mount_id = mount_id;
     return result;
 }
 
@@ -139,6 +137,8 @@ Result<> settle_regular_file(int fd, const model::RegularFile& file, std::uint32
 
 // F_GETFL also shows O_ASYNC, which only F_SETFL may set, and the access mode 3 of O_PATH files.
 std::uint32_t opening_flags(std::uint32_t flags) {
+    // It made the file; whoever opens it again must not make another one.
+    if ((flags & O_TMPFILE) == O_TMPFILE) flags &= ~static_cast<std::uint32_t>(O_TMPFILE);
     return flags & ~static_cast<std::uint32_t>(O_ASYNC | O_CREAT | O_TRUNC | O_EXCL);
 }
 

@@ -39,8 +39,7 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name,
 // /dev/null, zero, full, random or urandom.
 [[nodiscard]] bool is_carried_device(const struct stat& status);
 
-[[nodiscard]] model::RegularFile to_regular_file(const PathFile& file, std::int64_t position,
-                                                 std::int32_t mount_id);
+[[nodiscard]] model::RegularFile to_regular_file(const PathFile& file, std::int64_t position);
 
 // `flags` as F_GETFL gave them, without what open(2) must not be given again.
 [[nodiscard]] std::uint32_t opening_flags(std::uint32_t flags);
