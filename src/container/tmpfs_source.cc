@@ -47,21 +47,6 @@ void digest(const TmpfsEntry& entry, std::uint64_t (&result)[2]) {
     result[1] = hash.high64;
 }
 
-// The kernel keeps message queues in the IPC namespace, and shows them as files.
-Result<> check_message_queues(Pid init) {
-    const auto directory = TRY(proc::ProcessDirectory::open(init));
-    const os::UniqueFd root = TRY(open_root(init));
-    for (const proc::Mount& mount : TRY(proc::parse_mounts(TRY(directory.text("mountinfo"))))) {
-        if (mount.type != "mqueue") continue;
-        const TmpfsMount queues = TRY(open_mount(root.get(), mount));
-        const auto names = TRY(os::list_directory(queues.directory.get(), "."));
-        if (names.empty()) continue;
-        return fail(
-            Error::unsupported(fmt::format("message queue {}/{}", mount.point, names.front())));
-    }
-    return {};
-}
-
 }  // namespace
 
 // One pass over all mounts.
@@ -195,7 +180,6 @@ class TmpfsWalk {
 };
 
 Result<TmpfsSource> TmpfsSource::open(const Container& container) {
-    TRY(check_message_queues(container.state.init));
     return TmpfsSource(TRY(open_own_tmpfs(container.state.init, container.config)));
 }
 

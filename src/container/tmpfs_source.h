@@ -20,8 +20,8 @@ class TmpfsSource {
     // An archive (container/tmpfs_archive.h): the first time everything, then what has changed
     // since the last time, deletions included. Files are compared by content, since what is written
     // through a mapping changes no time. What changes during a call may be missed by it, but not by
-    // the next. Limit: limits::kTmpfs...; Unsupported: a message queue, or a name that the archive
-    // takes for its own. Reads all the content, each time.
+    // the next. Limit: limits::kTmpfs...; Unsupported: a name that the archive takes for its own.
+    // Reads all the content, each time.
     Result<std::string> collect();
 
   private:

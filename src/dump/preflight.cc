@@ -140,7 +140,9 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const H
 Result<Home> find_home(Pid root, bool is_container) {
     const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
     const model::NamespaceIds ours = TRY(resources::namespaces_of(self));
-    if (!is_container) return Home{.namespaces = ours, .is_container = false};
+    if (!is_container) {
+        return Home{.namespaces = ours, .is_container = false, .has_own_ipc = false};
+    }
     const auto directory = TRY(proc::ProcessDirectory::open(root));
     const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
     if (theirs.pid == ours.pid || theirs.mnt == ours.mnt) {
@@ -153,7 +155,7 @@ Result<Home> find_home(Pid root, bool is_container) {
             "the container of process {} has a {} namespace of its own, which is not carried", root,
             theirs.user != ours.user ? "user" : "time")));
     }
-    return Home{.namespaces = theirs, .is_container = true};
+    return Home{.namespaces = theirs, .is_container = true, .has_own_ipc = theirs.ipc != ours.ipc};
 }
 
 Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job) {

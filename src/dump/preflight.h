@@ -18,6 +18,7 @@ Result<> check_root(Pid root);
 struct Home {
     model::NamespaceIds namespaces;
     bool is_container = false;  // not ours
+    bool has_own_ipc = false;   // an IPC namespace that is the container's alone
 };
 // Ours, or, for a container, those of its first process. Unsupported: a container with our pid or
 // mount namespace, or with a user or time namespace of its own.

@@ -22,6 +22,7 @@
 #include "os/task.h"
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
+#include "resources/ipc_namespace.h"
 #include "resources/process_state.h"
 #include "trace/freeze.h"
 
@@ -193,6 +194,10 @@ struct SourceTree::Impl {
         return {};
     }
 
+    [[nodiscard]] Result<> check_ipc() const {
+        return home.has_own_ipc ? resources::check_ipc_namespace(root) : Result<>();
+    }
+
     Result<model::Checkpoint> skeleton_of(const std::vector<Found>& found);
 
     Result<model::Process> collect(trace::FrozenProcess& frozen, std::chrono::microseconds& maps) {
@@ -360,6 +365,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
 
 Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>& found) {
     model::Checkpoint checkpoint = host;
+    TRY(check_ipc());
     files->begin_paths();
     std::vector<Pid> living;
     for (const Found& process : found) {
@@ -426,6 +432,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     Collected collected;
     collected.checkpoint = impl_->host;
     model::Checkpoint& checkpoint = collected.checkpoint;
+    TRY(impl_->check_ipc());
     const Clock::time_point begun = Clock::now();
     collected.times.stop = between(frozen.since(), begun);
     impl_->files->begin_collect();

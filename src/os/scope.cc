@@ -29,6 +29,17 @@ NetworkScope::~NetworkScope() {
     if (back_) CHECK(::setns(back_.get(), CLONE_NEWNET) == 0);
 }
 
+Result<IpcScope> IpcScope::enter(int ipc) {
+    if (ipc < 0) return IpcScope(UniqueFd());
+    UniqueFd back = TRY(open("/proc/thread-self/ns/ipc", O_RDONLY));
+    TRY(setns(ipc, CLONE_NEWIPC));
+    return IpcScope(std::move(back));
+}
+
+IpcScope::~IpcScope() {
+    if (back_) CHECK(::setns(back_.get(), CLONE_NEWIPC) == 0);
+}
+
 Result<RootScope> RootScope::enter(int root) {
     if (root < 0) return RootScope(UniqueFd(), UniqueFd());
     UniqueFd own_root = TRY(open("/", O_PATH | O_DIRECTORY));

@@ -22,6 +22,22 @@ class NetworkScope {
     UniqueFd back_;
 };
 
+// The calling thread's System V objects and message queues are those of another IPC namespace
+// (ipc_namespaces(7)), and so is what it opens of /proc/sysvipc, and of /proc/sys that is about
+// them. Other threads are not concerned.
+class IpcScope {
+  public:
+    // A /proc/PID/ns/ipc file; -1: stay.
+    static Result<IpcScope> enter(int ipc);
+    IpcScope(IpcScope&&) noexcept = default;
+    IpcScope& operator=(IpcScope&&) = delete;
+    ~IpcScope();
+
+  private:
+    explicit IpcScope(UniqueFd back) : back_(std::move(back)) {}
+    UniqueFd back_;
+};
+
 // Absolute paths, and names of Unix sockets, lead where they lead for a process with this root,
 // whose mount namespace may be another. All threads are concerned (CLONE_FS): none may resolve a
 // path meanwhile.
