@@ -9,10 +9,12 @@
 #include <utility>
 
 #include "base/log.h"
+#include "os/description.h"
 #include "os/userfault.h"
 #include "resources/file_lock.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
+#include "resources/semaphore_set.h"
 #include "resources/thread_state.h"
 #include "trace/questions.h"
 #include "trace/remote_calls.h"
@@ -22,6 +24,9 @@ namespace ferry::dump {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Where kernel.sem says how many operations one semop(2) may have (SEMOPM).
+constexpr std::size_t kOperationsMax = 2;
 
 std::chrono::microseconds since(Clock::time_point begun) {
     return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begun);
@@ -155,6 +160,25 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
     }
     TRY(resources::collect_pending(frozen.threads.front(), process));
     return process;
+}
+
+Result<> SourceProcess::collect_undo(trace::FrozenProcess& frozen, const model::IpcNamespace& ipc,
+                                     model::Process& process) {
+    // Who dies of the call does not use them.
+    if (ipc.semaphores.empty() || !resources::survives(process.seccomp, SYS_semop)) return {};
+    trace::Tracee& leader = frozen.threads.front();
+    for (const trace::Tracee& thread : frozen.threads) {
+        const auto order = TRY(os::compare_semaphore_undo(leader.tid(), thread.tid()));
+        if (order == std::strong_ordering::equal) continue;
+        return fail(Error::unsupported(
+            fmt::format("thread {} undoes operations on semaphores by itself (CLONE_SYSVSEM), "
+                        "which is not carried",
+                        thread.tid())));
+    }
+    auto calls = TRY(trace::RemoteCalls::borrow(leader, gadgets_));
+    process.semaphore_undo =
+        TRY(resources::ask_undo(calls, ipc.semaphores, ipc.settings.sem[kOperationsMax]));
+    return std::move(calls).give_back();
 }
 
 Result<> SourceProcess::release_locks(trace::FrozenProcess& frozen,

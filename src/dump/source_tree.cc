@@ -129,6 +129,7 @@ struct SourceTree::Impl {
     std::shared_ptr<resources::FileCollector> files;
     std::map<Pid, SourceProcess> processes;
     Outsiders outsiders;
+    std::optional<resources::IpcNamespace> ipc;  // if it is the tree's own
 
     // The remembered process, or a new one where there is none yet, or where it is not the same any
     // more.
@@ -194,13 +195,11 @@ struct SourceTree::Impl {
         return {};
     }
 
-    [[nodiscard]] Result<> check_ipc() const {
-        return home.has_own_ipc ? resources::check_ipc_namespace(root) : Result<>();
-    }
-
     Result<model::Checkpoint> skeleton_of(const std::vector<Found>& found);
 
-    Result<model::Process> collect(trace::FrozenProcess& frozen, std::chrono::microseconds& maps) {
+    Result<model::Process> collect(trace::FrozenProcess& frozen,
+                                   const std::optional<model::IpcNamespace>& found,
+                                   std::chrono::microseconds& maps) {
         const proc::Stat stat = TRY(frozen.directory.stat());
         if (frozen.is_zombie) {
             model::Process process;
@@ -211,6 +210,7 @@ struct SourceTree::Impl {
         }
         SourceProcess* remembered = TRY(remember(frozen.pid, stat));
         model::Process process = TRY(remembered->collect(frozen, *files, maps));
+        if (found) TRY(remembered->collect_undo(frozen, *found, process));
         TRY(learn_numbers(process));
         return process;
     }
@@ -337,10 +337,12 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
                                             .guardian = nullptr,
                                             .files = nullptr,
                                             .processes = {},
-                                            .outsiders = {}});
+                                            .outsiders = {},
+                                            .ipc = {}});
     const std::vector<Found> found = TRY(walk(root));
     TRY(check_session(found.front().stat, pids_of(found), options.files.shell_job));
     impl->guardian = TRY(Guardian::start());
+    if (impl->home.has_own_ipc) impl->ipc = TRY(resources::IpcNamespace::of(root));
     resources::FileOptions files = options.files;
     if (impl->home.is_container) {
         impl->pids = TRY(os::PidNamespace::of(root));
@@ -365,7 +367,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
 
 Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>& found) {
     model::Checkpoint checkpoint = host;
-    TRY(check_ipc());
+    if (ipc) checkpoint.ipc = TRY(ipc->outline());
     files->begin_paths();
     std::vector<Pid> living;
     for (const Found& process : found) {
@@ -432,13 +434,13 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     Collected collected;
     collected.checkpoint = impl_->host;
     model::Checkpoint& checkpoint = collected.checkpoint;
-    TRY(impl_->check_ipc());
+    if (impl_->ipc) checkpoint.ipc = TRY(impl_->ipc->collect());
     const Clock::time_point begun = Clock::now();
     collected.times.stop = between(frozen.since(), begun);
     impl_->files->begin_collect();
     std::vector<Pid> living;
     for (trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
-        auto collected_process = impl_->collect(process, collected.times.mappings);
+        auto collected_process = impl_->collect(process, checkpoint.ipc, collected.times.mappings);
         // Whoever has it for a child by now, outside of the tree, has reaped it.
         const bool is_reaped =
             !collected_process && process.is_zombie && is_gone(collected_process.error());

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "image/files_codec.h"
 #include "image/inventory_codec.h"
+#include "image/ipc_codec.h"
 #include "image/locks_codec.h"
 #include "image/memory_codec.h"
 #include "image/process_codec.h"
@@ -123,6 +124,7 @@ Result<> Encoder::run() {
     }
     TRY(put_files(checkpoint_, into_, extra_));
     TRY(put_locks(checkpoint_, into_));
+    TRY(put_ipc(checkpoint_, into_));
     TRY(cgroups_.put(into_));
     TRY(seccomp_.put(into_));
     TRY(put_clocks(checkpoint_, into_));
@@ -169,6 +171,12 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
         thread_to_extra(thread, *extra.add_threads());
     }
     if (process.core_filter) extra.set_core_filter(*process.core_filter);
+    for (const model::SemaphoreUndo& undo : process.semaphore_undo) {
+        wire::FerrySemaphoreUndo& into = *extra.add_semaphore_undo();
+        into.set_set(undo.set);
+        into.set_number(undo.number);
+        into.set_adjustment(undo.adjustment);
+    }
     wire::KobjIds own;
     ids_to_wire(ids, own);
     TRY(put_one(into_, ids_name(process.pid), Magic::Ids, own));
@@ -264,6 +272,7 @@ Result<model::Checkpoint> Decoder::run() {
     TRY(get_files(from_, extra_files, checkpoint_));
     TRY(get_locks(from_, checkpoint_));
     TRY(split_mapped_files());
+    TRY(get_ipc(from_, checkpoint_));
     TRY(validate(checkpoint_, Error::Kind::Corrupt));
     return std::move(checkpoint_);
 }
@@ -353,6 +362,10 @@ Result<> Decoder::get_process(model::Process& process, const std::vector<std::ui
     const wire::FerryProcess& extra = extra_of(process.pid);
     process.namespaces = namespaces_from_extra(extra.namespaces());
     if (extra.has_core_filter()) process.core_filter = extra.core_filter();
+    for (const wire::FerrySemaphoreUndo& undo : extra.semaphore_undo()) {
+        process.semaphore_undo.push_back(
+            {.set = undo.set(), .number = undo.number(), .adjustment = undo.adjustment()});
+    }
 
     const std::uint32_t files = TRY(get_ids(process.pid));
     process.descriptors = TRY(get_descriptors(from_, files));

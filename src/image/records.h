@@ -43,6 +43,10 @@ enum class Magic : std::uint32_t {
     Pagemap = 0x56084025,
     MemfdInode = 0x48453499,
     Stats = 0x57093306,
+    IpcVar = 0x53115007,
+    IpcShm = 0x46283044,
+    IpcSem = 0x59573019,
+    IpcMsg = 0x55453737,
 };
 
 // Builds the bytes of one file.

@@ -395,6 +395,32 @@ model::Process process(pid_t pid, pid_t parent) {
     return p;
 }
 
+model::IpcNamespace ipc() {
+    model::IpcNamespace ipc;
+    ipc.settings = {.sem = {250, 32000, 32, 128},
+                    .msgmax = 8192,
+                    .msgmnb = 16384,
+                    .msgmni = 32000,
+                    .shmmax = ~std::uint64_t{0} - (1 << 24),
+                    .shmall = ~std::uint64_t{0} - (1 << 24),
+                    .shmmni = 4096,
+                    .shm_rmid_forced = 0,
+                    .queues_max = 256,
+                    .msg_max = 10,
+                    .msgsize_max = 8192,
+                    .msg_default = 11,
+                    .msgsize_default = 8193};
+    const model::IpcObject object = {
+        .id = 32769, .key = -77, .mode = 0640, .uid = 1, .gid = 2, .cuid = 3, .cgid = 4};
+    ipc.semaphores = {{.object = {}, .values = {32767}}, {.object = object, .values = {1, 2, 3}}};
+    ipc.queues = {{.object = object,
+                   .bytes_max = 16384,
+                   .messages = {{.type = 1, .content = bytes_of("first")},
+                                {.type = 1LL << 40, .content = {}},
+                                {.type = 2, .content = bytes_of("eight bytes, twice")}}}};
+    return ipc;
+}
+
 }  // namespace
 
 model::Checkpoint sample_checkpoint() {
@@ -419,6 +445,9 @@ model::Checkpoint sample_checkpoint() {
                        .pid = {100},
                        .fd = 0,
                        .start = 1ULL << 40});
+    c.ipc = ipc();
+    c.processes.front().semaphore_undo = {{.set = 32769, .number = 2, .adjustment = -1},
+                                          {.set = 0, .number = 0, .adjustment = 32767}};
     c.vdso_hash = 0xfedcba9876543210;
     c.monotonic_ns = 123'456'789'012;
     c.boottime_ns = 223'456'789'012;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -24,6 +25,7 @@ class Validator {
 
     Result<> run() {
         TRY(check_files());
+        TRY(check_ipc());
         TRY(check_processes());
         return check_locks();
     }
@@ -39,6 +41,8 @@ class Validator {
     Result<> check_file(const model::OpenFile& file);
     Result<> check_processes();
     Result<> check_locks() const;
+    Result<> check_ipc();
+    Result<> check_undo(const model::Process& process) const;
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
     Result<> check_mappings(const model::Process& process) const;
@@ -62,6 +66,7 @@ class Validator {
     std::unordered_map<model::FileId, const model::OpenFile*> files_;
     std::unordered_set<std::uint32_t> pipes_, ghosts_, inodes_;
     std::unordered_map<pid_t, const model::Process*> pids_;
+    std::unordered_map<std::int32_t, std::size_t> semaphores_;  // how many are in each set
     std::unordered_set<pid_t> tids_;
 };
 
@@ -138,6 +143,35 @@ Result<> Validator::check_locks() const {
     return {};
 }
 
+Result<> Validator::check_ipc() {
+    if (!checkpoint_.ipc) return {};
+    for (const model::SemaphoreSet& set : checkpoint_.ipc->semaphores) {
+        if (!semaphores_.emplace(set.object.id, set.values.size()).second) {
+            return bad("semaphore set {} is there twice", set.object.id);
+        }
+    }
+    std::unordered_set<std::int32_t> queues;
+    for (const model::SystemVQueue& queue : checkpoint_.ipc->queues) {
+        if (queues.insert(queue.object.id).second) continue;
+        return bad("message queue {} is there twice", queue.object.id);
+    }
+    return {};
+}
+
+Result<> Validator::check_undo(const model::Process& process) const {
+    constexpr std::int32_t kMax = 32768;  // semop(2): what a semaphore can have, and one more
+    for (const model::SemaphoreUndo& undo : process.semaphore_undo) {
+        const auto set = semaphores_.find(undo.set);
+        if (set == semaphores_.end() || undo.number >= set->second) {
+            return bad("it owes something to semaphore {} of set {}", undo.number, undo.set);
+        }
+        if (undo.adjustment == 0 || std::abs(undo.adjustment) > kMax) {
+            return bad("it owes {} to a semaphore", undo.adjustment);
+        }
+    }
+    return {};
+}
+
 Result<> Validator::check_process(const model::Process& process) {
     const bool is_root = &process == &checkpoint_.processes.front();
     const pid_t pid = process.pid.value;
@@ -159,6 +193,7 @@ Result<> Validator::check_process(const model::Process& process) {
     TRY(check_threads(process));
     TRY(check_mappings(process));
     TRY(check_descriptors(process));
+    TRY(check_undo(process));
     return check_settings(process);
 }
 

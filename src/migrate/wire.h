@@ -16,7 +16,7 @@
 namespace ferry::migrate {
 
 // Both sides must speak the same version; there is no negotiation yet.
-inline constexpr std::uint32_t kWireVersion = 5;
+inline constexpr std::uint32_t kWireVersion = 6;
 inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.

@@ -11,6 +11,7 @@
 
 #include "base/types.h"
 #include "model/files.h"
+#include "model/ipc.h"
 #include "model/process.h"
 
 namespace ferry::model {
@@ -32,6 +33,8 @@ struct Checkpoint {
     std::vector<Pipe> pipes;
     std::vector<GhostFile> ghosts;  // ascending by id
     std::vector<FileLock> locks;
+    // The tree has an IPC namespace of its own. A skeleton has the settings only.
+    std::optional<IpcNamespace> ipc;
     // XXH3 of the vdso's text: a destination whose vdso differs cannot take the tree.
     std::uint64_t vdso_hash = 0;
     // The source's clocks when it was frozen, in nanoseconds, and its boot id: on the same boot

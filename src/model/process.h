@@ -10,6 +10,7 @@
 #include "arch/registers.h"
 #include "base/types.h"
 #include "model/files.h"
+#include "model/ipc.h"
 #include "model/memory.h"
 
 namespace ferry::model {
@@ -144,6 +145,7 @@ struct Process {
     NamespaceIds namespaces;
     // The same for every thread, the oldest first.
     std::vector<SeccompFilter> seccomp;
+    std::vector<SemaphoreUndo> semaphore_undo;
     bool operator==(const Process&) const = default;
 
     [[nodiscard]] const Thread& leader() const { return threads.front(); }

@@ -19,6 +19,8 @@ namespace ferry::os {
 Result<std::strong_ordering> compare_descriptions(Pid pid_a, int fd_a, Pid pid_b, int fd_b);
 // KCMP_FILES: the order of two descriptor tables.
 Result<std::strong_ordering> compare_tables(Pid pid_a, Pid pid_b);
+// KCMP_SYSVSEM: that of what two threads have to undo (CLONE_SYSVSEM).
+Result<std::strong_ordering> compare_semaphore_undo(Tid tid_a, Tid tid_b);
 
 // whence: SEEK_SET, SEEK_CUR, SEEK_END.
 Result<std::int64_t> lseek(int fd, std::int64_t offset, int whence);

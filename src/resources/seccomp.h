@@ -27,6 +27,9 @@ Result<std::vector<model::SeccompFilter>> read_seccomp(const trace::Tracee& stop
 // one of the calls that we make in tasks, whatever its arguments.
 Result<> check_seccomp(Pid pid, const std::vector<model::SeccompFilter>& filters);
 
+// Whether the filters let a process that makes this call live, whatever its arguments.
+[[nodiscard]] bool survives(const std::vector<model::SeccompFilter>& filters, long call);
+
 // The filters that all of these stopped threads of one process have. Unsupported: they differ, they
 // are not suspended while we trace, or check_seccomp() says no.
 Result<std::vector<model::SeccompFilter>> collect_seccomp(std::span<const trace::Tracee> stopped);

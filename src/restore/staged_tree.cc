@@ -22,6 +22,7 @@
 #include "restore/filler.h"
 #include "restore/mapper.h"
 #include "restore/release.h"
+#include "restore/semaphore_undo.h"
 #include "restore/task_state.h"
 #include "restore/tree.h"
 
@@ -130,6 +131,7 @@ struct StagedTree::Impl {
         }
         TRY(update(final));
         TRY(tree->shared_memory().finish(final));
+        if (final.ipc) TRY(tree->ipc()->make(*final.ipc));
         report.update = since(mark);
         const auto each = [&](auto&& function) -> Result<> {
             for (const model::Process& wanted : final.processes) {
@@ -149,8 +151,10 @@ struct StagedTree::Impl {
         report.descriptors = since(mark);
         TRY(each([&](StubProcess& stub, const model::Process& wanted) -> Result<> {
             TRY(finish_layout(*tree, stub, wanted));
+            TRY(set_semaphore_undo(stub, final, wanted));
             return set_process_state(stub, wanted);
         }));
+        if (final.ipc) TRY(tree->ipc()->settle(*final.ipc));
         for (const model::Process& wanted : final.processes) {
             if (wanted.is_zombie) TRY(tree->make_zombie(wanted));
         }
@@ -178,6 +182,9 @@ StagedTree::~StagedTree() = default;
 Result<StagedTree> StagedTree::create(const model::Checkpoint& skeleton,
                                       const StageOptions& options) {
     TRY(check_possible(skeleton));
+    if (skeleton.ipc && !options.start_root) {
+        return fail(Error::unsupported("the tree had an IPC namespace of its own: a container"));
+    }
     auto impl = std::make_unique<Impl>();
     impl->options = options;
     impl->tree = TRY(Tree::create(skeleton, options));

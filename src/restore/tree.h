@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/types.h"
 #include "model/checkpoint.h"
 #include "os/pid_namespace.h"
+#include "resources/ipc_namespace.h"
 #include "restore/arena.h"
 #include "restore/shared_memory.h"
 #include "restore/staged_tree.h"
@@ -50,6 +52,8 @@ class Tree {
     [[nodiscard]] const ParkedVdso& vdso() const { return vdso_; }
     // Where the paths of the tree lead from (os::RootScope); -1: from our root.
     [[nodiscard]] int root_directory() const { return root_directory_.get(); }
+    // The tree's own; nothing: it lives in ours.
+    [[nodiscard]] const std::optional<resources::IpcNamespace>& ipc() const { return ipc_; }
     // As we see it.
     [[nodiscard]] Pid root_here() const { return processes_.front()->here; }
 
@@ -81,6 +85,7 @@ class Tree {
     SharedMemories shared_memory_;
     os::PidNamespace pids_;  // the tree's
     os::UniqueFd root_directory_;
+    std::optional<resources::IpcNamespace> ipc_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
     std::vector<Pid> zombies_;                             // as we see them
     bool staged_ = false;  // follow() has been through: pages may be in

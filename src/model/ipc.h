@@ -1,0 +1,67 @@
+// What an IPC namespace holds beside the memory of its segments, as values (ipc_namespaces(7),
+// sysvipc(7)). Not carried, since nobody can set it: who used an object last and when.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "model/files.h"
+
+namespace ferry::model {
+
+// What every System V object has.
+struct IpcObject {
+    std::int32_t id = 0;
+    std::int32_t key = 0;    // 0: IPC_PRIVATE
+    std::uint32_t mode = 0;  // nine bits of permission
+    std::uint32_t uid = 0, gid = 0, cuid = 0, cgid = 0;
+    bool operator==(const IpcObject&) const = default;
+};
+
+struct SemaphoreSet {
+    IpcObject object;
+    std::vector<std::uint16_t> values;
+    bool operator==(const SemaphoreSet&) const = default;
+};
+
+struct SystemVMessage {
+    std::int64_t type = 1;
+    Bytes content;
+    bool operator==(const SystemVMessage&) const = default;
+};
+struct SystemVQueue {
+    IpcObject object;
+    std::uint64_t bytes_max = 0;           // msg_qbytes
+    std::vector<SystemVMessage> messages;  // the oldest first
+    bool operator==(const SystemVQueue&) const = default;
+};
+
+// /proc/sys/kernel and /proc/sys/fs/mqueue (proc_sys_kernel(5), mq_overview(7)).
+struct IpcSettings {
+    std::array<std::uint64_t, 4> sem = {};
+    std::uint64_t msgmax = 0, msgmnb = 0, msgmni = 0;
+    std::uint64_t shmmax = 0, shmall = 0, shmmni = 0, shm_rmid_forced = 0;
+    std::uint64_t queues_max = 0, msg_max = 0, msgsize_max = 0, msg_default = 0,
+                  msgsize_default = 0;
+    bool operator==(const IpcSettings&) const = default;
+};
+
+// Of a container that has one of its own.
+struct IpcNamespace {
+    IpcSettings settings;
+    std::vector<SemaphoreSet> semaphores;
+    std::vector<SystemVQueue> queues;
+    bool operator==(const IpcNamespace&) const = default;
+};
+
+// What a process's end adds to a semaphore (SEM_UNDO, semop(2)).
+struct SemaphoreUndo {
+    std::int32_t set = 0;  // IpcObject::id
+    std::uint32_t number = 0;
+    std::int32_t adjustment = 0;  // never 0
+    bool operator==(const SemaphoreUndo&) const = default;
+};
+
+}  // namespace ferry::model

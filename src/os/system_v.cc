@@ -1,0 +1,133 @@
+#include "os/system_v.h"
+
+#include <fmt/format.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/prctl.h>
+#include <sys/sem.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+
+namespace ferry::os {
+namespace {
+
+// semctl(2): the caller has to define it.
+union semun {
+    int val;
+    struct semid_ds* buf;
+    unsigned short* array;
+};
+
+template <class... Args>
+std::unexpected<Error> failed(int code, fmt::format_string<Args...> format, Args&&... args) {
+    return fail(Error::system(code, fmt::format(format, std::forward<Args>(args)...)));
+}
+
+void set_owner(ipc_perm& into, const SystemVOwner& owner) {
+    into.uid = owner.user;
+    into.gid = owner.group;
+    into.mode = static_cast<decltype(into.mode)>(owner.mode);
+}
+
+// Of the calling thread alone; the C library's would change all.
+bool change_ids(uid_t user, gid_t group, bool user_first) {
+    const auto change_user = [&] { return ::syscall(SYS_setresuid, -1, user, -1) == 0; };
+    const auto change_group = [&] { return ::syscall(SYS_setresgid, -1, group, -1) == 0; };
+    return user_first ? change_user() && change_group() : change_group() && change_user();
+}
+
+}  // namespace
+
+Result<int> semget(std::int32_t key, std::size_t count, int flags) {
+    const int id = ::semget(key, static_cast<int>(count), flags);
+    if (id >= 0) return id;
+    return failed(errno, "semget({:#x}, {})", static_cast<unsigned>(key), count);
+}
+
+Result<int> msgget(std::int32_t key, int flags) {
+    const int id = ::msgget(key, flags);
+    if (id >= 0) return id;
+    return failed(errno, "msgget({:#x})", static_cast<unsigned>(key));
+}
+
+Result<std::vector<std::uint16_t>> semaphore_values(int id, std::size_t count) {
+    std::vector<std::uint16_t> values(count);
+    if (::semctl(id, 0, GETALL, semun{.array = values.data()}) == 0) return values;
+    return failed(errno, "semctl({}, GETALL)", id);
+}
+
+Result<> set_semaphore_values(int id, std::span<const std::uint16_t> values) {
+    std::vector<std::uint16_t> copy(values.begin(), values.end());
+    if (::semctl(id, 0, SETALL, semun{.array = copy.data()}) == 0) return {};
+    return failed(errno, "semctl({}, SETALL)", id);
+}
+
+Result<> set_semaphore_owner(int id, const SystemVOwner& owner) {
+    struct semid_ds set = {};
+    set_owner(set.sem_perm, owner);
+    if (::semctl(id, 0, IPC_SET, semun{.buf = &set}) == 0) return {};
+    return failed(errno, "semctl({}, IPC_SET)", id);
+}
+
+Result<QueueSize> queue_size(int id) {
+    struct msqid_ds queue = {};
+    if (::msgctl(id, IPC_STAT, &queue) != 0) return failed(errno, "msgctl({}, IPC_STAT)", id);
+    return QueueSize{
+        .messages = queue.msg_qnum, .bytes = queue.__msg_cbytes, .bytes_max = queue.msg_qbytes};
+}
+
+Result<> set_queue_owner(int id, const SystemVOwner& owner, std::uint64_t bytes_max) {
+    struct msqid_ds queue = {};
+    set_owner(queue.msg_perm, owner);
+    queue.msg_qbytes = bytes_max;
+    if (::msgctl(id, IPC_SET, &queue) == 0) return {};
+    return failed(errno, "msgctl({}, IPC_SET)", id);
+}
+
+Result<QueuedBytes> copy_message(int id, std::uint64_t index, std::size_t bytes_max) {
+    std::vector<std::byte> buffer(sizeof(long) + bytes_max);
+    const ssize_t size =
+        ::msgrcv(id, buffer.data(), bytes_max, static_cast<long>(index), MSG_COPY | IPC_NOWAIT);
+    if (size < 0) return failed(errno, "msgrcv({}, {}, MSG_COPY)", id, index);
+    long type = 0;
+    std::memcpy(&type, buffer.data(), sizeof type);
+    buffer.resize(sizeof(long) + static_cast<std::size_t>(size));
+    buffer.erase(buffer.begin(), buffer.begin() + sizeof(long));
+    return QueuedBytes{.type = type, .content = std::move(buffer)};
+}
+
+Result<> msgsnd(int id, std::int64_t type, std::span<const std::byte> content) {
+    std::vector<std::byte> buffer(sizeof(long) + content.size());
+    const long first = type;
+    std::memcpy(buffer.data(), &first, sizeof first);
+    std::ranges::copy(content, buffer.begin() + sizeof(long));
+    if (::msgsnd(id, buffer.data(), content.size(), IPC_NOWAIT) == 0) return {};
+    return failed(errno, "msgsnd({}, type {})", id, type);
+}
+
+Result<SystemVCreator> SystemVCreator::become(uid_t user, gid_t group) {
+    SystemVCreator own(::geteuid(), ::getegid());
+    if (own.user_ == user && own.group_ == group) return own;
+    // A change of ids takes this from the whole process.
+    own.dumpable_ = ::prctl(PR_GET_DUMPABLE);
+    if (change_ids(user, group, false)) return own;
+    return failed(errno, "setresuid({}), setresgid({})", user, group);
+}
+
+SystemVCreator::SystemVCreator(SystemVCreator&& other) noexcept
+    : user_(other.user_), group_(other.group_), dumpable_(std::exchange(other.dumpable_, -1)) {}
+
+SystemVCreator::~SystemVCreator() {
+    if (dumpable_ < 0) return;
+    CHECK(change_ids(user_, group_, true));
+    if (dumpable_ < 2) ::prctl(PR_SET_DUMPABLE, dumpable_);
+}
+
+}  // namespace ferry::os

@@ -1,0 +1,65 @@
+// System V objects of the calling thread's IPC namespace (sysvipc(7)).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+
+namespace ferry::os {
+
+// What IPC_SET can change.
+struct SystemVOwner {
+    uid_t user = 0;
+    gid_t group = 0;
+    unsigned mode = 0;  // nine bits
+};
+
+// semget(2), msgget(2): the id. `flags`: IPC_CREAT, IPC_EXCL, permissions.
+Result<int> semget(std::int32_t key, std::size_t count, int flags);
+Result<int> msgget(std::int32_t key, int flags);
+
+// GETALL and SETALL; the latter forgets every process's adjustments.
+Result<std::vector<std::uint16_t>> semaphore_values(int id, std::size_t count);
+Result<> set_semaphore_values(int id, std::span<const std::uint16_t> values);
+Result<> set_semaphore_owner(int id, const SystemVOwner& owner);
+
+struct QueueSize {
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;      // of all messages
+    std::uint64_t bytes_max = 0;  // msg_qbytes
+};
+Result<QueueSize> queue_size(int id);
+Result<> set_queue_owner(int id, const SystemVOwner& owner, std::uint64_t bytes_max);
+struct QueuedBytes {
+    std::int64_t type = 0;
+    std::vector<std::byte> content;
+};
+// The message at this place from 0, which stays there (MSG_COPY, Linux 3.8 with
+// CONFIG_CHECKPOINT_RESTORE). E2BIG: it is longer than `bytes_max`.
+Result<QueuedBytes> copy_message(int id, std::uint64_t index, std::size_t bytes_max);
+// Does not wait: EAGAIN.
+Result<> msgsnd(int id, std::int64_t type, std::span<const std::byte> content);
+
+// While it lives, objects that the calling thread makes have this creator. Needs CAP_SETUID and
+// CAP_SETGID; the thread lacks its effective capabilities meanwhile, unless the creator is root.
+class SystemVCreator {
+  public:
+    static Result<SystemVCreator> become(uid_t user, gid_t group);
+    SystemVCreator(SystemVCreator&& other) noexcept;
+    SystemVCreator& operator=(SystemVCreator&&) = delete;
+    // A failure ends the process, which would go on as somebody else.
+    ~SystemVCreator();
+
+  private:
+    SystemVCreator(uid_t user, gid_t group) : user_(user), group_(group) {}
+    uid_t user_;  // the thread's own
+    gid_t group_;
+    int dumpable_ = -1;  // -1: nothing was changed
+};
+
+}  // namespace ferry::os
