@@ -30,6 +30,8 @@ const model::SharedMemory* find_shared(Pid pid, std::span<const model::SharedMem
         const auto kind = resources::kind_of(entry);
         const bool is_shared = kind && *kind == model::VmaKind::AnonShared;
         if (!is_shared && !resources::is_memfd(entry.path)) continue;
+        // Whoever is in our IPC namespace or another one has other segments by the same ids.
+        if (is_shared && model::is_segment(resources::shared_id_of(entry))) continue;
         const auto at = std::ranges::lower_bound(shared, entry.inode, {}, &model::SharedMemory::id);
         if (at != shared.end() && at->id == entry.inode) return &*at;
     }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "os/fd.h"
+#include "os/process.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
 #include "trace/tracee.h"
@@ -72,6 +73,20 @@ Result<> check_filters(Pid pid, const proc::ProcessDirectory& directory) {
                 "thread {} has other seccomp filters than process {}, which is not carried", tid,
                 pid)));
         }
+    }
+    return {};
+}
+
+// What lives in an IPC namespace would not be shared any more with who stays behind.
+Result<> check_ipc_members(const model::NamespaceIds& home) {
+    for (const os::ProcessEntry& entry : TRY(os::process_entries())) {
+        const auto directory = proc::ProcessDirectory::open(entry.pid);
+        const auto ipc = directory ? directory->namespace_id("ipc") : fail(directory.error());
+        if (!ipc || *ipc != home.ipc) continue;
+        const auto pids = directory->namespace_id("pid");
+        if (!pids || *pids == home.pid) continue;
+        return fail(Error::unsupported(fmt::format(
+            "process {}, which is outside of the container, is in its IPC namespace", entry.pid)));
     }
     return {};
 }
@@ -155,7 +170,9 @@ Result<Home> find_home(Pid root, bool is_container) {
             "the container of process {} has a {} namespace of its own, which is not carried", root,
             theirs.user != ours.user ? "user" : "time")));
     }
-    return Home{.namespaces = theirs, .is_container = true, .has_own_ipc = theirs.ipc != ours.ipc};
+    const bool has_own_ipc = theirs.ipc != ours.ipc;
+    if (has_own_ipc) TRY(check_ipc_members(theirs));
+    return Home{.namespaces = theirs, .is_container = true, .has_own_ipc = has_own_ipc};
 }
 
 Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job) {

@@ -21,7 +21,8 @@ struct Home {
     bool has_own_ipc = false;   // an IPC namespace that is the container's alone
 };
 // Ours, or, for a container, those of its first process. Unsupported: a container with our pid or
-// mount namespace, or with a user or time namespace of its own.
+// mount namespace, or with a user or time namespace of its own, or
+// with an IPC namespace that somebody outside of it is in.
 Result<Home> find_home(Pid root, bool is_container);
 
 // One process of the tree, zombies excepted. Invalid: a kernel thread, or traced by somebody.

@@ -53,13 +53,14 @@ void set_ids(const proc::Stat& stat, model::Process& process) {
     process.exit_status = process.is_zombie ? stat.exit_code : 0;
 }
 
-SourceProcess::SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory)
-    : pid_(pid), directory_(std::move(directory)), layout_(pid, *directory_) {}
+SourceProcess::SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory,
+                             const Home& home)
+    : pid_(pid), directory_(std::move(directory)), layout_(pid, *directory_, home.has_own_ipc) {}
 
 Result<SourceProcess> SourceProcess::open(Pid pid, const Home& home) {
     auto directory =
         std::make_unique<proc::ProcessDirectory>(TRY(proc::ProcessDirectory::open(pid)));
-    SourceProcess process(pid, std::move(directory));
+    SourceProcess process(pid, std::move(directory), home);
     const proc::Stat stat = TRY(process.directory_->stat());
     process.start_time_ = stat.start_time;
     process.start_stack_ = stat.start_stack;

@@ -45,7 +45,7 @@ class SourceProcess {
     Result<os::UniqueFd> make_userfaultfd();
 
   private:
-    SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory);
+    SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory, const Home& home);
     Result<> ask_threads(trace::FrozenProcess& frozen, model::Process& process);
     Result<> collect_mappings(resources::FileCollector& files, model::Process& process);
 

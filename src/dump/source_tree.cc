@@ -382,6 +382,7 @@ Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>
     TRY(files->prepare(living));
     checkpoint.files = TRY(files->path_files());
     checkpoint.ghosts = files->path_ghosts();
+    if (ipc) TRY(ipc->add_segments(checkpoint, false));
     TRY(outsiders.check(checkpoint));
     std::erase_if(processes, [&](const auto& known) {
         return std::ranges::find(living, known.first) == living.end();
@@ -448,6 +449,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         checkpoint.processes.push_back(TRY(std::move(collected_process)));
         if (!process.is_zombie) living.push_back(process.pid);
     }
+    if (impl_->ipc) TRY(impl_->ipc->add_segments(checkpoint, true));
     const Clock::time_point tasks_done = Clock::now();
     collected.times.tasks = between(begun, tasks_done) - collected.times.mappings;
 

@@ -113,8 +113,8 @@ Result<> write_pages(const SourceTree& tree, const model::Checkpoint& checkpoint
         TRY(std::move(job.writer).finish(store));
     }
     for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
-        auto writer =
-            TRY(image::PagemapWriter::create(store, image::PagemapId::shared(memory.id), ++number));
+        auto writer = TRY(
+            image::PagemapWriter::create(store, image::PagemapId::shared(memory.label), ++number));
         TRY(with_context(dump_shared_memory(memory, writer),
                          fmt::format("shared memory {:#x}", memory.id)));
         written.shared_pages += writer.pages_written();

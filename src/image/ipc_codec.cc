@@ -20,6 +20,7 @@ namespace {
 // The number is that of the namespace in ids-PID.img.
 constexpr const char* kSettings = "ipcns-var-3.img";
 constexpr const char* kSemaphores = "ipcns-sem-3.img";
+constexpr const char* kSegments = "ipcns-shm-3.img";
 constexpr const char* kQueues = "ipcns-msg-3.img";
 constexpr std::uint32_t kValueMax = 32767;  // of a semaphore (semctl(2))
 
@@ -107,6 +108,48 @@ void add_padding(RecordWriter& writer, std::size_t size) {
 Result<std::span<const std::byte>> padded(RecordReader& reader, std::uint64_t size) {
     constexpr std::uint64_t kWord = sizeof(std::uint64_t);
     return TRY(reader.raw((size + kWord - 1) / kWord * kWord)).first(size);
+}
+
+// The two bits that the kernel keeps with the mode (shmctl(2)).
+constexpr std::uint32_t kRemoved = 01000, kLocked = 02000;
+
+Result<> put_segments(const model::IpcNamespace& ipc, ImageStore& into) {
+    if (ipc.segments.empty()) return {};
+    RecordWriter writer(Magic::IpcShm);
+    for (const model::IpcSegment& segment : ipc.segments) {
+        wire::IpcShm entry;
+        wire::IpcDesc& desc = *entry.mutable_desc();
+        object_to_wire(segment.object, desc);
+        desc.set_mode(segment.object.mode | (segment.removed ? kRemoved : 0) |
+                      (segment.locked ? kLocked : 0));
+        entry.set_size(segment.bytes);
+        entry.set_in_pagemaps(true);
+        TRY(writer.add(entry));
+    }
+    return into.put(kSegments, writer.bytes());
+}
+
+Result<> get_segments(const ImageStore& from, model::IpcNamespace& into) {
+    const std::optional<model::Bytes> bytes = TRY(from.get(kSegments));
+    if (!bytes) return {};
+    RecordReader reader = TRY(RecordReader::open(kSegments, *bytes, Magic::IpcShm));
+    while (!reader.at_end()) {
+        wire::IpcShm entry;
+        TRY(reader.next(entry));
+        if (entry.hugetlb_flag() != 0) return fail(Error::unsupported("a segment of huge pages"));
+        if (!entry.in_pagemaps()) {
+            return fail(Error::unsupported("a segment whose content is beside the pagemaps"));
+        }
+        if (entry.size() == 0 || entry.size() > limits::kMemfdBytesMax) {
+            return fail(Error::corrupt(fmt::format("a segment of {} bytes", entry.size())));
+        }
+        into.segments.push_back({.object = TRY(object_from_wire(entry.desc())),
+                                 .bytes = entry.size(),
+                                 .removed = (entry.desc().mode() & kRemoved) != 0,
+                                 .locked = (entry.desc().mode() & kLocked) != 0,
+                                 .source = {}});
+    }
+    return {};
 }
 
 Result<> put_semaphores(const model::IpcNamespace& ipc, ImageStore& into) {
@@ -197,6 +240,7 @@ Result<> get_queues(const ImageStore& from, model::IpcNamespace& into) {
 Result<> put_ipc(const model::Checkpoint& checkpoint, ImageStore& into) {
     if (!checkpoint.ipc) return {};
     TRY(put_settings(checkpoint.ipc->settings, into));
+    TRY(put_segments(*checkpoint.ipc, into));
     TRY(put_semaphores(*checkpoint.ipc, into));
     return put_queues(*checkpoint.ipc, into);
 }
@@ -206,6 +250,7 @@ Result<> get_ipc(const ImageStore& from, model::Checkpoint& into) {
     if (!TRY(get_one(from, kSettings, Magic::IpcVar, settings))) return {};
     into.ipc.emplace();
     into.ipc->settings = TRY(settings_from_wire(settings));
+    TRY(get_segments(from, *into.ipc));
     TRY(get_semaphores(from, *into.ipc));
     return get_queues(from, *into.ipc);
 }

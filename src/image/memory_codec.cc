@@ -1,5 +1,6 @@
 #include "image/memory_codec.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
@@ -18,14 +19,14 @@ using model::VmaKind;
 // Bits of VmaEntry.status. Wire facts of CRIU 4.2.
 constexpr std::uint32_t kRegular = 1u << 0, kVsyscall = 1u << 2, kVdso = 1u << 3, kHeap = 1u << 5,
                         kFilePrivate = 1u << 6, kFileShared = 1u << 7, kAnonShared = 1u << 8,
-                        kAnonPrivate = 1u << 9, kVvar = 1u << 12, kMemfd = 1u << 14;
+                        kAnonPrivate = 1u << 9, kSegment = 1u << 10, kVvar = 1u << 12,
+                        kMemfd = 1u << 14;
 
 struct Refused {
     std::uint32_t bit;
     const char* name;
 };
 constexpr Refused kRefused[] = {
-    {1u << 10, "a System V shared memory segment"},
     {1u << 11, "a mapped packet socket"},
     {1u << 13, "an AIO ring"},
     {1u << 15, "a shadow stack"},
@@ -52,7 +53,7 @@ std::uint32_t status_of(const Vma& vma) {
         case VmaKind::FileShared:
             return kRegular | kFileShared;
         case VmaKind::AnonShared:
-            return kRegular | kAnonShared;
+            return kRegular | (model::is_segment(vma.shared_id) ? kSegment : kAnonShared);
         case VmaKind::Vdso:
             return kRegular | kVdso | kAnonPrivate;
         case VmaKind::Vvar:
@@ -68,7 +69,7 @@ std::uint32_t flags_of_vma(const Vma& vma) {
     const bool shared = vma.kind == VmaKind::FileShared || vma.kind == VmaKind::AnonShared;
     const bool file = vma.kind == VmaKind::FilePrivate || vma.kind == VmaKind::FileShared;
     flags |= shared ? MAP_SHARED : MAP_PRIVATE;
-    if (!file) flags |= MAP_ANONYMOUS;
+    if (!file && !model::is_segment(vma.shared_id)) flags |= MAP_ANONYMOUS;
     if (vma.grows_down) flags |= MAP_GROWSDOWN;
     if (vma.locked) flags |= MAP_LOCKED;
     if (vma.no_reserve) flags |= MAP_NORESERVE;
@@ -79,7 +80,8 @@ Result<> vma_to_wire(const Vma& vma, const MappedFiles& files, wire::VmaEntry& i
     into.set_start(vma.range.start.value);
     into.set_end(vma.range.end.value);
     into.set_pgoff(vma.file_offset);
-    into.set_shmid(vma.kind == VmaKind::AnonShared ? vma.shared_id : vma.file);
+    into.set_shmid(vma.kind == VmaKind::AnonShared ? vma.shared_id & ~model::kSegmentIds
+                                                   : vma.file);
     into.set_prot(vma.protection);
     into.set_flags(flags_of_vma(vma));
     into.set_status(status_of(vma));
@@ -92,6 +94,8 @@ Result<> vma_to_wire(const Vma& vma, const MappedFiles& files, wire::VmaEntry& i
         advice |= std::uint64_t{1} << value;
     }
     if (advice != 0) into.set_madv(advice);
+    if (vma.attached_for_reading) into.set_fdflags(O_RDONLY);
+    if (model::is_segment(vma.shared_id) && !vma.attached_for_reading) into.set_fdflags(O_RDWR);
     if (vma.file != 0) {
         const MappedFile file = files(vma.file);
         into.set_fdflags(file.flags);
@@ -108,12 +112,13 @@ Result<VmaKind> kind_from_wire(const wire::VmaEntry& from) {
     if ((status & kVsyscall) != 0) return VmaKind::Vsyscall;
     if ((status & kVdso) != 0) return VmaKind::Vdso;
     if ((status & kVvar) != 0) return VmaKind::Vvar;
-    switch (status & (kFilePrivate | kFileShared | kAnonShared | kAnonPrivate)) {
+    switch (status & (kFilePrivate | kFileShared | kAnonShared | kAnonPrivate | kSegment)) {
         case kFilePrivate:
             return VmaKind::FilePrivate;
         case kFileShared:
             return VmaKind::FileShared;
         case kAnonShared:
+        case kSegment:
             return VmaKind::AnonShared;
         case kAnonPrivate:
             return VmaKind::Anonymous;
@@ -154,6 +159,11 @@ Result<Vma> vma_from_wire(const wire::VmaEntry& from) {
         vma.file = static_cast<model::FileId>(from.shmid());
     } else if (vma.kind == VmaKind::AnonShared) {
         vma.shared_id = from.shmid();
+        if ((from.status() & kSegment) != 0) {
+            vma.shared_id |= model::kSegmentIds;
+            vma.attached_for_reading =
+                from.has_fdflags() && (from.fdflags() & O_ACCMODE) == O_RDONLY;
+        }
     }
     return vma;
 }

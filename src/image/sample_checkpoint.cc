@@ -259,6 +259,10 @@ model::AddressSpace address_space() {
     vmas.back().file = 20;
     vmas.push_back(mapping(0xa00000, 8, VmaKind::AnonShared, kReadWrite));
     vmas.back().shared_id = 0x1234567890;
+    vmas.push_back(mapping(0xb00000, 2, VmaKind::AnonShared, PROT_READ));
+    vmas.back().shared_id = model::kSegmentIds | 32769;
+    vmas.back().file_offset = kPageSize;
+    vmas.back().attached_for_reading = true;
     vmas.push_back(mapping(0x7f0000000000, 512, VmaKind::Anonymous, PROT_NONE));
     vmas.back().no_reserve = true;
     vmas.back().advice = {MADV_DONTFORK, MADV_HUGEPAGE};
@@ -412,6 +416,12 @@ model::IpcNamespace ipc() {
                     .msgsize_default = 8193};
     const model::IpcObject object = {
         .id = 32769, .key = -77, .mode = 0640, .uid = 1, .gid = 2, .cuid = 3, .cgid = 4};
+    ipc.segments = {{.object = object,
+                     .bytes = 3 * kPageSize - 5,
+                     .removed = true,
+                     .locked = true,
+                     .source = {}},
+                    {.object = {.id = 1}, .bytes = 1, .source = {}}};
     ipc.semaphores = {{.object = {}, .values = {32767}}, {.object = object, .values = {1, 2, 3}}};
     ipc.queues = {{.object = object,
                    .bytes_max = 16384,

@@ -66,7 +66,8 @@ class Validator {
     std::unordered_map<model::FileId, const model::OpenFile*> files_;
     std::unordered_set<std::uint32_t> pipes_, ghosts_, inodes_;
     std::unordered_map<pid_t, const model::Process*> pids_;
-    std::unordered_map<std::int32_t, std::size_t> semaphores_;  // how many are in each set
+    std::unordered_map<std::uint64_t, std::uint64_t> segments_;  // their bytes, by id
+    std::unordered_map<std::int32_t, std::size_t> semaphores_;   // how many are in each set
     std::unordered_set<pid_t> tids_;
 };
 
@@ -150,6 +151,12 @@ Result<> Validator::check_ipc() {
             return bad("semaphore set {} is there twice", set.object.id);
         }
     }
+    for (const model::IpcSegment& segment : checkpoint_.ipc->segments) {
+        const std::uint64_t bytes = page_align_up(segment.bytes);
+        if (!segments_.emplace(segment.object.id, bytes).second) {
+            return bad("segment {} is there twice", segment.object.id);
+        }
+    }
     std::unordered_set<std::int32_t> queues;
     for (const model::SystemVQueue& queue : checkpoint_.ipc->queues) {
         if (queues.insert(queue.object.id).second) continue;
@@ -228,6 +235,12 @@ Result<> Validator::check_mappings(const model::Process& process) const {
         const bool of_file = vma.kind == VmaKind::FilePrivate || vma.kind == VmaKind::FileShared;
         if (of_file != (vma.file != 0) || (of_file && !is_mappable(vma.file))) {
             return bad("mapping {} is of no file", vma.range);
+        }
+        if (!model::is_segment(vma.shared_id)) continue;
+        const auto segment = segments_.find(vma.shared_id & ~model::kSegmentIds);
+        if (segment == segments_.end() || vma.file_offset > segment->second ||
+            vma.range.size() > segment->second - vma.file_offset) {
+            return bad("mapping {} is of no segment", vma.range);
         }
     }
     if (regular(process.address_space.exe_file) == nullptr) return bad("no executable file");

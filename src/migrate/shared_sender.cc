@@ -57,8 +57,9 @@ Result<> SharedSender::follow(const model::Checkpoint& layout) {
                           .last_look = {}};
             known = objects_.emplace(memory.id, std::move(object)).first;
         }
-        known->second.now = {
-            .bytes = memory.bytes, .mappers = {}, .is_memfd = memory.file.has_value()};
+        known->second.now = {.bytes = memory.bytes,
+                             .mappers = {},
+                             .is_compared = memory.file.has_value() || memory.pid.value == 0};
     }
     pids_.clear();
     for (const model::Process& process : layout.processes) {
@@ -67,8 +68,10 @@ Result<> SharedSender::follow(const model::Checkpoint& layout) {
             if (vma.kind != model::VmaKind::AnonShared) continue;
             const auto object = objects_.find(vma.shared_id);
             if (object == objects_.end()) continue;
-            object->second.now.mappers.push_back(
-                {.pid = process.pid, .range = vma.range, .offset = vma.file_offset});
+            object->second.now.mappers.push_back({.pid = process.pid,
+                                                  .range = vma.range,
+                                                  .offset = vma.file_offset,
+                                                  .only_reads = vma.attached_for_reading});
         }
     }
     return {};
@@ -95,11 +98,15 @@ Result<SharedSender::Suspects> SharedSender::find_suspects(
     Suspects suspects;
     suspects.data = TRY(pages::find_data(object.content.fd(), now.bytes));
     const pages::PageSet far = object.content.taken().within(whole_range(now.bytes));
-    if (now.is_memfd || suspects.data.bytes() <= kCompareBytes) {
+    if (now.is_compared || suspects.data.bytes() <= kCompareBytes) {
         suspects.pages = pages::unite(suspects.data, far);
         return suspects;
     }
     for (const Mapper& mapper : now.mappers) {
+        if (mapper.only_reads) {
+            suspects.unwatched.emplace_back();
+            continue;
+        }
         pages::Tracker* tracker = tracker_of_(mapper.pid);
         const AddrRange part = {RemoteAddr{mapper.offset},
                                 RemoteAddr{mapper.offset + mapper.range.size()}};
@@ -134,6 +141,7 @@ Result<> SharedSender::mark(Object& object, Suspects& suspects,
     if (suspects.unwatched.empty() || !children) return {};
     for (std::size_t i = 0; i < object.now.mappers.size(); ++i) {
         const Mapper& mapper = object.now.mappers[i];
+        if (mapper.only_reads) continue;
         pages::Tracker* tracker = tracker_of_(mapper.pid);
         if (tracker == nullptr) return {};
         const Result<> watched = [&]() -> Result<> {

@@ -77,6 +77,7 @@ class SharedSender {
         Pid pid;
         AddrRange range;
         std::uint64_t offset = 0;
+        bool only_reads = false;  // and can never write: nothing is to be watched
         bool operator==(const Mapper&) const = default;
     };
     // Minor faults of children that each process has waited for.
@@ -91,7 +92,7 @@ class SharedSender {
     struct Now {
         std::uint64_t bytes = 0;
         std::vector<Mapper> mappers;
-        bool is_memfd = false;
+        bool is_compared = false;  // as a whole, each time
         bool operator==(const Now&) const = default;
     };
     struct Object {

@@ -5,6 +5,25 @@
 
 namespace ferry::model {
 
+namespace {
+
+// One that is not in the list was removed since the mapping was seen, and is no object any more.
+void add_segments(const IpcNamespace& ipc, std::map<std::uint64_t, SharedMemory>& known) {
+    constexpr std::uint64_t kOtherLabels = std::uint64_t{1} << 40;
+    for (const IpcSegment& segment : ipc.segments) {
+        const auto number = static_cast<std::uint64_t>(segment.object.id);
+        SharedMemory& memory = known[kSegmentIds | number];
+        memory.id = kSegmentIds | number;
+        memory.bytes = page_align_up(segment.bytes);
+        memory.segment = segment;
+        memory.label = known.contains(number) ? kOtherLabels + number : number;
+    }
+    std::erase_if(
+        known, [](const auto& entry) { return is_segment(entry.first) && !entry.second.segment; });
+}
+
+}  // namespace
+
 std::vector<SharedMemory> Checkpoint::shared_memory() const {
     std::map<std::uint64_t, SharedMemory> known;
     for (const OpenFile& open : files) {
@@ -24,15 +43,18 @@ std::vector<SharedMemory> Checkpoint::shared_memory() const {
                                                                           .bytes = 0,
                                                                           .no_reserve = false,
                                                                           .pid = process.pid,
-                                                                          .range = vma.range,
-                                                                          .file = {}});
+                                                                          .range = vma.range});
             SharedMemory& memory = at.first->second;
             memory.bytes = std::max(memory.bytes, vma.file_offset + vma.range.size());
             memory.no_reserve = memory.no_reserve || vma.no_reserve;
         }
     }
+    if (ipc) add_segments(*ipc, known);
     std::vector<SharedMemory> all;
-    for (const auto& [id, memory] : known) all.push_back(memory);
+    for (auto& [id, memory] : known) {
+        if (!memory.segment) memory.label = id;
+        all.push_back(memory);
+    }
     return all;
 }
 

@@ -16,15 +16,18 @@
 
 namespace ferry::model {
 
-// Memory that lives in no file system: an object that processes map (VmaKind::AnonShared), or a
-// memfd. Carried once, whoever has it.
+// Memory that lives in no file system: an object that processes map (VmaKind::AnonShared), a
+// memfd, or a System V segment. Carried once, whoever has it.
 struct SharedMemory {
     std::uint64_t id = 0;     // Vma::shared_id, or the memfd's inode
     std::uint64_t bytes = 0;  // whole pages: up to the last one that is mapped, or a memfd's size
     bool no_reserve = false;
-    Pid pid;  // one of those that map it, and where; not of a memfd
+    Pid pid;  // one of those that map it, and where; not of a memfd, nor if nobody does
     AddrRange range;
-    std::optional<MemoryFile> file;  // a memfd
+    std::optional<MemoryFile> file = {};     // a memfd
+    std::optional<IpcSegment> segment = {};  // its id is kSegmentIds and its own
+    // In the names of image files: CRIU's have a segment's own id there, which some inode may have.
+    std::uint64_t label = 0;
 };
 
 struct Checkpoint {
@@ -33,7 +36,7 @@ struct Checkpoint {
     std::vector<Pipe> pipes;
     std::vector<GhostFile> ghosts;  // ascending by id
     std::vector<FileLock> locks;
-    // The tree has an IPC namespace of its own. A skeleton has the settings only.
+    // The tree has an IPC namespace of its own. A skeleton has its settings and segments.
     std::optional<IpcNamespace> ipc;
     // XXH3 of the vdso's text: a destination whose vdso differs cannot take the tree.
     std::uint64_t vdso_hash = 0;

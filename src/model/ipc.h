@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "model/files.h"
@@ -18,6 +19,16 @@ struct IpcObject {
     std::uint32_t mode = 0;  // nine bits of permission
     std::uint32_t uid = 0, gid = 0, cuid = 0, cgid = 0;
     bool operator==(const IpcObject&) const = default;
+};
+
+// System V shared memory. Who has it attached, and its content, is Checkpoint::shared_memory()'s.
+struct IpcSegment {
+    IpcObject object;
+    std::uint64_t bytes = 0;
+    bool removed = false;     // IPC_RMID: it goes with its last mapping (SHM_DEST)
+    bool locked = false;      // SHM_LOCK
+    std::string source = {};  // where this process can open it; only while it is collected
+    bool operator==(const IpcSegment&) const = default;
 };
 
 struct SemaphoreSet {
@@ -51,6 +62,7 @@ struct IpcSettings {
 // Of a container that has one of its own.
 struct IpcNamespace {
     IpcSettings settings;
+    std::vector<IpcSegment> segments;
     std::vector<SemaphoreSet> semaphores;
     std::vector<SystemVQueue> queues;
     bool operator==(const IpcNamespace&) const = default;

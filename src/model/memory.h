@@ -18,11 +18,17 @@ enum class VmaKind : std::uint8_t {
     Anonymous,    // private, no file: heap, stacks, malloc arenas
     FilePrivate,  // MAP_PRIVATE of a file; pages written to are anonymous and carried
     FileShared,   // MAP_SHARED of a regular file or a memfd; content lives there
-    AnonShared,   // MAP_SHARED|MAP_ANONYMOUS; content is carried once per object
+    AnonShared,   // MAP_SHARED|MAP_ANONYMOUS, or a System V segment; carried once per object
     Vdso,         // the kernel's vdso text: moved, not carried
     Vvar,      // [vvar], and from Linux 6.13 on [vvar_vclock] as a second one: moved, not carried
     Vsyscall,  // the fixed vsyscall page: exists in every process
 };
+
+// The number of a System V segment as shared memory: no inode number is as large.
+inline constexpr std::uint64_t kSegmentIds = std::uint64_t{1} << 63;
+[[nodiscard]] constexpr bool is_segment(std::uint64_t shared_id) {
+    return (shared_id & kSegmentIds) != 0;
+}
 
 struct Vma {
     AddrRange range;
@@ -37,7 +43,8 @@ struct Vma {
     FileId file = 0;          // FilePrivate, FileShared: the file, opened with `file_flags`
     std::uint64_t file_offset = 0;  // bytes
     std::uint64_t shared_id = 0;  // AnonShared: the same number wherever the same object is mapped
-    std::string name;             // PR_SET_VMA_ANON_NAME, without "[anon:" and "]"
+    bool attached_for_reading = false;  // of a System V segment: SHM_RDONLY (shmat(2))
+    std::string name;                   // PR_SET_VMA_ANON_NAME, without "[anon:" and "]"
 
     bool operator==(const Vma&) const = default;
     // May hold pages that only this process has, so that they must be carried.

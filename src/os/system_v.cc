@@ -5,6 +5,7 @@
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -110,6 +111,45 @@ Result<> msgsnd(int id, std::int64_t type, std::span<const std::byte> content) {
     std::ranges::copy(content, buffer.begin() + sizeof(long));
     if (::msgsnd(id, buffer.data(), content.size(), IPC_NOWAIT) == 0) return {};
     return failed(errno, "msgsnd({}, type {})", id, type);
+}
+
+Result<int> shmget(std::int32_t key, std::uint64_t bytes, int flags) {
+    const int id = ::shmget(key, bytes, flags);
+    if (id >= 0) return id;
+    return failed(errno, "shmget({:#x}, {})", static_cast<unsigned>(key), bytes);
+}
+
+Result<> set_segment_owner(int id, const SystemVOwner& owner) {
+    struct shmid_ds segment = {};
+    set_owner(segment.shm_perm, owner);
+    if (::shmctl(id, IPC_SET, &segment) == 0) return {};
+    return failed(errno, "shmctl({}, IPC_SET)", id);
+}
+
+Result<> lock_segment(int id) {
+    if (::shmctl(id, SHM_LOCK, nullptr) == 0) return {};
+    return failed(errno, "shmctl({}, SHM_LOCK)", id);
+}
+
+Result<> remove_segment(int id) {
+    if (::shmctl(id, IPC_RMID, nullptr) == 0) return {};
+    return failed(errno, "shmctl({}, IPC_RMID)", id);
+}
+
+Result<Attachment> Attachment::attach(int id, std::uint64_t bytes, int flags) {
+    void* data = ::shmat(id, nullptr, flags);
+    // What shmat(2) returns when it fails.
+    if (reinterpret_cast<std::intptr_t>(data) == -1) return failed(errno, "shmat({})", id);
+    return Attachment(data, bytes);
+}
+
+Attachment::~Attachment() {
+    if (data_ != nullptr) CHECK(::shmdt(data_) == 0);
+}
+
+AddrRange Attachment::range() const {
+    const RemoteAddr start{reinterpret_cast<std::uint64_t>(data_)};
+    return {start, start + page_align_up(bytes_)};
 }
 
 Result<SystemVCreator> SystemVCreator::become(uid_t user, gid_t group) {

@@ -6,9 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/types.h"
 
 namespace ferry::os {
 
@@ -44,6 +46,38 @@ struct QueuedBytes {
 Result<QueuedBytes> copy_message(int id, std::uint64_t index, std::size_t bytes_max);
 // Does not wait: EAGAIN.
 Result<> msgsnd(int id, std::int64_t type, std::span<const std::byte> content);
+
+// shmget(2).
+Result<int> shmget(std::int32_t key, std::uint64_t bytes, int flags);
+Result<> set_segment_owner(int id, const SystemVOwner& owner);
+Result<> lock_segment(int id);
+// IPC_RMID.
+Result<> remove_segment(int id);
+// A segment in our own address space (shmat(2)); the destructor detaches it.
+class Attachment {
+  public:
+    static Result<Attachment> attach(int id, std::uint64_t bytes, int flags);
+    Attachment() = default;
+    Attachment(Attachment&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), bytes_(other.bytes_) {}
+    Attachment& operator=(Attachment&& other) noexcept {
+        Attachment taken(std::move(other));
+        std::swap(data_, taken.data_);
+        std::swap(bytes_, taken.bytes_);
+        return *this;
+    }
+    Attachment(const Attachment&) = delete;
+    Attachment& operator=(const Attachment&) = delete;
+    ~Attachment();
+
+    // Whole pages.
+    [[nodiscard]] AddrRange range() const;
+
+  private:
+    Attachment(void* data, std::uint64_t bytes) : data_(data), bytes_(bytes) {}
+    void* data_ = nullptr;
+    std::uint64_t bytes_ = 0;
+};
 
 // While it lives, objects that the calling thread makes have this creator. Needs CAP_SETUID and
 // CAP_SETGID; the thread lacks its effective capabilities meanwhile, unless the creator is root.

@@ -29,6 +29,17 @@ Result<std::uint64_t> seek(int fd, std::uint64_t from, std::uint64_t end, int wh
     return std::min(end, static_cast<std::uint64_t>(*found));
 }
 
+std::string where_is(const model::SharedMemory& memory) {
+    if (memory.file) return memory.file->source;
+    if (memory.segment && memory.pid.value == 0) return memory.segment->source;
+    return proc::mapped_file(memory.pid, memory.range);
+}
+
+// A segment's inode has its id (ipc/shm.c).
+std::uint64_t inode_of(const model::SharedMemory& memory) {
+    return memory.id & ~model::kSegmentIds;
+}
+
 // Never 0, which means "zeros"; and 0 for a page of zeros.
 std::uint64_t hash_of(std::span<const std::byte> page) {
     if (is_zero_page(page.first<kPageSize>())) return 0;
@@ -70,14 +81,13 @@ void add_page(PageBatch& batch, PageRun page, std::span<const std::byte> bytes) 
 }  // namespace
 
 Result<os::UniqueFd> open_object(const model::SharedMemory& memory) {
-    const std::string where =
-        memory.file ? memory.file->source : proc::mapped_file(memory.pid, memory.range);
+    const std::string where = where_is(memory);
     auto opened = os::open(where, O_RDONLY);
     const bool is_gone =
         !opened && (opened.error().code() == ENOENT || opened.error().code() == ESRCH);
     if (!opened && !is_gone) return opened;
     // Something else may be mapped there, or open under that number, by now.
-    if (is_gone || TRY(os::fstat(opened->get())).st_ino != memory.id) {
+    if (is_gone || TRY(os::fstat(opened->get())).st_ino != inode_of(memory)) {
         return fail(Error::gone(fmt::format("shared memory {:#x} is gone", memory.id)));
     }
     return opened;

@@ -1,14 +1,18 @@
 // What lives in an IPC namespace (ipc_namespaces(7)) whoever has it open: System V shared memory,
 // semaphores and message queues, POSIX message queues, and its settings.
 //
-// At the source: outline() for skeletons, collect() in the freeze. At the destination, where the
-// namespace is new: make() before any process needs the objects, settle() when all have what they
-// need: then objects get their owners, and limits their values.
+// At the source: outline() for skeletons, collect() in the freeze, add_segments() after either. At
+// the destination, where the namespace is new: loosen() first of all, make() before any process
+// needs the objects, settle() when all have what they need: then objects get their owners, and
+// limits their values. Segments, which are memory, are restore/shared_memory.h's to make.
 #pragma once
+
+#include <cstdint>
+#include <map>
 
 #include "base/error.h"
 #include "base/types.h"
-#include "model/ipc.h"
+#include "model/checkpoint.h"
 #include "os/fd.h"
 
 namespace ferry::resources {
@@ -22,13 +26,22 @@ class IpcNamespace {
     Result<model::IpcNamespace> outline() const;
     // Whoever lives in it stands still.
     Result<model::IpcNamespace> collect() const;
+    // The segments, for a checkpoint whose processes are known. Mappings of one that was removed
+    // meanwhile are left out. With `stands_still`, Unsupported: one that somebody else has attached
+    // as well.
+    Result<> add_segments(model::Checkpoint& checkpoint, bool stands_still);
 
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    Result<> loosen(const model::IpcNamespace& wanted) const;
     Result<> make(const model::IpcNamespace& wanted) const;
     Result<> settle(const model::IpcNamespace& wanted) const;
 
   private:
     explicit IpcNamespace(os::UniqueFd fd) : fd_(std::move(fd)) {}
+    Result<> add_source(model::IpcSegment& segment);
+
     os::UniqueFd fd_;
+    std::map<std::int32_t, os::UniqueFd> unattached_;  // what lies behind segments, by id
 };
 
 }  // namespace ferry::resources

@@ -51,6 +51,10 @@ bool is_kernel_mapping(const proc::MapsEntry& entry) {
     return entry.path == "[vdso]" || entry.path == "[vsyscall]" || entry.path.starts_with("[vvar");
 }
 
+bool is_segment(const proc::MapsEntry& entry) {
+    return entry.deleted && entry.path.starts_with("/SYSV");
+}
+
 std::string anonymous_name(const proc::MapsEntry& entry) {
     static constexpr std::string_view kPrefix = "[anon:";
     static constexpr std::string_view kSharedPrefix = "[anon_shmem:";
@@ -98,13 +102,17 @@ std::optional<std::string> apply_flags(const proc::SmapsEntry& from, bool write_
     return std::nullopt;
 }
 
+std::uint64_t shared_id_of(const proc::MapsEntry& entry) {
+    return is_segment(entry) ? model::kSegmentIds | entry.inode : entry.inode;
+}
+
 std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry) {
     using enum model::VmaKind;
     if (entry.path == "[vdso]") return Vdso;
     if (entry.path.starts_with("[vvar")) return Vvar;
     if (entry.path == "[vsyscall]") return Vsyscall;
     if (entry.path == "[uprobes]") return std::unexpected("uprobes");
-    if (entry.path.starts_with("/SYSV")) return std::unexpected("System V shared memory");
+    if (is_segment(entry)) return AnonShared;
     if (entry.path.starts_with("/[aio]")) return std::unexpected("an aio context (io_setup)");
     if (entry.path.starts_with("anon_inode:")) return std::unexpected(entry.path);
     if (entry.path.starts_with("socket:")) return std::unexpected("a packet socket's ring");
@@ -144,6 +152,11 @@ Result<bool> MemoryLayout::refresh() {
         if (!kind) {
             return fail(Error::unsupported(fmt::format(
                 "process {}: {} is mapped at {}: not carried", pid_, kind.error(), entry.range)));
+        }
+        if (is_segment(entry) && !with_segments_) {
+            return fail(Error::unsupported(
+                fmt::format("process {}: System V shared memory is mapped at {}: not carried", pid_,
+                            entry.range)));
         }
         KnownMapping mapping = {.entry = std::move(entry), .advice = {}};
         if (const KnownMapping* known = find_predecessor(mappings_, mapping.entry)) {
@@ -206,7 +219,8 @@ Result<model::AddressSpace> MemoryLayout::address_space(FileCollector& files) co
                 TRY(files.add_path(proc::mapped_file(pid_, entry.range),
                                    static_cast<std::uint32_t>(writes_through ? O_RDWR : O_RDONLY)));
         } else if (vma.kind == model::VmaKind::AnonShared) {
-            vma.shared_id = entry.inode;
+            vma.shared_id = shared_id_of(entry);
+            vma.attached_for_reading = is_segment(entry) && !mapping.may_write;
         } else {
             vma.file_offset = 0;
         }

@@ -27,9 +27,10 @@ struct KnownMapping {
 // Of one process, over its life until execve(2).
 class MemoryLayout {
   public:
-    // directory must outlive this object.
-    MemoryLayout(Pid pid, const proc::ProcessDirectory& directory)
-        : pid_(pid), directory_(&directory) {}
+    // directory must outlive this object. System V segments are refused unless the caller sees to
+    // the IPC namespace that they are in.
+    MemoryLayout(Pid pid, const proc::ProcessDirectory& directory, bool with_segments = false)
+        : pid_(pid), directory_(&directory), with_segments_(with_segments) {}
 
     // Looks again. True if a mapping changed. Unsupported: a kind of mapping that is not carried,
     // by name.
@@ -49,6 +50,7 @@ class MemoryLayout {
     std::string text_;  // of maps, when mappings_ was made from it
     std::vector<KnownMapping> mappings_;
     std::vector<std::uint64_t> auxv_;
+    bool with_segments_ = false;
     bool write_protection_is_ours_ = false;
 };
 
@@ -62,6 +64,8 @@ class MemoryLayout {
 [[nodiscard]] std::optional<std::string> apply_flags(const proc::SmapsEntry& from,
                                                      bool write_protection_is_ours,
                                                      KnownMapping& into);
+// Vma::shared_id of a mapping that is AnonShared.
+[[nodiscard]] std::uint64_t shared_id_of(const proc::MapsEntry& entry);
 // What the mapping is; the reason if it is not carried.
 [[nodiscard]] std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry);
 

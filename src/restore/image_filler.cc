@@ -81,15 +81,16 @@ Result<std::uint64_t> fill_process(StagedTree& tree, const image::DirectoryStore
 }
 
 Result<std::uint64_t> fill_shared(StagedTree& tree, const image::DirectoryStore& store,
-                                  std::uint64_t id) {
-    const auto pagemap = TRY(image::PagemapReader::open(store, image::PagemapId::shared(id)));
+                                  const model::SharedMemory& memory) {
+    const auto pagemap =
+        TRY(image::PagemapReader::open(store, image::PagemapId::shared(memory.label)));
     std::vector<std::byte> buffer(kBufferBytes);
     for (const image::PageRun& run : pagemap.runs()) {
         for (std::uint64_t done = 0; done < run.range.size();) {
             const std::span<std::byte> piece = std::span(buffer).first(
                 std::min<std::uint64_t>(buffer.size(), run.range.size() - done));
             TRY(os::pread_all(pagemap.pages_fd(run), piece, run.offset + done));
-            TRY(tree.write_shared(id, run.range.start.value + done, piece));
+            TRY(tree.write_shared(memory.id, run.range.start.value + done, piece));
             done += piece.size();
         }
     }
@@ -117,7 +118,7 @@ Result<std::uint64_t> ImageFiller::fill(StagedTree& tree) const {
         }
     }
     for (const model::SharedMemory& memory : checkpoint_.shared_memory()) {
-        pages += TRY(with_context(fill_shared(tree, store_, memory.id),
+        pages += TRY(with_context(fill_shared(tree, store_, memory),
                                   fmt::format("shared memory {:#x}", memory.id)));
     }
     return pages;

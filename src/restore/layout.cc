@@ -27,6 +27,7 @@ constexpr RemoteAddr kLowEnd{1ULL << 32};
 bool is_same_memory(const MappedVma& a, const MappedVma& b) {
     if (a.vma.kind != b.vma.kind || a.path != b.path) return false;
     if (a.vma.shared_id != b.vma.shared_id) return false;
+    if (a.vma.attached_for_reading != b.vma.attached_for_reading) return false;
     // Pages of a private mapping stay when its file loses its name; a shared one's are the file's.
     if (a.vma.kind == VmaKind::FileShared && a.ghost != b.ghost) return false;
     if (a.vma.grows_down != b.vma.grows_down || a.vma.no_reserve != b.vma.no_reserve) return false;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -69,8 +70,9 @@ int map_flags(const MappedVma& mapped) {
 // Adds the steps of a plan to programs and runs them, with the files they need.
 class Mapper {
   public:
-    Mapper(Tree& tree, StubProcess& process, const model::Checkpoint& checkpoint)
-        : process_(process), tree_(tree), checkpoint_(checkpoint) {}
+    // `aside`: room for the largest segment.
+    Mapper(Tree& tree, StubProcess& process, const model::Checkpoint& checkpoint, RemoteAddr aside)
+        : process_(process), tree_(tree), aside_(aside), checkpoint_(checkpoint) {}
 
     Result<> take(std::span<const LayoutStep> steps) {
         for (const LayoutStep& step : steps) {
@@ -103,7 +105,9 @@ class Mapper {
             case LayoutStep::Kind::Protect:
                 return sizeof(abi::Op);
             case LayoutStep::Kind::Map:
-                return sizeof(abi::Op) + kFileBytes;
+                // A segment takes up to five calls (attach()).
+                return model::is_segment(step.target.vma.shared_id) ? 5 * sizeof(abi::Op)
+                                                                    : sizeof(abi::Op) + kFileBytes;
             case LayoutStep::Kind::Advise:
                 return step.advice.size() * sizeof(abi::Op);
             case LayoutStep::Kind::Name:
@@ -115,6 +119,7 @@ class Mapper {
     Result<> note_file(const LayoutStep& step) {
         if (step.kind != LayoutStep::Kind::Map) return {};
         if (step.target.vma.kind == VmaKind::Anonymous) return {};
+        if (model::is_segment(step.target.vma.shared_id)) return {};
         const auto id = key(step.target.vma);
         if (file_index_.contains(id)) return {};
         files_.push_back(TRY(open(step.target)));
@@ -168,6 +173,7 @@ class Mapper {
                 program.call("munmap", SYS_munmap, {range.start, range.size()});
                 return;
             case LayoutStep::Kind::Map: {
+                if (model::is_segment(vma.shared_id)) return attach(program, step.target);
                 const bool has_file = vma.kind != VmaKind::Anonymous;
                 const Argument fd =
                     has_file ? Argument(received->fd(file_index_.at(key(vma)))) : Argument(-1);
@@ -197,8 +203,41 @@ class Mapper {
         }
     }
 
+    // A part of a segment is attached with the whole, elsewhere, and moved: so the kernel counts it
+    // as a mapping of the segment.
+    void attach(Program& program, const MappedVma& mapped) {
+        const AddrRange range = mapped.vma.range;
+        const auto id = static_cast<std::int32_t>(mapped.vma.shared_id & ~model::kSegmentIds);
+        const std::uint64_t bytes = bytes_of_segment(id);
+        const std::uint64_t before = mapped.vma.file_offset;
+        const std::uint64_t after = bytes - before - range.size();
+        const RemoteAddr whole = range.size() == bytes ? range.start : aside_;
+        program.call("shmat", SYS_shmat,
+                     {id, whole, mapped.vma.attached_for_reading ? SHM_RDONLY : 0},
+                     exactly(static_cast<std::int64_t>(whole.value)));
+        if (whole != range.start) {
+            program.call("mremap", SYS_mremap,
+                         {whole + before, range.size(), range.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+                          range.start},
+                         exactly(static_cast<std::int64_t>(range.start.value)));
+            if (before > 0) program.call("munmap", SYS_munmap, {whole, before});
+            if (after > 0) {
+                program.call("munmap", SYS_munmap, {whole + (before + range.size()), after});
+            }
+        }
+        program.call("mprotect", SYS_mprotect, {range.start, range.size(), mapped.vma.protection});
+    }
+
+    [[nodiscard]] std::uint64_t bytes_of_segment(std::int32_t id) const {
+        const auto segment = std::ranges::find(
+            checkpoint_.ipc->segments, id, [](const model::IpcSegment& s) { return s.object.id; });
+        CHECK(segment != checkpoint_.ipc->segments.end());  // a checkpoint has been validated
+        return page_align_up(segment->bytes);
+    }
+
     StubProcess& process_;
     Tree& tree_;
+    RemoteAddr aside_;  // room for the largest segment, if there are any
     const model::Checkpoint& checkpoint_;
     std::vector<const LayoutStep*> pending_;
     std::size_t bytes_ = kReceiveBytes;  // of the program that they make
@@ -237,6 +276,22 @@ std::vector<AddrRange> vdso_places(const Tree& tree, const model::Process& wante
     return places;
 }
 
+// Where the largest segment can be for a moment.
+Result<RemoteAddr> room_aside(Tree& tree, std::span<const MappedVma> now,
+                              std::span<const MappedVma> wanted,
+                              const model::Checkpoint& checkpoint) {
+    if (!checkpoint.ipc || checkpoint.ipc->segments.empty()) return RemoteAddr{};
+    std::uint64_t bytes = 0;
+    for (const model::IpcSegment& segment : checkpoint.ipc->segments) {
+        bytes = std::max(bytes, page_align_up(segment.bytes));
+    }
+    std::vector<AddrRange> used = {tree.arena().hole()};
+    for (const auto list : {now, wanted}) {
+        for (const MappedVma& mapped : list) used.push_back(mapped.vma.range);
+    }
+    return find_hole(std::move(used), bytes);
+}
+
 }  // namespace
 
 Result<> check_vdso(const Tree& tree, const model::Process& wanted) {
@@ -260,7 +315,8 @@ Result<> apply_layout(Tree& tree, StubProcess& process, const model::Checkpoint&
             fmt::format("process {} mapped {} where the stub's code lies", wanted.pid, vma.range)));
     }
     const std::vector<LayoutStep> steps = plan_layout(process.mapped, target);
-    TRY(with_context(Mapper(tree, process, checkpoint).take(steps),
+    const RemoteAddr aside = TRY(room_aside(tree, process.mapped, target, checkpoint));
+    TRY(with_context(Mapper(tree, process, checkpoint, aside).take(steps),
                      fmt::format("mappings of process {}", wanted.pid)));
     process.mapped = std::move(target);
     return {};

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "os/memory.h"
+#include "os/scope.h"
 #include "proc/process_directory.h"
 #include "resources/memfd.h"
 
@@ -17,7 +19,7 @@ namespace {
 
 // A memfd, or a descriptor of the object behind MAP_SHARED | MAP_ANONYMOUS, which no system call
 // gives: it shows in maps as the original did, which a memfd would not.
-Result<os::UniqueFd> make(const model::SharedMemory& memory) {
+Result<os::UniqueFd> make_nameless(const model::SharedMemory& memory) {
     if (memory.file) return resources::make_memfd(*memory.file);
     const int flags = MAP_SHARED | MAP_ANONYMOUS | (memory.no_reserve ? MAP_NORESERVE : 0);
     const auto mapping = TRY(os::Mapping::map(memory.bytes, PROT_READ | PROT_WRITE, flags));
@@ -29,28 +31,58 @@ Result<os::UniqueFd> make(const model::SharedMemory& memory) {
 
 Result<> SharedMemories::follow(const model::Checkpoint& checkpoint) {
     const std::vector<model::SharedMemory> wanted = checkpoint.shared_memory();
-    std::erase_if(objects_, [&](const auto& known) {
-        return !std::ranges::binary_search(wanted, known.first, {}, &model::SharedMemory::id);
-    });
+    TRY(forget(wanted));
     for (const model::SharedMemory& memory : wanted) {
-        Object& object = objects_[memory.id];
-        if (!object.fd) {
-            object.fd =
+        if (!objects_.contains(memory.id)) {
+            objects_[memory.id] =
                 TRY(with_context(make(memory), fmt::format("shared memory {:#x}", memory.id)));
-            object.bytes = memory.file ? 0 : memory.bytes;
         }
+        Object& object = objects_[memory.id];
         // Other objects have no size of their own: who maps the end again finds it as it was.
         const bool resize =
             memory.file ? memory.bytes != object.bytes : memory.bytes > object.bytes;
         if (!resize) continue;
+        if (object.segment) return fail(Error::corrupt("a segment that has grown"));
         TRY(os::ftruncate(object.fd.get(), memory.bytes));
         object.bytes = memory.bytes;
     }
     return {};
 }
 
+// What was removed at the source goes here as well, or loses its key, which another may have by
+// now.
+Result<> SharedMemories::forget(const std::vector<model::SharedMemory>& wanted) {
+    const os::IpcScope there = TRY(os::IpcScope::enter(ipc_));
+    for (auto known = objects_.begin(); known != objects_.end();) {
+        const auto at =
+            std::ranges::lower_bound(wanted, known->first, {}, &model::SharedMemory::id);
+        const bool stays = at != wanted.end() && at->id == known->first;
+        std::optional<resources::NewSegment>& segment = known->second.segment;
+        if (segment && (!stays || at->segment->removed)) TRY(segment->remove());
+        known = stays ? std::next(known) : objects_.erase(known);
+    }
+    return {};
+}
+
+Result<SharedMemories::Object> SharedMemories::make(const model::SharedMemory& memory) const {
+    if (!memory.segment) {
+        return Object{.fd = TRY(make_nameless(memory)),
+                      .bytes = memory.file ? 0 : memory.bytes,
+                      .segment = {}};
+    }
+    const os::IpcScope there = TRY(os::IpcScope::enter(ipc_));
+    auto segment = TRY(resources::NewSegment::make(*memory.segment));
+    return Object{
+        .fd = TRY(os::dup(segment.fd())), .bytes = memory.bytes, .segment = std::move(segment)};
+}
+
 Result<> SharedMemories::finish(const model::Checkpoint& checkpoint) {
+    const os::IpcScope there = TRY(os::IpcScope::enter(ipc_));
     for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
+        if (memory.segment) {
+            TRY(with_context(objects_.at(memory.id).segment->settle(*memory.segment),
+                             fmt::format("segment {}", memory.segment->object.id)));
+        }
         if (!memory.file) continue;
         TRY(with_context(resources::finish_memfd(fd(memory.id), *memory.file),
                          fmt::format("memfd {}", memory.file->name)));

@@ -86,6 +86,7 @@ struct StagedTree::Impl {
 
     Result<> update(const model::Checkpoint& skeleton) {
         TRY(tree->follow(skeleton));
+        if (skeleton.ipc) TRY(tree->ipc()->loosen(*skeleton.ipc));
         TRY(tree->shared_memory().follow(skeleton));
         for (const model::Process& wanted : skeleton.processes) {
             if (wanted.is_zombie) continue;

@@ -175,6 +175,7 @@ Result<Pid> Tree::start_root(const model::Process& root, SlotRun slots, int sock
     pids_ = TRY(os::PidNamespace::of(here));
     root_directory_ = TRY(os::open(fmt::format("/proc/{}/root", here), O_PATH | O_DIRECTORY));
     ipc_ = TRY(resources::IpcNamespace::of(here));
+    shared_memory_.live_in(ipc_->fd());
     const Tid inside = TRY(pids_.theirs(leader_of(here)));
     if (inside == leader_of(root.pid)) return here;
     return fail(Error::invalid(

@@ -65,19 +65,56 @@ TEST_P(EveryVictim, FindsEverythingAsItWas) {
     expect_pass(0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim, testing::Values("message_queues", "semaphores"),
+INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
+                         testing::Values("message_queues", "segments", "semaphores"),
                          [](const auto& instance) { return std::string(instance.param); });
+
+TEST_F(ContainerIpcTest, ItsImagesAreThoseOfCriu) {
+    start_victim("segments");
+    const CommandResult dumped =
+        ferry(0, {"dump", "web", "--runtime-root", kRuncRoot, "-D", kImages, "--leave-running"});
+    ASSERT_EQ(dumped.status, 0) << dumped.err;
+    const auto decoded = [&](const std::string& name) {
+        const auto out = platform(0).host().run(
+            {"crit", "decode", "-i", std::string(kImages) + "/" + name}, 60s);
+        EXPECT_OK(out);
+        EXPECT_EQ(out->status, 0) << name << ": " << out->err;
+        return nlohmann::json::parse(out->out);
+    };
+    EXPECT_EQ(decoded("ipcns-var-3.img")["entries"][0]["shm_ctlmni"], 4096);
+    const auto segment = decoded("ipcns-shm-3.img")["entries"][0];
+    EXPECT_EQ(segment["desc"]["key"], 0x5e60);
+    EXPECT_EQ(segment["size"], 4096 * 4096 - 100);
+    EXPECT_EQ(segment["in_pagemaps"], true);
+    const std::string pages =
+        "pagemap-shmem-" + std::to_string(segment["desc"]["id"].get<int>()) + ".img";
+    EXPECT_GT(decoded(pages)["entries"].size(), 1u);
+    expect_pass(0);
+}
+
+TEST_F(ContainerIpcTest, WhoeverSharesItsNamespaceIsNotLeftBehind) {
+    start_container({"sleep", "1000"});
+    shell(
+        "pid=$(pgrep -f -x 'sleep 1000'); "
+        "setsid nsenter --ipc=/proc/$pid/ns/ipc sleep 100 > /dev/null 2>&1 < /dev/null & "
+        "sleep 0.3");
+    const auto result =
+        platform(0).run_ferry({"migrate", "web", "--to", platform(1).address()}, 60s);
+    ASSERT_OK(result);
+    EXPECT_NE(result->status, 0);
+    EXPECT_THAT(result->err, HasSubstr("outside of the container, is in its IPC namespace"));
+}
 
 TEST_F(ContainerIpcTest, WhatWouldBeLostIsRefusedByName) {
     start_container({"sleep", "1000"});
-    ASSERT_OK(runc_checked(platform(0).host(), {"exec", "web", "ipcmk", "-M", "1M"}, 10s));
+    ASSERT_OK(runc_checked(platform(0).host(), {"exec", "web", "touch", "/dev/mqueue/q"}, 10s));
     for (const std::vector<std::string>& leaving :
          {std::vector<std::string>{"migrate", "web", "--to", platform(1).address()},
           std::vector<std::string>{"dump", "web", "--runtime-root", kRuncRoot, "-D", kImages}}) {
         const auto result = platform(0).run_ferry(leaving, 60s);
         ASSERT_OK(result);
         EXPECT_NE(result->status, 0);
-        EXPECT_THAT(result->err, HasSubstr("System V shared memory 0 (key 0x"));
+        EXPECT_THAT(result->err, HasSubstr("message queue /q"));
     }
     EXPECT_OK(container_->status());
     EXPECT_EQ(container_->status().value_or(""), "running");
