@@ -241,6 +241,41 @@ TEST(Codec, ATerminalOfCriuIsADevice) {
     EXPECT_EQ(std::get<model::RegularFile>(body).path, "/dev/pts/3");
 }
 
+TEST(Codec, WhatRefersToNoIpcObjectIsCorrupt) {
+    const auto refused = [](const auto& change) {
+        model::Checkpoint checkpoint = sample_checkpoint();
+        change(checkpoint);
+        MemoryStore store;
+        return !encode(checkpoint, store).has_value();
+    };
+    EXPECT_FALSE(refused([](model::Checkpoint&) {}));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc.reset(); }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->segments.clear(); }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->segments.front().bytes = 4096; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->segments.back().object.id = 32769; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->semaphores.pop_back(); }));
+    EXPECT_TRUE(refused(
+        [](model::Checkpoint& c) { c.processes.front().semaphore_undo.front().number = 3; }));
+    EXPECT_TRUE(refused(
+        [](model::Checkpoint& c) { c.processes.front().semaphore_undo.front().adjustment = 0; }));
+}
+
+TEST(Codec, ASegmentAndAnInodeOfOneNumberHavePagesOfTheirOwn) {
+    model::Checkpoint checkpoint = sample_checkpoint();
+    const auto label_of = [&checkpoint](std::uint64_t id) {
+        for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
+            if (memory.id == id) return memory.label;
+        }
+        return std::uint64_t{0};
+    };
+    EXPECT_EQ(label_of(model::kSegmentIds | 32769), 32769u);
+    for (model::Vma& vma : checkpoint.processes.front().address_space.vmas) {
+        if (vma.shared_id == 0x1234567890) vma.shared_id = 32769;
+    }
+    EXPECT_EQ(label_of(32769), 32769u);
+    EXPECT_EQ(label_of(model::kSegmentIds | 32769), (std::uint64_t{1} << 40) + 32769);
+}
+
 TEST(Codec, ACheckpointWithADanglingIdIsNotWritten) {
     model::Checkpoint checkpoint = sample_checkpoint();
     checkpoint.processes[0].working_directory = 9999;

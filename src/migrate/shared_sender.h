@@ -2,9 +2,9 @@
 // whoever has it, by its number and offsets in it (pages/page_wire.h, PageSpace::Shared).
 //
 // What is looked at is compared with what was sent (pages/shared_object.h says why that misses no
-// write). Objects up to kCompareBytes, and memfds, whose open files write without any page table,
-// are looked at whole each time. Of larger ones only those pages are looked at that may have
-// changed since the last round:
+// write). Objects up to kCompareBytes, memfds, whose open files write without any page table, and
+// System V segments that nobody has attached are looked at whole each time. Of larger ones only
+// those pages are looked at that may have changed since the last round:
 //
 //   1. What a mapping of the tree may have written: every page without the mark of protection in
 //      the page table of any of its mappers (pages/tracker.h, find_unwatched()). The order is that

@@ -1,5 +1,6 @@
 // Files of every kind but TCP, collected from a child and opened again here.
 #include <fcntl.h>
+#include <mqueue.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -90,6 +91,20 @@ TEST_F(Files, directories_and_null_devices_are_opened_again) {
     EXPECT_TRUE(S_ISDIR(status.st_mode));
     EXPECT_EQ(read_some(moved->fd(4), 8).size(), 8u);
     EXPECT_EQ(read_some(moved->fd(0), 8), "");
+}
+
+TEST_F(Files, a_message_queue_is_no_regular_file) {
+    const std::string name = "/ferry-" + std::to_string(::getpid());
+    const auto make = [&] { return ::mq_open(name.c_str(), O_RDWR | O_CREAT, 0600, nullptr); };
+    const std::string reason = "the POSIX message queue " + name;
+    expect_refusal([&] { make(); }, reason);
+    expect_refusal(
+        [&] {
+            make();
+            ::mq_unlink(name.c_str());
+        },
+        reason);
+    ::mq_unlink(name.c_str());
 }
 
 TEST_F(Files, a_file_of_another_size_is_not_taken_for_the_same) {

@@ -61,6 +61,15 @@ Result<> check_deleted(const PathFile& file, const std::string& name, const Path
                             fmt::format("{} is {}", name, file.path));
 }
 
+// POSIX message queues look like regular files of 80 bytes (ipc/mqueue.c, FILENT_SIZE).
+Result<bool> is_message_queue(const std::string& link, const struct stat& status) {
+    constexpr std::uint64_t kMagic = 0x19800202;
+    constexpr off_t kBytes = 80;
+    if (!S_ISREG(status.st_mode) || status.st_size != kBytes || status.st_blocks != 0) return false;
+    const os::UniqueFd there = TRY(os::open(link, O_PATH));
+    return TRY(os::file_system_type(there.get())) == kMagic;
+}
+
 Result<PathFile> follow(const std::string& link, const std::string& name) {
     auto target = os::readlinkat(os::kCwd, link);
     auto status = os::fstatat(os::kCwd, link);
@@ -71,6 +80,10 @@ Result<PathFile> follow(const std::string& link, const std::string& name) {
             return fail(Error::gone(fmt::format("{} is gone", name)));
         }
         return fail(*error);
+    }
+    if (TRY(is_message_queue(link, *status))) {
+        return fail(Error::unsupported(fmt::format(
+            "{} is the POSIX message queue {}, which is not carried: close it", name, *target)));
     }
     return PathFile{.status = *status, .path = std::move(*target)};
 }

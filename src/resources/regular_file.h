@@ -30,9 +30,10 @@ struct PathRules {
 };
 
 // `link` is a procfs link; `name` says for messages who holds it ("pid 12 fd 3"). Refused by name:
-// deleted files other than ghosts that are small enough, paths that lead elsewhere by now, what is
-// neither regular file, directory nor FIFO, and devices other than /dev/null, zero, full, random
-// and urandom (terminals where the rules say so). Gone: the descriptor or the task vanished.
+// deleted files other than ghosts that are small enough, POSIX message queues, paths that lead
+// elsewhere by now, what is neither regular file, directory nor FIFO, and devices other than
+// /dev/null, zero, full, random and urandom (terminals where the rules say so). Gone: the
+// descriptor or the task vanished.
 Result<PathFile> inspect_path(const std::string& link, const std::string& name,
                               const PathRules& rules);
 
