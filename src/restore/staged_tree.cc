@@ -77,6 +77,7 @@ struct StagedTree::Impl {
     StageOptions options;
     bool active = false;
     std::vector<model::FileLock> late_locks;
+    std::optional<model::IpcSettings> ipc_settings;  // for which there is room
 
     Result<StubProcess*> process(Pid pid) const {
         StubProcess* found = tree->find(pid);
@@ -86,7 +87,10 @@ struct StagedTree::Impl {
 
     Result<> update(const model::Checkpoint& skeleton) {
         TRY(tree->follow(skeleton));
-        if (skeleton.ipc) TRY(tree->ipc()->loosen(*skeleton.ipc));
+        if (skeleton.ipc && ipc_settings != skeleton.ipc->settings) {
+            TRY(tree->ipc()->loosen(*skeleton.ipc));
+            ipc_settings = skeleton.ipc->settings;
+        }
         TRY(tree->shared_memory().follow(skeleton));
         for (const model::Process& wanted : skeleton.processes) {
             if (wanted.is_zombie) continue;
