@@ -164,7 +164,7 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
 }
 
 Result<> SourceProcess::collect_undo(trace::FrozenProcess& frozen, const model::IpcNamespace& ipc,
-                                     model::Process& process) {
+                                     Pid debtless, model::Process& process) {
     // Who dies of the call does not use them.
     if (ipc.semaphores.empty() || !resources::survives(process.seccomp, SYS_semop)) return {};
     trace::Tracee& leader = frozen.threads.front();
@@ -175,6 +175,12 @@ Result<> SourceProcess::collect_undo(trace::FrozenProcess& frozen, const model::
             fmt::format("thread {} undoes operations on semaphores by itself (CLONE_SYSVSEM), "
                         "which is not carried",
                         thread.tid())));
+    }
+    // No list at all, as the other has none: the kernel makes it with the first SEM_UNDO, or the
+    // first thread.
+    if (TRY(os::compare_semaphore_undo(leader.tid(), leader_of(debtless))) ==
+        std::strong_ordering::equal) {
+        return {};
     }
     auto calls = TRY(trace::RemoteCalls::borrow(leader, gadgets_));
     process.semaphore_undo =

@@ -36,9 +36,9 @@ class SourceProcess {
     Result<model::Process> collect(trace::FrozenProcess& frozen, resources::FileCollector& files,
                                    std::chrono::microseconds& mappings_time);
     // In the freeze, after collect(): what it owes to semaphores of its IPC namespace. Unsupported:
-    // a thread of its own owes something else.
+    // a thread of its own owes something else. `debtless`: a process that has nothing to undo.
     Result<> collect_undo(trace::FrozenProcess& frozen, const model::IpcNamespace& ipc,
-                          model::Process& process);
+                          Pid debtless, model::Process& process);
     // In the freeze: gives up its locks among these.
     Result<> release_locks(trace::FrozenProcess& frozen, std::span<const model::FileLock> locks);
     // A short stop of one thread. Nothing stays in the process.

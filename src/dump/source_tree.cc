@@ -210,7 +210,7 @@ struct SourceTree::Impl {
         }
         SourceProcess* remembered = TRY(remember(frozen.pid, stat));
         model::Process process = TRY(remembered->collect(frozen, *files, maps));
-        if (found) TRY(remembered->collect_undo(frozen, *found, process));
+        if (found) TRY(remembered->collect_undo(frozen, *found, Pid{guardian->pid()}, process));
         TRY(learn_numbers(process));
         return process;
     }
