@@ -1,16 +1,20 @@
 #include "agent/agent.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
-#include "agent/client.h"
 #include "agent/directory.h"
+#include "agent/group_decision.h"
 #include "agent/lookup.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "os/fd.h"
+#include "os/socket.h"
 
 namespace ferry::agent {
 
@@ -83,27 +87,26 @@ WorkerSetup Agent::new_setup(Role role) const {
     return setup;
 }
 
-Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
+Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order, const std::string& service_name) {
     if (control_port_ == 0) {
         return fail(
             Error::invalid("this agent does not listen on TCP, so the other side could not ask it "
                            "for the outcome of a "
                            "session (ferryd --listen)"));
     }
-    TRY(check_service_name(order.service));
-    TRY(check_room());
+    TRY(check_service_name(service_name));
     WorkerSetup setup = new_setup(Role::Source);
-    const Service service = TRY(find_service(order.service, config_.runtime_root));
+    const Service service = TRY(find_service(service_name, config_.runtime_root));
     setup.source.root = service.root;
     setup.source.container = service.container;
     setup.source.runtime_root = config_.runtime_root;
     if (setup.source.root.value == ::getpid()) {
-        return fail(Error::invalid(fmt::format("{} is the agent itself", order.service)));
+        return fail(Error::invalid(fmt::format("{} is the agent itself", service_name)));
     }
     setup.peer.at = TRY(net::Endpoint::parse(order.destination, net::kControlPort));
     setup.peer.name = setup.peer.at.host;
     setup.info.id = TRY(new_session_id());
-    setup.info.service = order.service;
+    setup.info.service = service_name;
     setup.info.source = config_.name;
     setup.source.max_downtime = order.max_downtime;
     setup.source.max_rounds = static_cast<int>(order.max_rounds);
@@ -118,14 +121,43 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order) {
     return setup;
 }
 
-Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
-    WorkerSetup setup = TRY(plan_source(order));
+Result<std::vector<std::shared_ptr<Session>>> Agent::migrate(const MigrateOrder& order) {
+    std::vector<std::string> services = {order.service};
+    services.insert(services.end(), order.others.begin(), order.others.end());
+    const std::string group = services.size() > 1 ? TRY(new_session_id()) : std::string();
+    TRY(check_room(services.size()));
+    std::vector<WorkerSetup> setups;
+    for (const std::string& service : services) {
+        WorkerSetup setup = TRY(plan_source(order, service));
+        setup.info.group = group;
+        const auto same = std::ranges::find_if(setups, [&](const WorkerSetup& other) {
+            return other.source.root == setup.source.root;
+        });
+        if (same != setups.end()) {
+            return fail(Error::invalid(
+                fmt::format("{} and {} are the same service", same->info.service, service)));
+        }
+        setups.push_back(std::move(setup));
+    }
+    std::vector<Planned> planned;
+    for (WorkerSetup& setup : setups) {
+        auto prepared = prepare_peer(order, std::move(setup));
+        if (!prepared) {
+            for (Planned& other : planned) cancel_peer(other);
+            return fail(std::move(prepared.error()));
+        }
+        planned.push_back(std::move(*prepared));
+    }
+    return start_all(planned, group);
+}
+
+Result<Agent::Planned> Agent::prepare_peer(const MigrateOrder& order, WorkerSetup setup) {
     PeerClient peer = TRY(
         of_peer(PeerClient::connect(keys(), setup.peer, net::Deadline::after(kConnectTimeout))));
     setup.info.destination = peer.name();
     setup.info.peer = setup.peer.at;
     const Prepared prepared = TRY(of_peer(peer.prepare({.session = setup.info.id,
-                                                        .service = order.service,
+                                                        .service = setup.info.service,
                                                         .source = config_.name,
                                                         .control_host = config_.advertise,
                                                         .control_port = control_port_,
@@ -134,15 +166,40 @@ Result<std::shared_ptr<Session>> Agent::migrate(const MigrateOrder& order) {
     setup.source.address =
         prepared.data_address.empty() ? setup.peer.at.host : prepared.data_address;
     setup.source.port = prepared.data_port;
-    auto session = Session::start(setup, store_, *history_);
-    Result<> added;
-    if (session) added = add(*session);
-    if (!session || !added) {
-        const auto cancelled = peer.cancel(setup.info.id);
-        if (!cancelled) log_warn("{}", cancelled.error().message());
-        return fail(session ? std::move(added.error()) : std::move(session.error()));
+    return Planned{.setup = std::move(setup), .peer = std::move(peer)};
+}
+
+void Agent::cancel_peer(Planned& planned) {
+    const auto cancelled = planned.peer.cancel(planned.setup.info.id);
+    if (!cancelled) log_warn("{}", cancelled.error().message());
+}
+
+Result<std::vector<std::shared_ptr<Session>>> Agent::start_all(std::vector<Planned>& planned,
+                                                               const std::string& group) {
+    std::vector<std::shared_ptr<Session>> started;
+    std::vector<Group::Member> members;
+    const auto start = [&](const WorkerSetup& setup) -> Result<> {
+        os::UniqueFd ours, theirs;
+        if (!group.empty()) {
+            std::tie(ours, theirs) = TRY(os::socketpair(AF_UNIX, SOCK_SEQPACKET));
+        }
+        started.push_back(TRY(Session::start(setup, store_, *history_, theirs.get())));
+        members.push_back({.session = started.back(), .gate = std::move(ours)});
+        return add(started.back());
+    };
+    for (Planned& next : planned) {
+        const Result<> begun = start(next.setup);
+        if (begun) continue;
+        for (const auto& session : started) session->abort();
+        for (Planned& other : planned) cancel_peer(other);
+        return fail(begun.error());
     }
-    return session;
+    if (!group.empty()) {
+        const std::lock_guard lock(mutex_);
+        groups_.push_back(
+            std::make_unique<Group>(GroupVote(store_.directory(), group), std::move(members)));
+    }
+    return started;
 }
 
 void Agent::settle(const Session& session) {
@@ -187,10 +244,10 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     return Prepared{.data_address = config_.advertise, .data_port = port};
 }
 
-Result<> Agent::check_room() {
+Result<> Agent::check_room(std::size_t count) {
     const std::lock_guard lock(mutex_);
     if (closing_) return fail(Error::aborted("the agent is shutting down"));
-    if (sessions_.size() < limits::kSessionsMax) return {};
+    if (sessions_.size() + count <= limits::kSessionsMax) return {};
     return fail(
         Error::limit(fmt::format("{} sessions are under way already", limits::kSessionsMax)));
 }
@@ -251,18 +308,29 @@ Result<SessionState> Agent::cancel(const std::string& id, const std::string& pee
 
 Result<SessionInfo> Agent::abort(const std::string& beginning) {
     std::shared_ptr<Session> meant;
-    for (const auto& session : sessions()) {
-        if (session->finished() || !session->info().id.starts_with(beginning)) continue;
-        if (meant != nullptr)
+    const std::vector<std::shared_ptr<Session>> all = sessions();
+    const auto is_with = [](const Session& one, const Session& other) {
+        const std::string group = one.info().group;
+        return &one == &other || (!group.empty() && group == other.info().group);
+    };
+    for (const auto& session : all) {
+        const SessionInfo info = session->info();
+        const bool fits = info.id.starts_with(beginning) || info.group.starts_with(beginning);
+        if (session->finished() || !fits) continue;
+        if (meant != nullptr && !is_with(*meant, *session))
             return fail(Error::invalid(fmt::format("several sessions begin with '{}'", beginning)));
-        meant = session;
+        if (meant == nullptr) meant = session;
     }
     if (meant == nullptr)
         return fail(Error::invalid(
             beginning.empty() ? "no session is under way"
                               : fmt::format("no session under way begins with '{}'", beginning)));
-    meant->abort();
-    while (!meant->wait_finished(seconds(1))) {
+    for (const auto& session : all) {
+        if (is_with(*meant, *session)) session->abort();
+    }
+    for (const auto& session : all) {
+        while (is_with(*meant, *session) && !session->wait_finished(seconds(1))) {
+        }
     }
     return meant->info();
 }
@@ -286,6 +354,7 @@ Result<std::vector<SessionInfo>> Agent::status() {
 void Agent::tick() {
     {
         const std::lock_guard lock(mutex_);
+        std::erase_if(groups_, [](const auto& group) { return group->finished(); });
         std::erase_if(sessions_, [](const auto& entry) {
             return entry.second->finished() && entry.second.use_count() == 1;
         });
@@ -297,6 +366,28 @@ void Agent::tick() {
         const auto concluded = known(id);
         if (!concluded) log_error("session {}: {}", id, concluded.error().describe());
     }
+    if (const auto forgotten = forget_decisions(); !forgotten) {
+        log_error("{}", forgotten.error().describe());
+    }
+}
+
+// Once nobody of the group is under way. A session that is, is in its file before its worker
+// starts, and remains there as long as somebody may ask for the decision.
+Result<> Agent::forget_decisions() {
+    std::vector<std::string> groups;
+    for (const std::string& name : TRY(os::list_directory(os::kCwd, store_.directory()))) {
+        if (auto group = group_of_decision(name)) groups.push_back(std::move(*group));
+    }
+    if (groups.empty()) return {};
+    // Only now: a group that has begun meanwhile is not among those.
+    for (const std::string& id : TRY(store_.ids())) {
+        const auto info = TRY(store_.read(id));
+        if (info) std::erase(groups, info->group);
+    }
+    for (const std::string& group : groups) {
+        TRY(GroupVote(store_.directory(), group).forget());
+    }
+    return {};
 }
 
 // True if the session is concluded.

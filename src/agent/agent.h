@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/client.h"
+#include "agent/group.h"
 #include "agent/history.h"
 #include "agent/orders.h"
 #include "agent/session.h"
@@ -45,8 +47,9 @@ class Agent {
     // The port where peers ask; known only after the server has bound it.
     void set_control_port(std::uint16_t port) { control_port_ = port; }
 
-    // Starts the source's half after the destination has agreed to its own.
-    Result<std::shared_ptr<Session>> migrate(const MigrateOrder& order);
+    // Starts the source's halves after the destination has agreed to its own: one session, or those
+    // of a group, in the order of the order.
+    Result<std::vector<std::shared_ptr<Session>>> migrate(const MigrateOrder& order);
     // After the end of a session that migrate() has started: one that was given up is given up at
     // the destination as well, which may still wait for a first connection. Best effort, some
     // seconds at most; a destination that cannot be reached gives up by itself.
@@ -58,7 +61,8 @@ class Agent {
     Result<migrate::SessionState> outcome(const std::string& id, const std::string& peer);
     // The peer gives up a session that it has prepared here.
     Result<migrate::SessionState> cancel(const std::string& id, const std::string& peer);
-    // By the beginning of an id. Returns the session as it ended.
+    // By the beginning of an id, its own or its group's, and all of its group with it. Returns one
+    // session as it ended.
     Result<SessionInfo> abort(const std::string& beginning);
     Result<std::vector<SessionInfo>> status();
     Result<std::vector<SessionInfo>> history(unsigned limit) { return history_->recent(limit); }
@@ -83,8 +87,18 @@ class Agent {
     [[nodiscard]] std::vector<std::shared_ptr<Session>> sessions();
     Result<std::optional<SessionInfo>> known(const std::string& id);
     [[nodiscard]] WorkerSetup new_setup(Role role) const;
-    Result<WorkerSetup> plan_source(const MigrateOrder& order);
-    Result<> check_room();
+    Result<WorkerSetup> plan_source(const MigrateOrder& order, const std::string& service);
+    // What of a session there is at the destination.
+    struct Planned {
+        WorkerSetup setup;
+        PeerClient peer;
+    };
+    Result<Planned> prepare_peer(const MigrateOrder& order, WorkerSetup setup);
+    static void cancel_peer(Planned& planned);
+    Result<std::vector<std::shared_ptr<Session>>> start_all(std::vector<Planned>& planned,
+                                                            const std::string& group);
+    Result<> forget_decisions();
+    Result<> check_room(std::size_t count = 1);
     Result<bool> ask_outcome(const SessionInfo& info);
 
     const AgentConfig config_;
@@ -94,6 +108,7 @@ class Agent {
     std::mutex mutex_;
     bool closing_ = false;
     std::map<std::string, std::shared_ptr<Session>> sessions_;
+    std::vector<std::unique_ptr<Group>> groups_;
     // Of ask_outcomes(), which has no lock.
     struct Question {
         std::chrono::steady_clock::time_point due;

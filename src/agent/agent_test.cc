@@ -46,7 +46,8 @@ class AgentTest : public ::testing::Test {
         const NamedProcess service(directory_.path(), script);
         return alpha_->control().migrate(
             {.service = service.text(), .destination = beta_address()},
-            {.started = [](const SessionInfo&) {}, .progress = [](const migrate::Progress&) {}});
+            {.started = [](const SessionInfo&) {},
+             .progress = [](const std::string&, const migrate::Progress&) {}});
     }
     // Starts a session that waits for its abort; `then` runs once it is under way.
     template <class Then>
@@ -58,7 +59,7 @@ class AgentTest : public ::testing::Test {
             return client.migrate(
                 {.service = service.text(), .destination = beta_address()},
                 {.started = [&](const SessionInfo& info) { under_way.set_value(info); },
-                 .progress = [](const migrate::Progress&) {}});
+                 .progress = [](const std::string&, const migrate::Progress&) {}});
         });
         const SessionInfo info = under_way.get_future().get();
         CHECK(eventually([&] {
@@ -68,6 +69,47 @@ class AgentTest : public ::testing::Test {
         }));
         then(client, info);
         return migrating.get();
+    }
+    // Moves services together, each named by its script; `then` runs once all are under way at
+    // beta.
+    template <class Then>
+    Result<std::vector<SessionInfo>> migrate_group(const std::vector<std::string>& scripts,
+                                                   Then then) {
+        std::vector<std::unique_ptr<NamedProcess>> services;
+        MigrateOrder order = {.service = {}, .destination = beta_address()};
+        for (const std::string& script : scripts) {
+            services.push_back(std::make_unique<NamedProcess>(directory_.path(), script));
+            order.others.push_back(services.back()->text());
+        }
+        order.service = order.others.front();
+        order.others.erase(order.others.begin());
+        auto client = alpha_->control();
+        auto migrating = std::async(std::launch::async, [&] {
+            return client.migrate_group(
+                order, {.started = [](const SessionInfo&) {},
+                        .progress = [](const std::string&, const migrate::Progress&) {}});
+        });
+        then();
+        return migrating.get();
+    }
+    // Members wait for the decision, but for one that does not vote.
+    void await_votes() {
+        CHECK(eventually([&] {
+            const auto status = beta_->control().status();
+            return status && status->sessions.size() == 2 &&
+                   std::ranges::all_of(status->sessions, [](const SessionInfo& info) {
+                       return info.state == SessionState::Ready;
+                   });
+        }));
+        std::this_thread::sleep_for(200ms);
+    }
+    // All that `daemon` has had, once there are so many, ended in this.
+    void expect_all_end_in(const TestDaemon& daemon, std::size_t count, SessionState state) {
+        EXPECT_TRUE(eventually([&] { return daemon.control().history(0)->size() == count; }));
+        const auto history = daemon.control().history(0);
+        for (const SessionInfo& info : *history) EXPECT_EQ(info.state, state) << info.error;
+        EXPECT_TRUE(
+            eventually([&] { return std::filesystem::is_empty(daemon.state() + "/sessions"); }));
     }
     bool ends_in(const TestDaemon& daemon, SessionState state) {
         return eventually([&] {
@@ -429,6 +471,69 @@ TEST_F(AgentTest, AnAgentWithoutTcpDoesNotMigrate) {
         quiet.control().migrate({.service = service.text(), .destination = beta_address()}, {});
     ASSERT_FALSE(ended);
     EXPECT_NE(ended.error().message().find("--listen"), std::string::npos);
+}
+
+TEST_F(AgentTest, AGroupGoesTogether) {
+    const auto ended = migrate_group({"rehearse-ok", "rehearse-busy", "rehearse-ok2"}, [] {});
+    ASSERT_TRUE(ended) << ended.error().message();
+    ASSERT_EQ(ended->size(), 3u);
+    for (const SessionInfo& info : *ended) {
+        EXPECT_EQ(info.state, SessionState::Done) << info.error;
+        EXPECT_EQ(info.group, ended->front().group);
+        EXPECT_TRUE(is_session_id(info.group));
+    }
+    expect_all_end_in(*alpha_, 3, SessionState::Done);
+}
+
+TEST_F(AgentTest, AMemberThatDoesNotGoKeepsItsGroup) {
+    for (const char* script : {"rehearse-refuse", "rehearse-die"}) {
+        const auto ended = migrate_group({"rehearse-ok", script}, [] {});
+        ASSERT_TRUE(ended) << ended.error().message();
+        EXPECT_EQ(ended->at(0).state, SessionState::Aborted);
+        EXPECT_EQ(ended->at(1).state, SessionState::Aborted);
+        EXPECT_NE(ended->at(0).error.find("of its group: " + ended->at(1).error), std::string::npos)
+            << ended->at(0).error;
+    }
+    expect_all_end_in(*alpha_, 4, SessionState::Aborted);
+    expect_all_end_in(*beta_, 4, SessionState::Aborted);
+}
+
+TEST_F(AgentTest, AGroupIsAbortedAsAWholeEvenAfterAVote) {
+    const auto ended = migrate_group({"rehearse-ok", "rehearse-mute"}, [&] {
+        await_votes();
+        EXPECT_TRUE(alpha_->control().abort(""));
+    });
+    ASSERT_TRUE(ended) << ended.error().message();
+    expect_all_end_in(*alpha_, 2, SessionState::Aborted);
+    expect_all_end_in(*beta_, 2, SessionState::Aborted);
+}
+
+TEST_F(AgentTest, AnAgentThatDiesBeforeTheDecisionAbortsTheGroup) {
+    const auto ended = migrate_group({"rehearse-ok", "rehearse-mute"}, [&] {
+        await_votes();
+        EXPECT_EQ(alpha_->end_with(SIGKILL), 128 + SIGKILL);
+    });
+    EXPECT_FALSE(ended);
+    alpha_->start();
+    expect_all_end_in(*alpha_, 2, SessionState::Aborted);
+    expect_all_end_in(*beta_, 2, SessionState::Aborted);
+}
+
+TEST_F(AgentTest, AMemberThatDiesAfterTheDecisionHasCommitted) {
+    const auto ended = migrate_group({"rehearse-ok", "rehearse-late"}, [] {});
+    ASSERT_TRUE(ended) << ended.error().message();
+    EXPECT_EQ(ended->at(0).state, SessionState::Done);
+    EXPECT_EQ(ended->at(1).state, SessionState::Committed);
+    expect_all_end_in(*alpha_, 2, SessionState::Done);
+    expect_all_end_in(*beta_, 2, SessionState::Running);
+}
+
+TEST_F(AgentTest, OneServiceIsInAGroupOnce) {
+    const NamedProcess service(directory_.path(), "rehearse-ok");
+    const auto ended = alpha_->control().migrate_group(
+        {.service = service.text(), .others = {service.text()}, .destination = beta_address()}, {});
+    ASSERT_FALSE(ended);
+    EXPECT_NE(ended.error().message().find("are the same service"), std::string::npos);
 }
 
 }  // namespace

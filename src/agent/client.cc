@@ -15,6 +15,7 @@
 
 #include "agent/agent.grpc.pb.h"
 #include "agent/wire_convert.h"
+#include "base/check.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "os/inet.h"
@@ -136,8 +137,16 @@ Result<AgentIdentity> ControlClient::ping() {
 }
 
 Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watcher& watcher) {
+    CHECK(order.others.empty());
+    std::vector<SessionInfo> ended = TRY(migrate_group(order, watcher));
+    return std::move(ended.front());
+}
+
+Result<std::vector<SessionInfo>> ControlClient::migrate_group(const MigrateOrder& order,
+                                                              const Watcher& watcher) {
     v1::MigrateRequest request;
     request.set_service(order.service);
+    *request.mutable_others() = {order.others.begin(), order.others.end()};
     request.set_to(order.destination);
     request.set_max_downtime_ms(static_cast<std::uint32_t>(order.max_downtime.count()));
     request.set_max_rounds(order.max_rounds);
@@ -155,19 +164,19 @@ Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watc
     set_migrating(&context);
     const Cleanup forget_context = [&] { set_migrating(nullptr); };
     const auto stream = state_->stub->Migrate(&context, request);
-    std::optional<SessionInfo> last;
+    std::vector<SessionInfo> ended;
     v1::MigrateEvent event;
     while (stream->Read(&event)) {
         if (event.has_started()) {
             watcher.started(TRY(from_wire(event.started())));
         } else if (event.has_progress()) {
-            watcher.progress(from_wire(event.progress()));
+            watcher.progress(event.session(), from_wire(event.progress()));
         } else if (event.has_finished()) {
-            last = TRY(from_wire(event.finished()));
+            ended.push_back(TRY(from_wire(event.finished())));
         }
     }
     const auto status = stream->Finish();
-    if (last) return std::move(*last);
+    if (ended.size() == 1 + order.others.size()) return ended;
     if (status.ok()) return fail(Error::peer("the agent said nothing of the session's end"));
     return fail(control_error(status, state_->socket));
 }

@@ -33,13 +33,16 @@ class ControlClient {
     ~ControlClient();
 
     Result<AgentIdentity> ping();
-    // `started` is called once with the new session, `progress` as it goes on. Returns the
-    // session's end, which may be a failure (SessionInfo::error). An Error means that the session
-    // never began, or (Gone) that the agent died and nobody here knows the outcome.
+    // `started` is called once with each new session, `progress` as one goes on. Returns their
+    // ends, which may be failures (SessionInfo::error), in the order of the order. An Error means
+    // that no session ever began, or (Gone) that the agent died and nobody here knows the outcome.
     struct Watcher {
         std::function<void(const SessionInfo&)> started;
-        std::function<void(const migrate::Progress&)> progress;
+        std::function<void(const std::string& session, const migrate::Progress&)> progress;
     };
+    Result<std::vector<SessionInfo>> migrate_group(const MigrateOrder& order,
+                                                   const Watcher& watcher);
+    // The same without others.
     Result<SessionInfo> migrate(const MigrateOrder& order, const Watcher& watcher);
     struct Sessions {
         AgentIdentity agent;

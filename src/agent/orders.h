@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "migrate/session.h"
 
@@ -22,7 +23,9 @@ struct AgentIdentity {
 };
 
 struct MigrateOrder {
-    std::string service;      // a pid or a name
+    std::string service;  // a pid or a name
+    // More of them, which move together with it: a group.
+    std::vector<std::string> others = {};
     std::string destination;  // HOST[:PORT]
     std::chrono::milliseconds max_downtime{50};
     unsigned max_rounds = 30;

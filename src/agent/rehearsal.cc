@@ -9,7 +9,9 @@
 #include <chrono>
 #include <string>
 #include <thread>
+#include <utility>
 
+#include "migrate/group_gate.h"
 #include "migrate/session.h"
 #include "net/tls_listener.h"
 #include "os/inet.h"
@@ -35,6 +37,17 @@ net::TlsIdentity identity(const TlsFiles& files) {
     return {.ca = files.ca, .certificate = files.certificate, .key = files.key};
 }
 
+// Until all of the group do, in one moment.
+Result<> stand_still(GroupGate& group, const std::string& script) {
+    bool is_busy = script.ends_with("busy");
+    for (;;) {
+        while (!TRY(group.all_converged(20ms))) {
+        }
+        TRY(group.all_passed());
+        if (TRY(group.all_frozen(!std::exchange(is_busy, false)))) return {};
+    }
+}
+
 Result<> source(const SourceRequest& request, SessionHost& host) {
     std::string script = TRY(os::read_file(fmt::format("/proc/{}/comm", request.root)));
     script.resize(script.find('\n'));
@@ -57,8 +70,14 @@ Result<> source(const SourceRequest& request, SessionHost& host) {
         std::ignore = os::poll(std::span(&control, 1), 30000);
         return fail(Error::aborted("the agent is gone"));
     }
+    if (host.group() != nullptr) TRY(stand_still(*host.group(), script));
     std::byte ready{};
     TRY(channel.read_all(std::span(&ready, 1)));
+    if (script.ends_with("mute") && wait_for_abort(host)) {
+        return fail(Error::aborted("aborted without a vote"));
+    }
+    if (host.group() != nullptr) TRY(host.group()->vote(channel.fd()));
+    if (script.ends_with("late")) ::raise(SIGKILL);
     TRY(host.record(SessionState::Committed));
     if (script.ends_with("lost")) ::raise(SIGKILL);
     if (script.ends_with("cut")) {
@@ -108,7 +127,11 @@ Result<> run_destination(const DestinationRequest& request, SessionHost& host, P
     const auto decided = channel.read_all(std::span(&decision, 1));
     if (!decided) {
         // The link is cut: only the source's agent knows what was decided.
-        const auto state = TRY(host.peer_state());
+        auto state = TRY(host.peer_state());
+        for (int i = 0; i < 100 && state == SessionState::Precopy; ++i) {
+            std::this_thread::sleep_for(20ms);
+            state = TRY(host.peer_state());
+        }
         if (state != SessionState::Committed) return fail(Error::peer("the source gave up"));
     }
     TRY(host.record(SessionState::Running));

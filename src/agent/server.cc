@@ -79,8 +79,9 @@ class ControlService final : public v1::Control::Service {
             return status_of(Error::invalid(fmt::format(
                 "there is no choice \"{}\" without convergence", request->on_no_convergence())));
         }
-        const auto session =
+        const auto sessions =
             agent_.migrate({.service = request->service(),
+                            .others = {request->others().begin(), request->others().end()},
                             .destination = request->to(),
                             .max_downtime = std::chrono::milliseconds(request->max_downtime_ms()),
                             .max_rounds = request->max_rounds(),
@@ -94,24 +95,14 @@ class ControlService final : public v1::Control::Service {
                             .method = *method,
                             .images_directory = request->images_directory(),
                             .shared_storage = request->shared_storage()});
-        if (!session) return status_of(session.error());
-        v1::MigrateEvent started;
-        *started.mutable_started() = to_wire((*session)->info());
-        bool listening = writer->Write(started);
-        std::uint64_t seen = 0;
-        for (;;) {
-            const bool finished = (*session)->finished();
-            if (finished) break;
-            if (!listening || context->IsCancelled()) (*session)->abort();
-            if (!(*session)->wait_news(seen, kCallerCheck)) continue;
-            v1::MigrateEvent event;
-            *event.mutable_progress() = to_wire((*session)->info().progress);
-            listening = listening && writer->Write(event);
+        if (!sessions) return status_of(sessions.error());
+        watch(*context, *sessions, *writer);
+        for (const auto& session : *sessions) agent_.settle(*session);
+        for (const auto& session : *sessions) {
+            v1::MigrateEvent last;
+            *last.mutable_finished() = to_wire(session->info());
+            writer->Write(last);
         }
-        agent_.settle(**session);
-        v1::MigrateEvent last;
-        *last.mutable_finished() = to_wire((*session)->info());
-        writer->Write(last);
         return grpc::Status::OK;
     }
 
@@ -135,6 +126,34 @@ class ControlService final : public v1::Control::Service {
     }
 
   private:
+    // Until all have ended.
+    static void watch(const grpc::ServerContext& context,
+                      const std::vector<std::shared_ptr<Session>>& sessions,
+                      grpc::ServerWriter<v1::MigrateEvent>& writer) {
+        bool listening = true;
+        for (const auto& session : sessions) {
+            v1::MigrateEvent started;
+            *started.mutable_started() = to_wire(session->info());
+            listening = listening && writer.Write(started);
+        }
+        std::vector<std::uint64_t> seen(sessions.size());
+        const std::chrono::milliseconds turn = kCallerCheck / sessions.size();
+        for (bool any = true; any;) {
+            any = false;
+            for (std::size_t i = 0; i < sessions.size(); ++i) {
+                Session& session = *sessions[i];
+                if (session.finished()) continue;
+                any = true;
+                if (!listening || context.IsCancelled()) session.abort();
+                if (!session.wait_news(seen[i], turn)) continue;
+                v1::MigrateEvent event;
+                const SessionInfo info = session.info();
+                event.set_session(info.id);
+                *event.mutable_progress() = to_wire(info.progress);
+                listening = listening && writer.Write(event);
+            }
+        }
+    }
     static grpc::Status fill(const Result<std::vector<SessionInfo>>& sessions,
                              v1::SessionList* reply) {
         if (!sessions) return status_of(sessions.error());

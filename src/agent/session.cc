@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/group_decision.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "os/inet.h"
@@ -26,9 +27,13 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
         if (info.error.empty()) info.error = "the session's worker died";
     }
     // A dead worker's stubs died with it, and its source tree runs on: nothing can be decided any
-    // more.
+    // more. But a group may have decided already, and its member died before it had said so.
     if (info.state == SessionState::Precopy || info.state == SessionState::Ready) {
-        info.state = SessionState::Aborted;
+        const bool committed =
+            !info.group.empty() &&
+            TRY(GroupVote(store.directory(), info.group).propose(GroupDecision::Abort)) ==
+                GroupDecision::Commit;
+        info.state = committed ? SessionState::Committed : SessionState::Aborted;
     }
     if (is_outcome_unknown(info)) {
         if (is_news) TRY(store.write(info));
@@ -63,18 +68,20 @@ Result<std::optional<SessionInfo>> settle_outcome(SessionInfo info, SessionState
 }
 
 Result<std::shared_ptr<Session>> Session::start(const WorkerSetup& setup, const SessionStore& store,
-                                                History& history) {
+                                                History& history, int gate) {
     std::shared_ptr<Session> session(new Session(setup, store, history));
     auto lock = TRY(store.try_lock(setup.info.id));
     if (!lock) return fail(Error::invalid(fmt::format("session {} exists", setup.info.id)));
     TRY(store.write(setup.info));
     auto [ours, theirs] = TRY(os::socketpair(AF_UNIX, SOCK_SEQPACKET));
     TRY(os::send_with_fds(ours.get(), os::as_bytes(to_json(setup)), {}));
-    auto worker =
-        os::spawn({.path = "/proc/self/exe",
-                   .arguments = {"ferryd", kWorkerVerb, setup.info.id},
-                   .descriptors = {{theirs.get(), kWorkerControlFd}, {lock->get(), kWorkerLockFd}},
-                   .own_group = true});
+    os::SpawnRequest spawn = {
+        .path = "/proc/self/exe",
+        .arguments = {"ferryd", kWorkerVerb, setup.info.id},
+        .descriptors = {{theirs.get(), kWorkerControlFd}, {lock->get(), kWorkerLockFd}},
+        .own_group = true};
+    if (gate >= 0) spawn.descriptors.emplace_back(gate, kWorkerGateFd);
+    auto worker = os::spawn(spawn);
     if (!worker) {
         std::ignore = store.remove(setup.info.id);
         return fail(std::move(worker.error()).context("starting a worker"));

@@ -23,9 +23,10 @@ namespace ferry::agent {
 class Session {
   public:
     // Records the session, starts its worker and a thread that listens to it. `store` and `history`
-    // outlive the session.
+    // outlive the session. `gate` becomes the worker's way to its group; -1: it is in none.
     static Result<std::shared_ptr<Session>> start(const WorkerSetup& setup,
-                                                  const SessionStore& store, History& history);
+                                                  const SessionStore& store, History& history,
+                                                  int gate = -1);
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
     // The session must have ended, or is waited for.
@@ -67,8 +68,8 @@ class Session {
 };
 
 // The final word on a session whose worker is dead: what its file says, with "undecided" turned
-// into "aborted", moved into the history. The store's files are removed; but where the outcome is
-// unknown they stay, until settle_outcome().
+// into "aborted", or into what its group has decided, moved into the history. The store's files are
+// removed; but where the outcome is unknown they stay, until settle_outcome().
 Result<SessionInfo> conclude_session(const SessionInfo& last_known, const SessionStore& store,
                                      History& history);
 

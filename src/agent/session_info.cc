@@ -44,6 +44,7 @@ bool is_session_id(const std::string& id) {
 std::string to_json(const SessionInfo& info) {
     const nlohmann::json json = {
         {"session", info.id},
+        {"group", info.group},
         {"role", name_of(info.role)},
         {"service", info.service},
         {"source", info.source},
@@ -69,6 +70,7 @@ Result<SessionInfo> session_info_from_json(const std::string& text) {
         json.at("source").get_to(info.source);
         json.at("destination").get_to(info.destination);
         // Absent from what earlier versions wrote.
+        info.group = json.value("group", "");
         info.peer = {.host = json.value("peer_host", ""),
                      .port = json.value("peer_port", std::uint16_t{0})};
         const auto state = migrate::session_state_from(json.at("state").get<std::string>());
@@ -78,7 +80,8 @@ Result<SessionInfo> session_info_from_json(const std::string& text) {
         json.at("started_ms").get_to(info.started_ms);
         json.at("finished_ms").get_to(info.finished_ms);
         json.at("report").get_to(info.report);
-        if (!is_session_id(info.id)) return fail(Error::corrupt("session file: bad id"));
+        if (!is_session_id(info.id) || (!info.group.empty() && !is_session_id(info.group)))
+            return fail(Error::corrupt("session file: bad id"));
         return info;
     } catch (const nlohmann::json::exception& exception) {
         return fail(Error::corrupt(fmt::format("session file: {}", exception.what())));

@@ -15,6 +15,8 @@ enum class Role { Source, Destination };
 
 struct SessionInfo {
     std::string id;  // 32 hexadecimal digits
+    // The same for all sources that are moved together, 32 hexadecimal digits; empty: moved alone.
+    std::string group = {};
     Role role = Role::Source;
     std::string service;  // as the user named it
     std::string source, destination;

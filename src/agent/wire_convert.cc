@@ -5,6 +5,7 @@ namespace ferry::agent {
 v1::Session to_wire(const SessionInfo& info) {
     v1::Session wire;
     wire.set_id(info.id);
+    wire.set_group(info.group);
     wire.set_role(name_of(info.role));
     wire.set_service(info.service);
     wire.set_source(info.source);
@@ -22,6 +23,7 @@ Result<SessionInfo> from_wire(const v1::Session& wire) {
     const auto state = migrate::session_state_from(wire.state());
     if (!state) return fail(Error::corrupt("the agent names an unknown state"));
     return SessionInfo{.id = wire.id(),
+                       .group = wire.group(),
                        .role = wire.role() == "destination" ? Role::Destination : Role::Source,
                        .service = wire.service(),
                        .source = wire.source(),

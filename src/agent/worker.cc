@@ -7,10 +7,12 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "agent/session_store.h"
+#include "agent/worker_gate.h"
 #include "agent/worker_message.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -52,7 +54,11 @@ Result<std::string> read_answer(int fd) {
 class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
   public:
     WorkerHost(WorkerSetup setup, SessionStore store)
-        : setup_(std::move(setup)), store_(std::move(store)) {}
+        : setup_(std::move(setup)), store_(std::move(store)) {
+        const std::string& group = setup_.info.group;
+        if (group.empty()) return;
+        gate_.emplace(kWorkerGateFd, kWorkerControlFd, GroupVote(store_.directory(), group));
+    }
 
     void progress(const migrate::Progress& progress) override {
         tell({.kind = WorkerEvent::Kind::Progress, .progress = progress});
@@ -72,6 +78,7 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
     }
     // A program of its own asks: gRPC has threads, and the agent may be dead.
     Result<migrate::SessionState> peer_state() override;
+    [[nodiscard]] migrate::GroupGate* group() override { return gate_ ? &*gate_ : nullptr; }
     void listening(std::uint16_t port) override {
         tell({.kind = WorkerEvent::Kind::Listening, .port = port});
     }
@@ -96,6 +103,7 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
   private:
     WorkerSetup setup_;
     SessionStore store_;
+    std::optional<WorkerGate> gate_;
 };
 
 Result<migrate::SessionState> WorkerHost::peer_state() {
@@ -129,6 +137,7 @@ Result<> run() {
     set_log(nullptr, static_cast<LogLevel>(setup.log_level));
     SessionStore store = TRY(SessionStore::open(setup.store_directory));
     const Role role = setup.info.role;
+    if (!setup.info.group.empty()) TRY(os::fcntl(kWorkerGateFd, F_SETFD, FD_CLOEXEC));
     WorkerHost host(std::move(setup), std::move(store));
     if (role == Role::Source) {
         const migrate::Report report = migrate::run_source(host.setup().source, host);

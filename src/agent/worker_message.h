@@ -20,6 +20,7 @@ namespace ferry::agent {
 
 inline constexpr int kWorkerControlFd = 3;
 inline constexpr int kWorkerLockFd = 4;
+inline constexpr int kWorkerGateFd = 5;  // of a group's member (agent/group_words.h)
 inline constexpr const char* kWorkerVerb = "session-worker";
 inline constexpr const char* kOutcomeVerb = "query-outcome";
 // A report with a hundred rounds is about 20 KiB; the kernel takes packets up to wmem_default (208

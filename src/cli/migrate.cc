@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -43,6 +45,7 @@ class Display {
     explicit Display(std::string json) : json_(std::move(json)), terminal_(::isatty(1) == 1) {}
 
     void started(const agent::SessionInfo& info) {
+        if (!info.group.empty()) names_[info.id] = info.service + ": ";
         if (json_ == "lines") {
             line({{"event", "started"},
                   {"session", info.id},
@@ -55,9 +58,10 @@ class Display {
         }
     }
 
-    void progress(const migrate::Progress& progress) {
+    void progress(const std::string& session, const migrate::Progress& progress) {
         if (json_ == "lines") {
             line({{"event", "progress"},
+                  {"session", session},
                   {"phase", progress.phase},
                   {"round", progress.round},
                   {"sent_bytes", progress.sent_bytes},
@@ -65,14 +69,14 @@ class Display {
                   {"bytes_per_second", progress.bytes_per_second},
                   {"message", progress.message}});
         } else if (json_.empty() && terminal_) {
-            fmt::print("\r{}\033[K", text(progress));
+            fmt::print("\r{}{}\033[K", name_of(session), text(progress));
             std::fflush(stdout);
             written_ = true;
         } else if (json_.empty()) {
             std::string now = fmt::format("{} {}", progress.phase, progress.round);
-            if (now == last_ && progress.message.empty()) return;
-            last_ = std::move(now);
-            fmt::print("{}\n", text(progress));
+            if (now == last_[session] && progress.message.empty()) return;
+            last_[session] = std::move(now);
+            fmt::print("{}{}\n", name_of(session), text(progress));
             std::fflush(stdout);
         }
     }
@@ -101,10 +105,16 @@ class Display {
         return text;
     }
 
+    // Of a group's member.
+    std::string name_of(const std::string& session) const {
+        const auto name = names_.find(session);
+        return name == names_.end() ? std::string() : name->second;
+    }
+
     std::string json_;
     bool terminal_;
     bool written_ = false;
-    std::string last_;
+    std::map<std::string, std::string> last_, names_;  // by session
 };
 
 // Ctrl-C asks for an abort and goes on waiting for its end; a second one leaves at once (the agent
@@ -211,16 +221,20 @@ void print_json_end(const std::string& form, Json end) {
     Display::line(end);
 }
 
+Json json_end(const agent::SessionInfo& info) {
+    Json end = Json::parse(info.report.empty() ? "{}" : info.report, nullptr, false);
+    if (!end.is_object()) end = Json::object();
+    end["session"] = info.id;
+    end["outcome"] = outcome_name(exit_code(info));
+    end["state"] = migrate::name_of(info.state);
+    end["error"] = info.error;
+    return end;
+}
+
 int show_end(const agent::SessionInfo& info, const std::string& json) {
     const int code = exit_code(info);
     if (!json.empty()) {
-        Json end = Json::parse(info.report.empty() ? "{}" : info.report, nullptr, false);
-        if (!end.is_object()) end = Json::object();
-        end["session"] = info.id;
-        end["outcome"] = outcome_name(code);
-        end["state"] = migrate::name_of(info.state);
-        end["error"] = info.error;
-        print_json_end(json, std::move(end));
+        print_json_end(json, json_end(info));
         return code;
     }
     if (const auto report = migrate::report_from_json(info.report); report && code == kExitOk) {
@@ -235,6 +249,54 @@ int show_end(const agent::SessionInfo& info, const std::string& json) {
                    info.error);
     }
     return code;
+}
+
+// What holds for the whole of it. All commit or none, so the worst is what the group is: but a
+// destination may die with a member that it was to run.
+int exit_code(const std::vector<agent::SessionInfo>& group) {
+    int worst = kExitOk;
+    for (const agent::SessionInfo& info : group) {
+        const int code = exit_code(info);
+        if (code == kExitUnknown || worst == kExitOk) worst = code;
+    }
+    return worst;
+}
+
+Json json_end(const std::vector<agent::SessionInfo>& group) {
+    Json members = Json::array();
+    double frozen_ms = 0, total_ms = 0;
+    for (const agent::SessionInfo& info : group) {
+        members.push_back(json_end(info));
+        if (const auto report = migrate::report_from_json(info.report)) {
+            frozen_ms = std::max(frozen_ms, report->frozen_ms);
+            total_ms = std::max(total_ms, report->total_ms);
+        }
+    }
+    return {{"group", group.front().group},
+            {"outcome", outcome_name(exit_code(group))},
+            {"succeeded", exit_code(group) == kExitOk},
+            {"frozen_ms", frozen_ms},
+            {"total_ms", total_ms},
+            {"members", std::move(members)}};
+}
+
+int show_end(const std::vector<agent::SessionInfo>& group, const std::string& json) {
+    if (group.size() == 1) return show_end(group.front(), json);
+    const Json end = json_end(group);
+    if (!json.empty()) {
+        print_json_end(json, end);
+        return exit_code(group);
+    }
+    for (const agent::SessionInfo& info : group) {
+        if (info.error.empty()) fmt::print("{}\n", info.service);
+        show_end(info, json);
+    }
+    if (exit_code(group) == kExitOk) {
+        fmt::print("all {} together: frozen {} at most, total {}\n", group.size(),
+                   milliseconds_text(end["frozen_ms"].get<double>()),
+                   milliseconds_text(end["total_ms"].get<double>()));
+    }
+    return exit_code(group);
 }
 
 // An error before or instead of a session's end.
@@ -261,29 +323,31 @@ Result<int> run(Options& options) {
     if (!client) return show_error(client.error(), false, options.json);
     Display display(options.json);
     bool started = false;
-    Result<agent::SessionInfo> ended;
+    Result<std::vector<agent::SessionInfo>> ended;
     {
         Interrupts interrupts(*client);
-        ended = client->migrate(options.order,
-                                {.started =
-                                     [&](const agent::SessionInfo& info) {
-                                         started = true;
-                                         interrupts.session(info.id);
-                                         display.started(info);
-                                     },
-                                 .progress = [&](const auto& now) { display.progress(now); }});
+        ended = client->migrate_group(
+            options.order, {.started =
+                                [&](const agent::SessionInfo& info) {
+                                    started = true;
+                                    interrupts.session(info.id);
+                                    display.started(info);
+                                },
+                            .progress = [&](const auto& session,
+                                            const auto& now) { display.progress(session, now); }});
     }
     display.clear();
     if (!ended) return show_error(ended.error(), started, options.json);
     return show_end(*ended, options.json);
 }
 
-// One after the other, until one does not go.
+// All in one, or one after the other until one does not go.
 Result<int> run_all(Options& options) {
     const std::vector<std::string>& services = options.services;
-    if (services.size() > 1 && !options.sequential) {
-        return fail(
-            Error::invalid("several services move one after the other only: add --sequential"));
+    if (!options.sequential) {
+        options.order.service = services.front();
+        options.order.others.assign(services.begin() + 1, services.end());
+        return run(options);
     }
     for (std::size_t i = 0; i < services.size(); ++i) {
         options.order.service = services[i];
@@ -306,10 +370,11 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
     CLI::App* const command = app.add_subcommand("migrate", "Move a service to another host, live");
     command
         ->add_option("SERVICE", options->services,
-                     "Pid, the name of a container of runc's, or the exact name of a process")
+                     "Pid, the name of a container of runc's, or the exact name of a process. "
+                     "Several move together: frozen in one moment, all or none")
         ->required();
     command->add_flag("--sequential", options->sequential,
-                      "Several services, one after the other; the first that fails ends it");
+                      "One after the other instead; the first that fails ends it");
     command->add_option("--to", options->order.destination, "HOST[:PORT] of the other agent")
         ->required();
     command->add_option("--max-downtime", options->max_downtime_ms, "Wanted time frozen, ms")

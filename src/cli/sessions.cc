@@ -31,6 +31,7 @@ void add_socket(CLI::App* command, const std::shared_ptr<Options>& options) {
 nlohmann::json json_of(const agent::SessionInfo& info) {
     nlohmann::json json = {
         {"session", info.id},
+        {"group", info.group},
         {"role", agent::name_of(info.role)},
         {"service", info.service},
         {"source", info.source},
@@ -97,8 +98,8 @@ Result<int> abort_session(const Options& options) {
     auto client = TRY(agent::ControlClient::connect(options.socket));
     const agent::SessionInfo info = TRY(client.abort(options.session));
     if (info.state == migrate::SessionState::Aborted) {
-        fmt::print("session {} is aborted; {} runs on at {}\n", info.id.substr(0, 8), info.service,
-                   info.source);
+        fmt::print("session {} is aborted{}; {} runs on at {}\n", info.id.substr(0, 8),
+                   info.group.empty() ? "" : " with all of its group", info.service, info.source);
         return kExitOk;
     }
     fmt::print("session {} was decided already: {}\n", info.id.substr(0, 8),

@@ -1,5 +1,7 @@
 #include "dump/guardian.h"
 
+#include <fmt/format.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -16,6 +18,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "base/check.h"
@@ -39,6 +42,7 @@ struct Table {
     std::atomic<int> pidfds[kTasksMax];
     std::atomic<std::uint32_t> used;  // slots from the start that may be taken
     std::atomic<bool> clean_end;
+    char decision[PATH_MAX];  // a path; written before the verdict that needs it
     Slot slots[limits::kFilesMax];
 };
 
@@ -88,6 +92,21 @@ void for_each_socket(Table& table, Action action) noexcept {
     }
 }
 
+// Whether that is what was decided, or is now, since we are the first to make the decision.
+bool is_aborted(const char* decision) noexcept {
+    constexpr char kAbort[] = "abort";
+    ::symlink(kAbort, decision);
+    char said[sizeof(kAbort)] = {};
+    const ssize_t size = ::readlink(decision, said, sizeof(said));
+    return size == sizeof(kAbort) - 1 && std::memcmp(said, kAbort, sizeof(kAbort) - 1) == 0;
+}
+
+void signal_all(Table& table, int signal) noexcept {
+    for (std::uint32_t i = 0; i < table.task_count.load(); ++i) {
+        ::syscall(SYS_pidfd_send_signal, table.pidfds[i].load(), signal, nullptr, 0);
+    }
+}
+
 // The guardian's whole life (I7). Nothing allocated, no lock but the one it waits for.
 [[noreturn]] void guard(int parent, Table& table) noexcept {
     ::setsid();
@@ -101,11 +120,11 @@ void for_each_socket(Table& table, Action action) noexcept {
     if (!table.clean_end.load() && table.verdict.load() == Guardian::Verdict::Kill) {
         // They stand in SIGSTOP (Frozen::hold).
         for_each_socket(table, enter_repair);
-        for (std::uint32_t i = 0; i < table.task_count.load(); ++i) {
-            ::syscall(SYS_pidfd_send_signal, table.pidfds[i].load(), SIGKILL, nullptr, 0);
-        }
+        signal_all(table, SIGKILL);
     } else if (!table.clean_end.load()) {
         for_each_socket(table, end_repair);
+        const bool is_asked = table.verdict.load() == Guardian::Verdict::AsDecided;
+        if (is_asked && is_aborted(table.decision)) signal_all(table, SIGCONT);
     }
     ::_exit(0);
 }
@@ -165,6 +184,15 @@ Result<> Guardian::decide(Verdict verdict, std::span<const int> pidfds) {
     table.task_count.store(static_cast<std::uint32_t>(pidfds.size()));
     table.verdict.store(verdict);
     return {};
+}
+
+Result<> Guardian::decide_as(const std::string& decision, std::span<const int> pidfds) {
+    Table& table = table_in(memory_);
+    if (decision.size() >= sizeof(table.decision)) {
+        return fail(Error::limit(fmt::format("{}: too long a path", decision)));
+    }
+    std::memcpy(table.decision, decision.c_str(), decision.size() + 1);
+    return decide(Verdict::AsDecided, pidfds);
 }
 
 void Guardian::add(int fd, bool reuse_address) {

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "base/error.h"
 #include "os/fd.h"
@@ -48,11 +49,16 @@ class Guardian : public resources::RepairRegistry {
     enum class Verdict : std::uint8_t {
         LetRun,        // the kernel thaws it with our end
         LeaveStopped,  // as LetRun: a SIGSTOP waits for it already (Frozen::hold)
-        Kill,          // SIGKILL, sockets in repair before it: peers see neither FIN nor RST
+        // As LeaveStopped, but where a group is aborted (decide_as) it goes on.
+        AsDecided,
+        Kill,  // SIGKILL, sockets in repair before it: peers see neither FIN nor RST
     };
     // The descriptors are pidfds of ours, which stay open as long as this verdict holds. Limit: too
     // many.
     Result<> decide(Verdict verdict, std::span<const int> pidfds);
+    // AsDecided: `decision` is where a symbolic link says "commit" or "abort" once that is known.
+    // If it is not when we die, the guardian makes it say "abort".
+    Result<> decide_as(const std::string& decision, std::span<const int> pidfds);
 
     [[nodiscard]] pid_t pid() const { return pid_; }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 #include "os/socket.h"
@@ -76,6 +77,49 @@ TEST(Guardian, KeepsItsTableShort) {
         for (int fd = 100; fd < 1100; ++fd) (*guardian)->add(fd, false);
         for (int fd = 1099; fd >= 100; --fd) (*guardian)->remove(fd);
     }
+}
+
+// A tree of one task that stands in SIGSTOP, the fate of which is asked for at `decision` when its
+// guardian's process is killed. True: it went on.
+bool goes_on(const std::string& decision) {
+    const pid_t tree = ::fork();
+    if (tree == 0) {
+        for (;;) ::pause();
+    }
+    ::kill(tree, SIGSTOP);
+    ::waitpid(tree, nullptr, WUNTRACED);
+    auto ready = os::pipe2(0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto guardian = Guardian::start();
+        const auto pidfd = os::PidFd::open(Pid{tree});
+        const int fd = pidfd->get();
+        static_cast<void>((*guardian)->decide_as(decision, std::span(&fd, 1)));
+        static_cast<void>(os::write(ready->second.get(), os::as_bytes("x")));
+        for (;;) ::pause();
+    }
+    ready->second.reset();
+    std::byte byte;
+    EXPECT_TRUE(os::read_all(ready->first.get(), std::span(&byte, 1)).has_value());
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    // The guardian shares the pipe's end: it is closed when the guardian has done its work.
+    EXPECT_EQ(*os::read(ready->first.get(), std::span(&byte, 1)), 0u);
+    const bool continued = ::waitpid(tree, nullptr, WCONTINUED | WNOHANG) == tree;
+    ::kill(tree, SIGKILL);
+    ::waitpid(tree, nullptr, 0);
+    return continued;
+}
+
+TEST(Guardian, DecidesAgainstAGroupOfWhichNothingIsDecided) {
+    std::string directory = "/tmp/ferry-guardian-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    EXPECT_TRUE(goes_on(directory + "/open"));
+    EXPECT_EQ(*os::readlinkat(os::kCwd, directory + "/open"), "abort");
+    EXPECT_TRUE(goes_on(directory + "/open"));
+    ASSERT_EQ(::symlink("commit", (directory + "/done").c_str()), 0);
+    EXPECT_FALSE(goes_on(directory + "/done"));
+    std::filesystem::remove_all(directory);
 }
 
 }  // namespace

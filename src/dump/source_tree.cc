@@ -279,6 +279,12 @@ Result<> Frozen::hold() {
     return impl_->signal_all(SIGSTOP);
 }
 
+Result<> Frozen::hold_until(const std::string& decision) {
+    TRY(impl_->guardian->decide_as(decision, impl_->pidfds()));
+    impl_->held = true;
+    return impl_->signal_all(SIGSTOP);
+}
+
 Result<> Frozen::condemn() {
     CHECK(impl_->held);
     return impl_->guardian->decide(Guardian::Verdict::Kill, impl_->pidfds());

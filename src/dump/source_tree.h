@@ -55,6 +55,9 @@ class Frozen {
     // Before somebody else decides whether the tree runs on elsewhere (I2): if we die from here on,
     // it does not run on but stands in SIGSTOP, for SIGCONT or SIGKILL. thaw() takes it back.
     Result<> hold();
+    // The same while several decide together: if we die, that decides against it where nothing is
+    // decided yet (Guardian::decide_as), and after a decision against it the tree goes on.
+    Result<> hold_until(const std::string& decision);
     // The tree runs elsewhere: if we die from here on, it is killed. Follows hold().
     Result<> condemn();
     // Every thread goes on.

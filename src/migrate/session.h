@@ -55,6 +55,8 @@ struct Progress {
     std::string message;  // one line, may be empty
 };
 
+class GroupGate;
+
 // What a session needs of the agent that runs it. Implemented by agent/; all calls come from the
 // session's thread.
 class SessionHost {
@@ -73,6 +75,8 @@ class SessionHost {
     virtual Result<> record(SessionState state) = 0;
     // Asks the peer's agent what became of the session there. Fails if it cannot be reached now.
     virtual Result<SessionState> peer_state() = 0;
+    // Of a source that is moved together with others (migrate/group_gate.h); otherwise none.
+    [[nodiscard]] virtual GroupGate* group() { return nullptr; }
 };
 
 // Deleted files that are open travel with the frozen checkpoint, in one frame.

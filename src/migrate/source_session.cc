@@ -117,6 +117,7 @@ void SourceSession::run() {
             // What is in the way may be gone in a moment, long before another round is over.
             if (is_live() && attempt % kFreezesPerRound == 0) TRY(precopy());
             if (!is_live()) TRY(look_again());
+            TRY(await_group());
             if (TRY(try_cut_over())) return {};
             std::this_thread::sleep_for(kBeforeNextFreeze);
         }
@@ -128,7 +129,8 @@ void SourceSession::run() {
         report_.succeeded = true;
         finish();
     } else {
-        roll_back(result.error());
+        const bool is_asked = result.error().kind() == Error::Kind::Aborted;
+        roll_back(is_asked ? abort_error() : result.error());
     }
     report_.total_ms = elapsed_ms(begun_);
     if (link_ != nullptr) report_.wire_bytes = link_->wire_bytes();
@@ -217,18 +219,7 @@ Result<> SourceSession::connect() {
 
 Result<> SourceSession::precopy() {
     for (;;) {
-        TRY(check_going_on());
-        const Clock::time_point begun = Clock::now();
-        ++round_;
-        sent_before_round_ = 0;
-        // The files that the skeleton refers to come with it.
-        const model::Checkpoint skeleton = TRY(tree_->skeleton());
-        TRY(send_files());
-        TRY(follow(skeleton));
-        const Moved moved = TRY(send_written_pages());
-        const pages::Decision decision = TRY(end_round(moved, begun, round_));
-        TRY(throttle_->end());
-        progress("precopy");
+        const pages::Decision decision = TRY(round());
         if (!decision.stop) continue;
         report_.stop_rule = pages::describe(decision.rule);
         report_.fits_downtime = decision.fits;
@@ -236,6 +227,22 @@ Result<> SourceSession::precopy() {
         report_.precopy_ms = elapsed_ms(begun_);
         if (decision.fits || !TRY(despair(decision))) return {};
     }
+}
+
+Result<pages::Decision> SourceSession::round() {
+    TRY(check_going_on());
+    const Clock::time_point begun = Clock::now();
+    ++round_;
+    sent_before_round_ = 0;
+    // The files that the skeleton refers to come with it.
+    const model::Checkpoint skeleton = TRY(tree_->skeleton());
+    TRY(send_files());
+    TRY(follow(skeleton));
+    const Moved moved = TRY(send_written_pages());
+    const pages::Decision decision = TRY(end_round(moved, begun, round_));
+    TRY(throttle_->end());
+    progress("precopy");
+    return decision;
 }
 
 // Without pre-copy: who is to be frozen, and what of it cannot be carried; its files.
@@ -456,6 +463,7 @@ Result<bool> SourceSession::try_cut_over() {
     progress("freeze");
     // In either case the destination has to be through with what came before.
     TRY(is_live() ? send_last_pass() : send_round_end(round_));
+    TRY(await_last_passes());
     if (container_) TRY(container_->check_strangers());
     hold_ = TRY(space_->within([this] {
         return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections);
@@ -472,7 +480,7 @@ Result<bool> SourceSession::try_cut_over() {
         in_the_way_ = frozen.error().message();
         log_info("thawed for another attempt: {}", in_the_way_);
         thaw();
-        return false;
+        return group_is_frozen(false);
     }
     frozen_ = TRY(std::move(frozen));
     TRY(link_->send(FrameType::Frozen, std::span<const std::byte>{}));
@@ -484,9 +492,14 @@ Result<bool> SourceSession::try_cut_over() {
         log_info("thawed for another attempt: {}", in_the_way_);
         thaw();
         give_more_time(collected.waiting);
-        return false;
+        return group_is_frozen(false);
     }
     if (container_) TRY(container_->check_mounts());
+    if (!TRY(group_is_frozen(true))) {
+        log_info("thawed for another attempt: {}", in_the_way_);
+        thaw();
+        return false;
+    }
     locks_ = collected.checkpoint.locks;
     TRY(send_last_files(collected.checkpoint));
     TRY(is_live() ? send_state(collected, begun) : send_images(collected.checkpoint, begun));
@@ -568,8 +581,7 @@ Result<> SourceSession::commit() {
     TRY(network_->silence());
     // Whatever happens to us until the destination has said that it runs, the tree must not go on
     // here by itself.
-    TRY(frozen_->hold());
-    TRY(host_.record(SessionState::Committed));
+    TRY(hold_and_decide());
     committed_ = true;
     link_->channel().interrupt_on(-1);
     const Result<> sent = [&]() -> Result<> {
@@ -743,7 +755,7 @@ void SourceSession::roll_back(const Error& error) {
 }
 
 Result<> SourceSession::check_going_on() {
-    if (host_.abort_requested()) return fail(Error::aborted("aborted on request"));
+    if (host_.abort_requested()) return fail(abort_error());
     if (request_.timeout.count() > 0 && Clock::now() - begun_ > request_.timeout) {
         return fail(
             Error::limit(fmt::format("not done within --timeout {} s", request_.timeout.count())));

@@ -39,6 +39,7 @@ class SourceSession {
     Result<std::string> find_container();
     Result<> connect();
     Result<> precopy();
+    Result<pages::Decision> round();
     Result<> look_again();
     Result<> follow(const model::Checkpoint& skeleton);
     // What has changed in the container's tmpfs mounts, before what refers to it.
@@ -63,6 +64,12 @@ class SourceSession {
     // False: the tree runs again and another round is due (a process appeared, a connection was
     // about to be accepted).
     Result<bool> try_cut_over();
+    // The steps of migrate/group_gate.h, which a session of its own makes without waiting.
+    Result<> await_group();
+    Result<> await_last_passes();
+    Result<bool> group_is_frozen(bool here);
+    Result<> hold_and_decide();
+    Error abort_error();
     // Everything that the freeze has to move, the live way.
     Result<> send_state(const dump::Collected& collected, Clock::time_point begun);
     // And as image files.

@@ -151,7 +151,8 @@ TEST_F(ContainerCrossingTest, SeveralServicesGoOneAfterTheOther) {
     const auto refused = platform(0).run_ferry(command, 60s);
     ASSERT_OK(refused);
     EXPECT_NE(refused->status, 0);
-    EXPECT_THAT(refused->err, HasSubstr("add --sequential"));
+    EXPECT_THAT(refused->err, HasSubstr("no container or process named nobody"));
+    EXPECT_EQ(*container_->status(), "running");
     command.emplace_back("--sequential");
     const auto tried = platform(0).run_ferry(command, 60s);
     ASSERT_OK(tried);

@@ -58,7 +58,26 @@ class ContainerCrossingTest : public TwoPlatformsTest {
     // A bundle of the programs of this machine.
     void start_container(const std::vector<std::string>& arguments, int stdout_fd = -1,
                          int stderr_fd = -1) {
-        const std::string bundle = directory_ + "/bundle";
+        container_ = make_container({.name = "web",
+                                     .bundle = {},
+                                     .directory = {},
+                                     .bridge = {},
+                                     .address = "10.77.1.100/24",
+                                     .mac = "02:fe:77:00:01:64",
+                                     .stdout_fd = stdout_fd,
+                                     .stderr_fd = stderr_fd},
+                                    arguments);
+        ASSERT_NE(container_, nullptr);
+    }
+
+    // Any other; where it lies and what it is plugged into is filled in. Null: it has failed.
+    std::unique_ptr<Container> make_container(ContainerPlan plan,
+                                              const std::vector<std::string>& arguments) {
+        plan.bundle = directory_ + "/bundle-" + plan.name;
+        plan.directory = storage() + "/" + plan.name;
+        plan.shared_storage = !on_overlay_;
+        plan.bridge = "lan";
+        const std::string& bundle = plan.bundle;
         for (const char* made : {"usr", "proc", "dev", "sys", "tmp", "run", "etc", "data"}) {
             std::filesystem::create_directories(bundle + "/rootfs/" + made);
         }
@@ -66,7 +85,7 @@ class ContainerCrossingTest : public TwoPlatformsTest {
             std::filesystem::create_symlink(std::string("usr/") + merged,
                                             bundle + "/rootfs/" + merged);
         }
-        ASSERT_OK(platform(0).host().run_checked({"runc", "spec", "--bundle", bundle}, 10s));
+        EXPECT_OK(platform(0).host().run_checked({"runc", "spec", "--bundle", bundle}, 10s));
         auto config = nlohmann::json::parse(std::ifstream(bundle + "/config.json"));
         config["process"]["terminal"] = false;
         config["process"]["args"] = arguments;
@@ -78,17 +97,9 @@ class ContainerCrossingTest : public TwoPlatformsTest {
                                     {"source", "/usr"},
                                     {"options", {"bind", "ro"}}});
         std::ofstream(bundle + "/config.json") << config.dump(4);
-        auto container = Container::start(platform(0).host(), {.name = "web",
-                                                               .bundle = bundle,
-                                                               .directory = storage() + "/web",
-                                                               .shared_storage = !on_overlay_,
-                                                               .bridge = "lan",
-                                                               .address = "10.77.1.100/24",
-                                                               .mac = "02:fe:77:00:01:64",
-                                                               .stdout_fd = stdout_fd,
-                                                               .stderr_fd = stderr_fd});
-        ASSERT_OK(container);
-        container_ = std::move(*container);
+        auto container = Container::start(platform(0).host(), plan);
+        EXPECT_OK(container);
+        return container ? std::move(*container) : nullptr;
     }
 
     void cross(std::size_t from, std::size_t to, const std::vector<std::string>& options = {}) {

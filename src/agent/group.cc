@@ -1,0 +1,139 @@
+#include "agent/group.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+
+#include "agent/group_words.h"
+#include "base/log.h"
+#include "os/inet.h"
+#include "os/socket.h"
+
+namespace ferry::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::size_t kWordBytesMax = 64;
+// A decision that cannot be written is tried again.
+constexpr milliseconds kTryAgain{100};
+// From the end of a worker to the agent's word on it.
+constexpr milliseconds kConclusion{5000};
+
+void tell(int gate, std::string_view word) {
+    const auto sent = os::send_some(gate, std::as_bytes(std::span(word)));
+    if (!sent) log_debug("telling a member {}: {}", word, sent.error().message());
+}
+
+}  // namespace
+
+Group::Group(GroupVote vote, std::vector<Member> members) : vote_(std::move(vote)) {
+    for (Member& member : members) states_.push_back({.member = std::move(member)});
+    thread_ = std::thread([this] { run(); });
+}
+
+Group::~Group() {
+    thread_.join();
+}
+
+void Group::run() {
+    for (;;) {
+        std::vector<pollfd> fds;
+        for (const State& state : states_) {
+            fds.push_back({.fd = state.member.gate.get(), .events = POLLIN, .revents = 0});
+        }
+        const bool any = std::ranges::any_of(fds, [](const pollfd& fd) { return fd.fd >= 0; });
+        if (!any) break;
+        const auto ready = os::poll(fds, -1);
+        if (!ready) log_error("group: {}", ready.error().message());
+        for (std::size_t i = 0; i < fds.size(); ++i) {
+            if (fds[i].revents != 0) hear(states_[i]);
+        }
+        advance();
+    }
+    finished_ = true;
+}
+
+void Group::hear(State& from) {
+    std::array<std::byte, kWordBytesMax> packet = {};
+    const auto received = os::receive_with_fds(from.member.gate.get(), packet);
+    if (received && received->bytes > 0) {
+        return take(from, {reinterpret_cast<const char*>(packet.data()), received->bytes});
+    }
+    from.member.gate.reset();
+    if (phase_ == Phase::Decided) return;
+    from.member.session->wait_finished(kConclusion);
+    const SessionInfo info = from.member.session->info();
+    decide(GroupDecision::Abort, fmt::format("{} of its group: {}", info.service,
+                                             info.error.empty() ? "its worker ended" : info.error));
+}
+
+void Group::take(State& from, std::string_view word) {
+    if (word == words::kReady || word == words::kBack) from.ready = word == words::kReady;
+    if (word == words::kPassed) from.passed = true;
+    if (word == words::kFrozen) from.frozen = true;
+    if (word == words::kBusy) from.busy = true;
+    if (word == words::kVote) from.voted = true;
+}
+
+void Group::advance() {
+    if (phase_ == Phase::Converging && all(&State::ready)) {
+        for (State& state : states_) state.ready = false;
+        phase_ = Phase::Passing;
+        tell_all(words::kPass);
+    }
+    if (phase_ == Phase::Passing && all(&State::passed)) {
+        for (State& state : states_) state.passed = false;
+        phase_ = Phase::Freezing;
+        tell_all(words::kFreeze);
+    }
+    if (phase_ == Phase::Freezing) end_attempt();
+    if (phase_ == Phase::Voting && all(&State::voted)) decide(GroupDecision::Commit, "");
+}
+
+// Who stands still while another cannot is let go at once, and all begin again.
+void Group::end_attempt() {
+    const bool failed = std::ranges::any_of(states_, [](const State& state) { return state.busy; });
+    if (failed) {
+        for (State& state : states_) {
+            if (!std::exchange(state.frozen, false)) continue;
+            state.busy = true;
+            tell(state.member.gate.get(), words::kThaw);
+        }
+        if (!all(&State::busy)) return;
+        for (State& state : states_) state.busy = false;
+        phase_ = Phase::Converging;
+    } else if (all(&State::frozen)) {
+        phase_ = Phase::Voting;
+        tell_all(words::kGo);
+    }
+}
+
+void Group::decide(GroupDecision proposal, const std::string& why) {
+    Result<GroupDecision> decided = vote_.propose(proposal);
+    while (!decided) {
+        log_error("the group's decision: {}", decided.error().message());
+        std::this_thread::sleep_for(kTryAgain);
+        decided = vote_.propose(proposal);
+    }
+    phase_ = Phase::Decided;
+    if (*decided == GroupDecision::Commit) return tell_all(words::kDecided);
+    tell_all(fmt::format("{}{}", words::kAbort, why.empty() ? "aborted on request" : why));
+    for (const State& state : states_) {
+        if (state.member.gate) state.member.session->abort();
+    }
+}
+
+void Group::tell_all(std::string_view word) {
+    for (const State& state : states_) {
+        if (state.member.gate) tell(state.member.gate.get(), word);
+    }
+}
+
+bool Group::all(bool State::* what) const {
+    return std::ranges::all_of(states_, [what](const State& state) { return state.*what; });
+}
+
+}  // namespace ferry::agent

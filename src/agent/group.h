@@ -1,0 +1,62 @@
+// The sessions of one `ferry migrate a b c`, as their agent coordinates them: frozen in one moment,
+// committed by one decision (docs/decisions/0021). The agent may die at any time: members then
+// decide against the group where nothing is decided (agent/worker_gate.h).
+//
+// A thread of its own listens to the members. Thread-safe. The destructor waits for the end of all.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "agent/group_decision.h"
+#include "agent/session.h"
+#include "base/error.h"
+#include "os/fd.h"
+
+namespace ferry::agent {
+
+class Group {
+  public:
+    struct Member {
+        std::shared_ptr<Session> session;
+        os::UniqueFd gate;  // our end
+    };
+    Group(GroupVote vote, std::vector<Member> members);
+    Group(const Group&) = delete;
+    Group& operator=(const Group&) = delete;
+    ~Group();
+
+    // Every worker has ended.
+    [[nodiscard]] bool finished() const { return finished_; }
+
+  private:
+    enum class Phase { Converging, Passing, Freezing, Voting, Decided };
+    struct State {
+        Member member;
+        bool ready = false;
+        bool passed = false;
+        bool frozen = false;
+        bool busy = false;  // could not be frozen
+        bool voted = false;
+    };
+    void run();
+    void hear(State& from);
+    void take(State& from, std::string_view word);
+    void advance();
+    void end_attempt();
+    void decide(GroupDecision proposal, const std::string& why);
+    void tell_all(std::string_view word);
+    [[nodiscard]] bool all(bool State::* what) const;
+
+    const GroupVote vote_;
+    std::vector<State> states_;
+    Phase phase_ = Phase::Converging;
+    std::atomic<bool> finished_ = false;
+    std::thread thread_;
+};
+
+}  // namespace ferry::agent

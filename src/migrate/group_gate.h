@@ -1,0 +1,41 @@
+// How the sources of one group stay together (docs/decisions/0021): several sessions that are
+// frozen in one moment and committed by one decision. Implemented by agent/; all calls come from
+// the session's thread. Each member makes these steps, again from the first where one says so:
+//
+//   all_converged()  this member could be frozen; false: others could not yet, send another round
+//   all_passed()     its last pass is sent; returns when all others' are
+//   all_frozen()     it stands still, or could not be frozen; false: thaw, from the first
+//   vote()           it could run at its destination; returns the decision of all
+//
+// Any error but vote()'s means that the agent or somebody else wants the end: the session rolls
+// back, and its end ends the others'.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "base/error.h"
+
+namespace ferry::migrate {
+
+class GroupGate {
+  public:
+    GroupGate() = default;
+    GroupGate(const GroupGate&) = delete;
+    GroupGate& operator=(const GroupGate&) = delete;
+    virtual ~GroupGate() = default;
+
+    // The symbolic link that is the decision, once it exists: "commit" or "abort". Whoever makes it
+    // first has decided (symlink(2) is atomic).
+    [[nodiscard]] virtual const std::string& decision() const = 0;
+    virtual Result<bool> all_converged(std::chrono::milliseconds timeout) = 0;
+    virtual Result<> all_passed() = 0;
+    virtual Result<bool> all_frozen(bool here) = 0;
+    // `link_fd` is readable when the destination has given up. Aborted: the group is aborted. There
+    // is no other failure: from here on nobody may guess.
+    virtual Result<> vote(int link_fd) = 0;
+    // Why another member's end is ours; empty: it is not, as far as we know.
+    virtual std::string why_aborted() = 0;
+};
+
+}  // namespace ferry::migrate
