@@ -11,6 +11,7 @@
 #include "agent/directory.h"
 #include "agent/group_decision.h"
 #include "agent/lookup.h"
+#include "agent/process_table.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "os/fd.h"
@@ -104,7 +105,7 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order, const std::str
         return fail(Error::invalid(fmt::format("{} is the agent itself", service_name)));
     }
     setup.peer.at = TRY(net::Endpoint::parse(order.destination, net::kControlPort));
-    setup.peer.name = setup.peer.at.host;
+    setup.peer.name = order.destination_name.empty() ? setup.peer.at.host : order.destination_name;
     setup.info.id = TRY(new_session_id());
     setup.info.service = service_name;
     setup.info.source = config_.name;
@@ -130,6 +131,10 @@ Result<std::vector<std::shared_ptr<Session>>> Agent::migrate(const MigrateOrder&
     for (const std::string& service : services) {
         WorkerSetup setup = TRY(plan_source(order, service));
         setup.info.group = group;
+        if (!group.empty()) {
+            setup.info.root = setup.source.root;
+            setup.info.root_started = TRY(all_processes())[setup.source.root.value].started;
+        }
         const auto same = std::ranges::find_if(setups, [&](const WorkerSetup& other) {
             return other.source.root == setup.source.root;
         });
@@ -200,6 +205,33 @@ Result<std::vector<std::shared_ptr<Session>>> Agent::start_all(std::vector<Plann
             std::make_unique<Group>(GroupVote(store_.directory(), group), std::move(members)));
     }
     return started;
+}
+
+std::vector<SessionInfo> Agent::fetch(const MigrateOrder& order,
+                                      const grpc::ServerContext& caller) {
+    MigrateOrder theirs = order;
+    theirs.service = order.swap;
+    theirs.others.clear();
+    SessionInfo failed;
+    failed.service = order.swap;
+    failed.source = order.destination;
+    failed.destination = config_.name;
+    failed.state = SessionState::Aborted;
+    failed.started_ms = now_ms();
+    auto ended = [&]() -> Result<std::vector<SessionInfo>> {
+        PeerAgent there;
+        there.at = TRY(net::Endpoint::parse(order.destination, net::kControlPort));
+        there.name = there.at.host;
+        PeerClient peer =
+            TRY(PeerClient::connect(keys(), there, net::Deadline::after(kConnectTimeout)));
+        return peer.fetch(theirs, config_.advertise, control_port_, caller);
+    }();
+    if (ended) return std::move(*ended);
+    failed.error = ended.error().message();
+    failed.finished_ms = now_ms();
+    // Its agent has died, or our caller has gone: nobody here knows what became of it.
+    if (ended.error().kind() == Error::Kind::Gone) failed.state = SessionState::Committed;
+    return {failed};
 }
 
 void Agent::settle(const Session& session) {

@@ -50,6 +50,9 @@ class Agent {
     // Starts the source's halves after the destination has agreed to its own: one session, or those
     // of a group, in the order of the order.
     Result<std::vector<std::shared_ptr<Session>>> migrate(const MigrateOrder& order);
+    // Of an order with a swap: has that service moved here, and returns its end, whatever it is.
+    // The end of `caller`, the call that we do it for, aborts it.
+    std::vector<SessionInfo> fetch(const MigrateOrder& order, const grpc::ServerContext& caller);
     // After the end of a session that migrate() has started: one that was given up is given up at
     // the destination as well, which may still wait for a first connection. Best effort, some
     // seconds at most; a destination that cannot be reached gives up by itself.

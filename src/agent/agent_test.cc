@@ -1,4 +1,5 @@
 // Whole agents, with sessions that move nothing (rehearsal.cc): what happens between processes.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
@@ -9,6 +10,8 @@
 #include <memory>
 #include <thread>
 
+#include "agent/group_decision.h"
+#include "agent/process_table.h"
 #include "agent/session_store.h"
 #include "agent/test_daemon.h"
 #include "os/inet.h"
@@ -528,12 +531,77 @@ TEST_F(AgentTest, AMemberThatDiesAfterTheDecisionHasCommitted) {
     expect_all_end_in(*beta_, 2, SessionState::Running);
 }
 
+// As after a SIGKILL of everything of Ferry's while members voted.
+TEST_F(AgentTest, TheNextAgentReadsTheDecisionOrMakesIt) {
+    EXPECT_EQ(alpha_->end_with(SIGTERM), 0);
+    const auto store = SessionStore::open(alpha_->state() + "/sessions");
+    ASSERT_TRUE(store);
+    const auto is_stopped = [](Pid pid) {
+        const auto all = all_processes();
+        return all && all->at(pid.value).state == 'T';
+    };
+    for (const bool committed : {false, true}) {
+        const NamedProcess service(directory_.path(), "rehearse-ok");
+        ASSERT_EQ(::kill(service.pid().value, SIGSTOP), 0);
+        ASSERT_TRUE(eventually([&] { return is_stopped(service.pid()); }));
+        SessionInfo info;
+        info.id = *new_session_id();
+        info.group = *new_session_id();
+        info.service = "x";
+        info.source = "alpha";
+        info.destination = "beta";
+        info.peer = {.host = "127.0.0.1", .port = beta_->port()};
+        info.root = service.pid();
+        info.root_started = all_processes()->at(service.pid().value).started;
+        ASSERT_TRUE(store->write(info));
+        const GroupVote vote(store->directory(), info.group);
+        if (committed) {
+            ASSERT_TRUE(vote.propose(GroupDecision::Commit));
+        }
+        alpha_->start();
+        // Beta, which is asked after a commit, has never heard of it.
+        EXPECT_TRUE(eventually([&] { return alpha_->last().id == info.id; }));
+        EXPECT_EQ(is_stopped(service.pid()), committed);
+        EXPECT_EQ(alpha_->last().error.find("beta answers") != std::string::npos, committed);
+        EXPECT_TRUE(
+            eventually([&] { return !os::fstatat(os::kCwd, vote.path(), AT_SYMLINK_NOFOLLOW); }));
+        EXPECT_EQ(alpha_->end_with(SIGTERM), 0);
+    }
+}
+
 TEST_F(AgentTest, OneServiceIsInAGroupOnce) {
     const NamedProcess service(directory_.path(), "rehearse-ok");
     const auto ended = alpha_->control().migrate_group(
         {.service = service.text(), .others = {service.text()}, .destination = beta_address()}, {});
     ASSERT_FALSE(ended);
     EXPECT_NE(ended.error().message().find("are the same service"), std::string::npos);
+}
+
+TEST_F(AgentTest, ASwapGoesBothWaysEachForItself) {
+    const NamedProcess here(directory_.path(), "rehearse-ok");
+    for (const auto& [script, state] : {std::pair("rehearse-ok2", SessionState::Done),
+                                        std::pair("rehearse-die", SessionState::Aborted)}) {
+        const NamedProcess there(directory_.path(), script);
+        const auto ended = alpha_->control().migrate_group(
+            {.service = here.text(), .swap = there.text(), .destination = beta_address()},
+            {.started = [](const SessionInfo&) {},
+             .progress = [](const std::string&, const migrate::Progress&) {}});
+        ASSERT_TRUE(ended) << ended.error().message();
+        ASSERT_EQ(ended->size(), 2u);
+        EXPECT_EQ(ended->at(0).state, SessionState::Done) << ended->at(0).error;
+        EXPECT_EQ(ended->at(0).destination, "beta");
+        EXPECT_EQ(ended->at(1).state, state) << ended->at(1).error;
+        EXPECT_EQ(ended->at(1).source, "beta");
+        EXPECT_EQ(ended->at(1).destination, "alpha");
+        EXPECT_EQ(ended->at(1).service, there.text());
+    }
+    const auto refused = alpha_->control().migrate_group(
+        {.service = here.text(), .swap = "no-such-thing", .destination = beta_address()},
+        {.started = [](const SessionInfo&) {},
+         .progress = [](const std::string&, const migrate::Progress&) {}});
+    ASSERT_TRUE(refused) << refused.error().message();
+    EXPECT_EQ(refused->at(0).state, SessionState::Done);
+    EXPECT_NE(refused->at(1).error.find("no container or process named"), std::string::npos);
 }
 
 }  // namespace

@@ -137,29 +137,14 @@ Result<AgentIdentity> ControlClient::ping() {
 }
 
 Result<SessionInfo> ControlClient::migrate(const MigrateOrder& order, const Watcher& watcher) {
-    CHECK(order.others.empty());
+    CHECK(order.others.empty() && order.swap.empty());
     std::vector<SessionInfo> ended = TRY(migrate_group(order, watcher));
     return std::move(ended.front());
 }
 
 Result<std::vector<SessionInfo>> ControlClient::migrate_group(const MigrateOrder& order,
                                                               const Watcher& watcher) {
-    v1::MigrateRequest request;
-    request.set_service(order.service);
-    *request.mutable_others() = {order.others.begin(), order.others.end()};
-    request.set_to(order.destination);
-    request.set_max_downtime_ms(static_cast<std::uint32_t>(order.max_downtime.count()));
-    request.set_max_rounds(order.max_rounds);
-    request.set_timeout_s(static_cast<std::uint32_t>(order.timeout.count()));
-    request.set_shell_job(order.shell_job);
-    request.set_any_cpu(!order.check_cpu);
-    request.set_bridge(order.bridge);
-    request.set_output(order.output);
-    request.set_ghost_bytes_max(order.ghost_bytes_max);
-    request.set_method(migrate::name_of(order.method));
-    request.set_images_directory(order.images_directory);
-    request.set_shared_storage(order.shared_storage);
-    request.set_on_no_convergence(std::string(name_of(order.on_no_convergence)));
+    const v1::MigrateRequest request = to_wire(order);
     grpc::ClientContext context;
     set_migrating(&context);
     const Cleanup forget_context = [&] { set_migrating(nullptr); };
@@ -176,7 +161,8 @@ Result<std::vector<SessionInfo>> ControlClient::migrate_group(const MigrateOrder
         }
     }
     const auto status = stream->Finish();
-    if (ended.size() == 1 + order.others.size()) return ended;
+    const std::size_t expected = 1 + order.others.size() + (order.swap.empty() ? 0 : 1);
+    if (ended.size() == expected) return ended;
     if (status.ok()) return fail(Error::peer("the agent said nothing of the session's end"));
     return fail(control_error(status, state_->socket));
 }
@@ -273,6 +259,24 @@ Result<AgentIdentity> PeerClient::ping() {
     const auto status = state_->stub->Ping(&context, v1::PingRequest(), &reply);
     if (!status.ok()) return fail(error_of(status, state_->peer));
     return from_wire(reply);
+}
+
+Result<std::vector<SessionInfo>> PeerClient::fetch(const MigrateOrder& order,
+                                                   const std::string& control_host,
+                                                   std::uint16_t control_port,
+                                                   const grpc::ServerContext& caller) {
+    const std::unique_ptr<grpc::ClientContext> context =
+        grpc::ClientContext::FromServerContext(caller);
+    v1::FetchRequest request;
+    *request.mutable_order() = to_wire(order);
+    request.set_control_host(control_host);
+    request.set_control_port(control_port);
+    v1::SessionList reply;
+    const auto status = state_->stub->Fetch(context.get(), request, &reply);
+    if (!status.ok()) return fail(error_of(status, state_->peer));
+    std::vector<SessionInfo> ended;
+    for (const v1::Session& session : reply.sessions()) ended.push_back(TRY(from_wire(session)));
+    return ended;
 }
 
 Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {

@@ -19,7 +19,8 @@
 
 namespace grpc {
 class ClientContext;
-}
+class ServerContext;
+}  // namespace grpc
 
 namespace ferry::agent {
 
@@ -76,6 +77,12 @@ class PeerClient {
     [[nodiscard]] const std::string& name() const;
     Result<AgentIdentity> ping();
     Result<Prepared> prepare(const PrepareOrder& order);
+    // Moves services from there to us and waits for their ends. The end of `caller`, the call that
+    // we do it for, aborts it. Gone: nobody here knows the outcome.
+    Result<std::vector<SessionInfo>> fetch(const MigrateOrder& order,
+                                           const std::string& control_host,
+                                           std::uint16_t control_port,
+                                           const grpc::ServerContext& caller);
     Result<migrate::SessionState> outcome(const std::string& session);
     Result<migrate::SessionState> cancel(const std::string& session);
 

@@ -4,22 +4,17 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <optional>
 #include <ranges>
 #include <vector>
 
+#include "agent/process_table.h"
 #include "container/container.h"
 #include "os/fd.h"
 #include "os/process.h"
 
 namespace ferry::agent {
 namespace {
-
-struct Process {
-    pid_t parent = 0;
-    std::string name;
-};
 
 std::optional<pid_t> number(std::string_view text) {
     pid_t value = 0;
@@ -28,34 +23,7 @@ std::optional<pid_t> number(std::string_view text) {
     return value;
 }
 
-// From /proc/PID/stat: "PID (comm) S PPID ...", where comm may contain anything (proc(5)).
-std::optional<Process> parse_stat(std::string_view stat) {
-    const auto open = stat.find('(');
-    const auto close = stat.rfind(')');
-    if (open == std::string_view::npos || close == std::string_view::npos || close < open) {
-        return std::nullopt;
-    }
-    const std::string_view rest = stat.substr(close + 1);  // " S PPID ..."
-    if (rest.size() < 4) return std::nullopt;
-    const std::string_view tail = rest.substr(3);
-    const auto parent = tail.substr(0, tail.find(' '));
-    return Process{.parent = number(parent).value_or(0),
-                   .name = std::string(stat.substr(open + 1, close - open - 1))};
-}
-
-Result<std::map<pid_t, Process>> all_processes() {
-    std::map<pid_t, Process> processes;
-    for (const auto& [pid, inode] : TRY(os::process_entries())) {
-        // One that has ended meanwhile is simply not there.
-        const auto stat = os::read_file(fmt::format("/proc/{}/stat", pid));
-        if (!stat) continue;
-        if (auto process = parse_stat(*stat)) processes.emplace(pid.value, std::move(*process));
-    }
-    return processes;
-}
-
-bool has_matching_ancestor(const std::map<pid_t, Process>& all, pid_t pid,
-                           const std::string& name) {
+bool has_matching_ancestor(const ProcessTable& all, pid_t pid, const std::string& name) {
     // Parents are read one after the other, so a reused pid could close a circle: bounded.
     auto found = all.find(pid);
     for (std::size_t steps = 0; found != all.end() && steps < all.size(); ++steps) {
@@ -78,7 +46,7 @@ std::string_view value_of(std::string_view line, std::string_view option) {
 
 // Podman's containers are known by their monitors' arguments (conmon(8)). One that went away from
 // under its monitor would be one that has ended, for Podman, and be cleaned up by it.
-Result<> refuse_podmans(const std::map<pid_t, Process>& all, const std::string& text) {
+Result<> refuse_podmans(const ProcessTable& all, const std::string& text) {
     constexpr std::size_t kShortIdBytes = 12;  // as `podman ps` shows it
     for (const auto& [pid, process] : all) {
         if (process.name != "conmon") continue;
@@ -98,7 +66,7 @@ Result<> refuse_podmans(const std::map<pid_t, Process>& all, const std::string& 
 
 Result<Service> find_service(const std::string& text, const std::string& runtime_root) {
     if (text.empty()) return fail(Error::invalid("no service given"));
-    const auto all = TRY(all_processes());
+    const ProcessTable all = TRY(all_processes());
     if (const auto pid = number(text)) {
         if (all.contains(*pid)) return Service{.root = Pid{*pid}, .container = {}};
         return fail(Error::gone(fmt::format("there is no process {}", *pid)));

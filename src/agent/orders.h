@@ -26,7 +26,10 @@ struct MigrateOrder {
     std::string service;  // a pid or a name
     // More of them, which move together with it: a group.
     std::vector<std::string> others = {};
-    std::string destination;  // HOST[:PORT]
+    // A service of the destination that comes here meanwhile, each for itself; empty: none.
+    std::string swap = {};
+    std::string destination;            // HOST[:PORT]
+    std::string destination_name = {};  // in its certificate; empty: the HOST
     std::chrono::milliseconds max_downtime{50};
     unsigned max_rounds = 30;
     migrate::OnNoConvergence on_no_convergence = migrate::OnNoConvergence::StopCopy;

@@ -109,6 +109,10 @@ Report run_source(const SourceRequest& request, SessionHost& host) {
     const auto result = source(request, host);
     report.succeeded = result.has_value();
     if (!result) report.error = result.error().message();
+    const bool is_asked = !result && result.error().kind() == Error::Kind::Aborted;
+    const std::string why =
+        is_asked && host.group() != nullptr ? host.group()->why_aborted() : std::string();
+    if (!why.empty()) report.error = why;
     return report;
 }
 

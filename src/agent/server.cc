@@ -5,7 +5,10 @@
 #include <grpcpp/grpcpp.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <future>
+#include <iterator>
 #include <utility>
 
 #include "agent/agent.grpc.pb.h"
@@ -56,6 +59,37 @@ std::string caller_host(const grpc::ServerContext& context) {
     return peer;
 }
 
+// Until all have ended, at the destination too. `tell` gets what happens, and says whether somebody
+// still listens.
+template <class Tell>
+std::vector<SessionInfo> watch(Agent& agent, const grpc::ServerContext& context,
+                               const std::vector<std::shared_ptr<Session>>& sessions, Tell tell) {
+    bool listening = true;
+    std::vector<std::uint64_t> seen(sessions.size());
+    const std::chrono::milliseconds turn = kCallerCheck / sessions.size();
+    for (bool any = true; any;) {
+        any = false;
+        for (std::size_t i = 0; i < sessions.size(); ++i) {
+            Session& session = *sessions[i];
+            if (session.finished()) continue;
+            any = true;
+            if (!listening || context.IsCancelled()) session.abort();
+            if (!session.wait_news(seen[i], turn)) continue;
+            v1::MigrateEvent event;
+            const SessionInfo info = session.info();
+            event.set_session(info.id);
+            *event.mutable_progress() = to_wire(info.progress);
+            listening = listening && tell(event);
+        }
+    }
+    std::vector<SessionInfo> ended;
+    for (const auto& session : sessions) {
+        agent.settle(*session);
+        ended.push_back(session->info());
+    }
+    return ended;
+}
+
 class ControlService final : public v1::Control::Service {
   public:
     explicit ControlService(Agent& agent) : agent_(agent) {}
@@ -67,40 +101,25 @@ class ControlService final : public v1::Control::Service {
 
     grpc::Status Migrate(grpc::ServerContext* context, const v1::MigrateRequest* request,
                          grpc::ServerWriter<v1::MigrateEvent>* writer) override {
-        const auto method =
-            migrate::method_from(request->method().empty() ? "live" : request->method());
-        if (!method) {
-            return status_of(
-                Error::invalid(fmt::format("there is no method \"{}\"", request->method())));
-        }
-        const auto choice = migrate::on_no_convergence_from(
-            request->on_no_convergence().empty() ? "stop-copy" : request->on_no_convergence());
-        if (!choice) {
-            return status_of(Error::invalid(fmt::format(
-                "there is no choice \"{}\" without convergence", request->on_no_convergence())));
-        }
-        const auto sessions =
-            agent_.migrate({.service = request->service(),
-                            .others = {request->others().begin(), request->others().end()},
-                            .destination = request->to(),
-                            .max_downtime = std::chrono::milliseconds(request->max_downtime_ms()),
-                            .max_rounds = request->max_rounds(),
-                            .on_no_convergence = *choice,
-                            .timeout = std::chrono::seconds(request->timeout_s()),
-                            .shell_job = request->shell_job(),
-                            .check_cpu = !request->any_cpu(),
-                            .bridge = request->bridge(),
-                            .output = request->output(),
-                            .ghost_bytes_max = request->ghost_bytes_max(),
-                            .method = *method,
-                            .images_directory = request->images_directory(),
-                            .shared_storage = request->shared_storage()});
+        const auto order = from_wire(*request);
+        if (!order) return status_of(order.error());
+        const auto sessions = agent_.migrate(*order);
         if (!sessions) return status_of(sessions.error());
-        watch(*context, *sessions, *writer);
-        for (const auto& session : *sessions) agent_.settle(*session);
+        std::future<std::vector<SessionInfo>> coming;
+        if (!order->swap.empty()) {
+            coming = std::async(std::launch::async, [&] { return agent_.fetch(*order, *context); });
+        }
         for (const auto& session : *sessions) {
+            v1::MigrateEvent started;
+            *started.mutable_started() = to_wire(session->info());
+            writer->Write(started);
+        }
+        std::vector<SessionInfo> ended =
+            watch(agent_, *context, *sessions, [&](auto& event) { return writer->Write(event); });
+        if (coming.valid()) std::ranges::move(coming.get(), std::back_inserter(ended));
+        for (const SessionInfo& info : ended) {
             v1::MigrateEvent last;
-            *last.mutable_finished() = to_wire(session->info());
+            *last.mutable_finished() = to_wire(info);
             writer->Write(last);
         }
         return grpc::Status::OK;
@@ -126,34 +145,6 @@ class ControlService final : public v1::Control::Service {
     }
 
   private:
-    // Until all have ended.
-    static void watch(const grpc::ServerContext& context,
-                      const std::vector<std::shared_ptr<Session>>& sessions,
-                      grpc::ServerWriter<v1::MigrateEvent>& writer) {
-        bool listening = true;
-        for (const auto& session : sessions) {
-            v1::MigrateEvent started;
-            *started.mutable_started() = to_wire(session->info());
-            listening = listening && writer.Write(started);
-        }
-        std::vector<std::uint64_t> seen(sessions.size());
-        const std::chrono::milliseconds turn = kCallerCheck / sessions.size();
-        for (bool any = true; any;) {
-            any = false;
-            for (std::size_t i = 0; i < sessions.size(); ++i) {
-                Session& session = *sessions[i];
-                if (session.finished()) continue;
-                any = true;
-                if (!listening || context.IsCancelled()) session.abort();
-                if (!session.wait_news(seen[i], turn)) continue;
-                v1::MigrateEvent event;
-                const SessionInfo info = session.info();
-                event.set_session(info.id);
-                *event.mutable_progress() = to_wire(info.progress);
-                listening = listening && writer.Write(event);
-            }
-        }
-    }
     static grpc::Status fill(const Result<std::vector<SessionInfo>>& sessions,
                              v1::SessionList* reply) {
         if (!sessions) return status_of(sessions.error());
@@ -193,6 +184,31 @@ class PeerService final : public v1::Peer::Service {
         if (!prepared) return status_of(prepared.error());
         reply->set_data_address(prepared->data_address);
         reply->set_data_port(prepared->data_port);
+        return grpc::Status::OK;
+    }
+
+    grpc::Status Fetch(grpc::ServerContext* context, const v1::FetchRequest* request,
+                       v1::SessionList* reply) override {
+        const auto caller = caller_name(*context);
+        if (!caller) return status_of(caller.error());
+        auto order = from_wire(request->order());
+        if (!order) return status_of(order.error());
+        if (request->control_port() == 0 || request->control_port() > 65535) {
+            return {grpc::StatusCode::INVALID_ARGUMENT, "the caller's agent names no port"};
+        }
+        const net::Endpoint back = {.host = request->control_host().empty()
+                                                ? caller_host(*context)
+                                                : request->control_host(),
+                                    .port = static_cast<std::uint16_t>(request->control_port())};
+        order->destination = back.to_string();
+        order->destination_name = *caller;
+        order->swap.clear();
+        const auto sessions = agent_.migrate(*order);
+        if (!sessions) return status_of(sessions.error());
+        for (const SessionInfo& info :
+             watch(agent_, *context, *sessions, [](const auto&) { return true; })) {
+            *reply->add_sessions() = to_wire(info);
+        }
         return grpc::Status::OK;
     }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/group_decision.h"
+#include "agent/process_table.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "os/inet.h"
@@ -18,6 +19,25 @@ namespace ferry::agent {
 
 using migrate::SessionState;
 
+namespace {
+
+// A group may have decided, and its member died before it had said so. If its guardian has died as
+// well, nobody has continued its tree yet.
+Result<SessionState> conclude_member(const SessionInfo& info, const SessionStore& store) {
+    const GroupVote vote(store.directory(), info.group);
+    if (TRY(vote.propose(GroupDecision::Abort)) == GroupDecision::Commit) {
+        return SessionState::Committed;
+    }
+    const auto continued = continue_tree(info.root, info.root_started);
+    if (!continued) log_error("continuing {}: {}", info.service, continued.error().message());
+    if (continued && *continued > 0) {
+        log_info("continued {} processes of {}", *continued, info.service);
+    }
+    return SessionState::Aborted;
+}
+
+}  // namespace
+
 Result<SessionInfo> conclude_session(const SessionInfo& last_known, const SessionStore& store,
                                      History& history) {
     SessionInfo info = TRY(store.read(last_known.id)).value_or(last_known);
@@ -27,13 +47,9 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
         if (info.error.empty()) info.error = "the session's worker died";
     }
     // A dead worker's stubs died with it, and its source tree runs on: nothing can be decided any
-    // more. But a group may have decided already, and its member died before it had said so.
+    // more.
     if (info.state == SessionState::Precopy || info.state == SessionState::Ready) {
-        const bool committed =
-            !info.group.empty() &&
-            TRY(GroupVote(store.directory(), info.group).propose(GroupDecision::Abort)) ==
-                GroupDecision::Commit;
-        info.state = committed ? SessionState::Committed : SessionState::Aborted;
+        info.state = info.group.empty() ? SessionState::Aborted : TRY(conclude_member(info, store));
     }
     if (is_outcome_unknown(info)) {
         if (is_news) TRY(store.write(info));

@@ -45,6 +45,8 @@ std::string to_json(const SessionInfo& info) {
     const nlohmann::json json = {
         {"session", info.id},
         {"group", info.group},
+        {"root", info.root.value},
+        {"root_started", info.root_started},
         {"role", name_of(info.role)},
         {"service", info.service},
         {"source", info.source},
@@ -71,6 +73,8 @@ Result<SessionInfo> session_info_from_json(const std::string& text) {
         json.at("destination").get_to(info.destination);
         // Absent from what earlier versions wrote.
         info.group = json.value("group", "");
+        info.root = Pid{json.value("root", 0)};
+        info.root_started = json.value("root_started", std::uint64_t{0});
         info.peer = {.host = json.value("peer_host", ""),
                      .port = json.value("peer_port", std::uint16_t{0})};
         const auto state = migrate::session_state_from(json.at("state").get<std::string>());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/types.h"
 #include "migrate/session.h"
 #include "net/endpoint.h"
 
@@ -20,6 +21,9 @@ struct SessionInfo {
     Role role = Role::Source;
     std::string service;  // as the user named it
     std::string source, destination;
+    // Of a group's member: the root of its tree, and when that started, in clock ticks since boot.
+    Pid root = {};
+    std::uint64_t root_started = 0;
     net::Endpoint peer;  // a source's: where the destination's agent answers
     migrate::SessionState state = migrate::SessionState::Precopy;
     std::string error;             // one line; empty while all is well

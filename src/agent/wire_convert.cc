@@ -1,5 +1,7 @@
 #include "agent/wire_convert.h"
 
+#include <fmt/format.h>
+
 namespace ferry::agent {
 
 v1::Session to_wire(const SessionInfo& info) {
@@ -55,6 +57,56 @@ migrate::Progress from_wire(const v1::Progress& wire) {
             .round_bytes = wire.round_bytes(),
             .bytes_per_second = wire.bytes_per_second(),
             .message = wire.message()};
+}
+
+v1::MigrateRequest to_wire(const MigrateOrder& order) {
+    v1::MigrateRequest wire;
+    wire.set_service(order.service);
+    *wire.mutable_others() = {order.others.begin(), order.others.end()};
+    wire.set_swap(order.swap);
+    wire.set_to(order.destination);
+    wire.set_max_downtime_ms(static_cast<std::uint32_t>(order.max_downtime.count()));
+    wire.set_max_rounds(order.max_rounds);
+    wire.set_timeout_s(static_cast<std::uint32_t>(order.timeout.count()));
+    wire.set_shell_job(order.shell_job);
+    wire.set_any_cpu(!order.check_cpu);
+    wire.set_bridge(order.bridge);
+    wire.set_output(order.output);
+    wire.set_ghost_bytes_max(order.ghost_bytes_max);
+    wire.set_method(migrate::name_of(order.method));
+    wire.set_images_directory(order.images_directory);
+    wire.set_shared_storage(order.shared_storage);
+    wire.set_on_no_convergence(std::string(name_of(order.on_no_convergence)));
+    return wire;
+}
+
+Result<MigrateOrder> from_wire(const v1::MigrateRequest& wire) {
+    const auto method = migrate::method_from(wire.method().empty() ? "live" : wire.method());
+    if (!method) {
+        return fail(Error::invalid(fmt::format("there is no method \"{}\"", wire.method())));
+    }
+    const auto choice = migrate::on_no_convergence_from(
+        wire.on_no_convergence().empty() ? "stop-copy" : wire.on_no_convergence());
+    if (!choice) {
+        return fail(Error::invalid(fmt::format("there is no choice \"{}\" without convergence",
+                                               wire.on_no_convergence())));
+    }
+    return MigrateOrder{.service = wire.service(),
+                        .others = {wire.others().begin(), wire.others().end()},
+                        .swap = wire.swap(),
+                        .destination = wire.to(),
+                        .max_downtime = std::chrono::milliseconds(wire.max_downtime_ms()),
+                        .max_rounds = wire.max_rounds(),
+                        .on_no_convergence = *choice,
+                        .timeout = std::chrono::seconds(wire.timeout_s()),
+                        .shell_job = wire.shell_job(),
+                        .check_cpu = !wire.any_cpu(),
+                        .bridge = wire.bridge(),
+                        .output = wire.output(),
+                        .ghost_bytes_max = wire.ghost_bytes_max(),
+                        .method = *method,
+                        .images_directory = wire.images_directory(),
+                        .shared_storage = wire.shared_storage()};
 }
 
 v1::PingReply to_wire(const AgentIdentity& identity) {

@@ -12,6 +12,9 @@ namespace ferry::agent {
 Result<SessionInfo> from_wire(const v1::Session& wire);
 [[nodiscard]] v1::Progress to_wire(const migrate::Progress& progress);
 [[nodiscard]] migrate::Progress from_wire(const v1::Progress& wire);
+[[nodiscard]] v1::MigrateRequest to_wire(const MigrateOrder& order);
+// Invalid: it asks for a method or choice that there is none of.
+Result<MigrateOrder> from_wire(const v1::MigrateRequest& wire);
 [[nodiscard]] v1::PingReply to_wire(const AgentIdentity& identity);
 [[nodiscard]] AgentIdentity from_wire(const v1::PingReply& wire);
 

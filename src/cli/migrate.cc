@@ -291,7 +291,8 @@ int show_end(const std::vector<agent::SessionInfo>& group, const std::string& js
         if (info.error.empty()) fmt::print("{}\n", info.service);
         show_end(info, json);
     }
-    if (exit_code(group) == kExitOk) {
+    const bool is_swap = group.front().source != group.back().source;
+    if (exit_code(group) == kExitOk && !is_swap) {
         fmt::print("all {} together: frozen {} at most, total {}\n", group.size(),
                    milliseconds_text(end["frozen_ms"].get<double>()),
                    milliseconds_text(end["total_ms"].get<double>()));
@@ -344,6 +345,9 @@ Result<int> run(Options& options) {
 // All in one, or one after the other until one does not go.
 Result<int> run_all(Options& options) {
     const std::vector<std::string>& services = options.services;
+    if (options.sequential && !options.order.swap.empty()) {
+        return fail(Error::invalid("--swap goes both ways at once, not with --sequential"));
+    }
     if (!options.sequential) {
         options.order.service = services.front();
         options.order.others.assign(services.begin() + 1, services.end());
@@ -373,6 +377,9 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
                      "Pid, the name of a container of runc's, or the exact name of a process. "
                      "Several move together: frozen in one moment, all or none")
         ->required();
+    command->add_option("--swap", options->order.swap,
+                        "A service of the other host that comes here meanwhile. Each direction "
+                        "succeeds or fails for itself");
     command->add_flag("--sequential", options->sequential,
                       "One after the other instead; the first that fails ends it");
     command->add_option("--to", options->order.destination, "HOST[:PORT] of the other agent")

@@ -78,6 +78,23 @@ TEST_F(ContainerGroupTest, TheyCrossTogetherAndTheirConnectionGoesOn) {
     EXPECT_EQ(verified->foreign, 0u);
 }
 
+TEST_F(ContainerGroupTest, TwoThatTalkChangePlaces) {
+    start();
+    if (HasFatalFailure()) return;
+    const auto away =
+        platform(0).run_ferry({"migrate", "talker", "--to", platform(1).address()}, 60s);
+    ASSERT_OK(away);
+    ASSERT_EQ(away->status, 0) << away->err;
+    const auto swapped = platform(0).run_ferry(
+        {"migrate", "web", "--swap", "talker", "--to", platform(1).address(), "--json"}, 120s);
+    ASSERT_OK(swapped);
+    ASSERT_EQ(swapped->status, 0) << swapped->err << swapped->out;
+    ASSERT_OK(container_->follow_to(platform(1).host()));
+    EXPECT_EQ(talker_->status().value_or("?"), "running");
+    expect_talk_goes_on();
+    EXPECT_EQ(load_->failure(), std::nullopt);
+}
+
 TEST_F(ContainerGroupTest, WhereOneIsRefusedAllStay) {
     start();
     if (HasFatalFailure()) return;
