@@ -77,7 +77,7 @@ bool has_entered(const std::vector<proc::MapsEntry>& maps, const os::FlatImage& 
     });
 }
 
-// `runc start` returns before the process has executed its program.
+// The runtime returns before the process has executed its program.
 Result<> await_entry(Pid pid, const os::FlatImage& image) {
     const auto deadline = std::chrono::steady_clock::now() + kEnterTimeout;
     const auto directory = TRY(proc::ProcessDirectory::open(pid));
@@ -202,17 +202,16 @@ Result<> Creation::write_aside(int socket_number, const os::FlatImage& image) {
 Result<Pid> Creation::create_and_start(const os::FlatImage& image, int socket) {
     const os::UniqueFd program = TRY(entry_program());
     made_ = true;
-    TRY(runtime_.create({.id = description_.id,
-                         .bundle = aside_,
-                         .passed = {image.memory, socket, program.get()}}));
+    TRY(runtime_.create_and_start({.id = description_.id,
+                                   .bundle = aside_,
+                                   .passed = {image.memory, socket, program.get()}}));
     const Container created = TRY(find(description_.id, runtime_));
-    if (created.status != Status::Created) {
+    if (created.status != Status::Running) {
         return fail(
             Error::peer(fmt::format("after its creation it is {}", name_of(created.status))));
     }
     pid_ = created.state.init;
     init_.emplace(TRY(os::PidFd::open(pid_)));
-    TRY(runtime_.start(description_.id));
     TRY(await_entry(pid_, image));
     const auto directory = TRY(proc::ProcessDirectory::open(pid_));
     TRY(compare_mounts(TRY(proc::parse_mounts(description_.mounts)),

@@ -100,16 +100,12 @@ Result<std::string> Runtime::version() const {
 }
 
 // Not killed with us in the middle of its work: what it makes could then not be deleted by name.
-Result<> Runtime::create(const Creation& creation) const {
+Result<> Runtime::create_and_start(const Creation& creation) const {
     return run_checked(
-        {.arguments = command({"create", "--bundle", creation.bundle, "--preserve-fds",
+        {.arguments = command({"run", "--detach", "--bundle", creation.bundle, "--preserve-fds",
                                std::to_string(creation.passed.size()), creation.id}),
          .passed = creation.passed,
          .dies_with_parent = false});
-}
-
-Result<> Runtime::start(const std::string& id) const {
-    return run_checked({.arguments = command({"start", id}), .dies_with_parent = false});
 }
 
 Result<> Runtime::update(const std::string& id, const std::string& resources) const {

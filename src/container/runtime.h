@@ -28,10 +28,8 @@ struct Runtime {
         std::string bundle;       // a directory with a config.json
         std::vector<int> passed;  // become 3, 4, ... in the container's first process
     };
-    // `runc create`. The process waits for start().
-    Result<> create(const Creation& creation) const;
-    // `runc start`.
-    Result<> start(const std::string& id) const;
+    // `runc run --detach`: returns when the first process is about to execute its program.
+    Result<> create_and_start(const Creation& creation) const;
     // `runc update`. Resources as the OCI runtime specification writes them (JSON).
     Result<> update(const std::string& id, const std::string& resources) const;
     // `runc delete --force`: kills what runs in it. No error if there is no such container.

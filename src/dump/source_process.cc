@@ -57,7 +57,7 @@ SourceProcess::SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> di
                              const Home& home)
     : pid_(pid), directory_(std::move(directory)), layout_(pid, *directory_, home.has_own_ipc) {}
 
-Result<SourceProcess> SourceProcess::open(Pid pid, const Home& home) {
+Result<SourceProcess> SourceProcess::open(Pid pid, const Home& home, const SourceProcess* parent) {
     auto directory =
         std::make_unique<proc::ProcessDirectory>(TRY(proc::ProcessDirectory::open(pid)));
     SourceProcess process(pid, std::move(directory), home);
@@ -66,7 +66,8 @@ Result<SourceProcess> SourceProcess::open(Pid pid, const Home& home) {
     process.start_stack_ = stat.start_stack;
     TRY(check_process(pid, *process.directory_, home));
     TRY(process.layout_.refresh());
-    process.gadgets_ = TRY(trace::find_gadgets(pid));
+    process.gadgets_ =
+        TRY(trace::find_gadgets(pid, parent == nullptr ? arch::Gadgets{} : parent->gadgets_));
     return process;
 }
 

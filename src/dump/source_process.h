@@ -21,7 +21,8 @@ namespace ferry::dump {
 class SourceProcess {
   public:
     // Looks at the process for the first time: preflight, mappings, gadgets. Refuses by name.
-    static Result<SourceProcess> open(Pid pid, const Home& home);
+    // `parent`: what is known of its parent, or nullptr.
+    static Result<SourceProcess> open(Pid pid, const Home& home, const SourceProcess* parent);
 
     [[nodiscard]] Pid pid() const { return pid_; }
     [[nodiscard]] const proc::ProcessDirectory& directory() const { return *directory_; }

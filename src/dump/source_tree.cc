@@ -140,7 +140,13 @@ struct SourceTree::Impl {
             at = processes.end();
         }
         if (at == processes.end()) {
-            at = processes.emplace(pid, TRY(SourceProcess::open(pid, home))).first;
+            const auto parent = processes.find(stat.parent);
+            at =
+                processes
+                    .emplace(pid,
+                             TRY(SourceProcess::open(
+                                 pid, home, parent == processes.end() ? nullptr : &parent->second)))
+                    .first;
         }
         return &at->second;
     }

@@ -32,6 +32,7 @@ constexpr std::array<milliseconds, 3> kAskAt = {milliseconds(0), milliseconds(30
 constexpr milliseconds kPatience{150};
 // After every address was answered for: somebody else may do so as well.
 constexpr milliseconds kSecondAnswer{20};
+constexpr milliseconds kBetweenLooks{5};
 
 Frame arp_probe(const MacAddress& asker, const IpAddress& address) {
     ether_arp arp = {};  // The sender's address stays zero: nobody's neighbour entry changes.
@@ -139,7 +140,7 @@ class Probe {
                 ++next;
             }
             const bool waiting = !open_.empty();
-            TRY(listen());
+            TRY(listen(kBetweenLooks));
             if (waiting && open_.empty()) end = Clock::now() + kSecondAnswer;
         }
         for (const IpAddress& address : open_) {
@@ -165,11 +166,11 @@ class Probe {
         return {};
     }
 
-    // Some milliseconds. Unsupported: an answer that must not be.
-    Result<> listen() {
+    // Waits for so long at most. Unsupported: an answer that must not be.
+    Result<> listen(milliseconds patience) {
         std::array<pollfd, 2> ready = {pollfd{sockets_[0].get(), POLLIN, 0},
                                        pollfd{sockets_[1].get(), POLLIN, 0}};
-        if (TRY(os::poll(ready, 5)) == 0) return {};
+        if (TRY(os::poll(ready, static_cast<int>(patience.count()))) == 0) return {};
         std::array<std::byte, 256> buffer;  // Answers are short; of others the beginning is enough.
         for (const os::UniqueFd& socket : sockets_) {
             for (;;) {
@@ -244,10 +245,9 @@ Result<UnclaimedQuestion> UnclaimedQuestion::ask(const NetworkIdentity& identity
 }
 
 Result<> UnclaimedQuestion::expect_silence() {
-    do {
-        TRY(state_->probe.listen());
-    } while (Clock::now() < state_->asked + kSecondAnswer);
-    return {};
+    const auto end = state_->asked + kSecondAnswer;
+    while (Clock::now() < end) TRY(state_->probe.listen(kBetweenLooks));
+    return state_->probe.listen(milliseconds(0));
 }
 
 Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <future>
 #include <optional>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "handover/service_network.h"
 #include "migrate/container_images.h"
 #include "migrate/departing_container.h"
+#include "os/late_closing.h"
 #include "os/network_namespace.h"
 
 namespace ferry::migrate {
@@ -78,6 +80,7 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
         TRY(DepartingContainer::find(options.name, options.runtime_root));
     dump::SourceTree tree = TRY(
         dump::SourceTree::open(container.root(), {.files = options.files, .is_container = true}));
+    std::optional<os::LateClosing> closing;
     FrozenNetwork network =
         TRY(FrozenNetwork::of(container.root(), options.name, options.files.tcp_established));
     TRY(container.check_strangers());
@@ -97,10 +100,12 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
                                                           .files = TRY(container.collect_files())},
                                                          into);
                               }}));
-    if (options.after == dump::AfterDump::Kill) {
-        TRY(network.remove());
-        TRY(with_context(container.remove(), "the images are complete, but its runtime"));
-    }
+    if (options.after != dump::AfterDump::Kill) return report;
+    auto forgotten = std::async(std::launch::async, [&container] { return container.remove(); });
+    const Result<> removed = network.remove();
+    TRY(with_context(forgotten.get(), "the images are complete, but its runtime"));
+    TRY(removed);
+    if (auto begun = os::LateClosing::begin()) closing = std::move(*begun);
     return report;
 }
 

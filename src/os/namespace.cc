@@ -118,6 +118,12 @@ Result<> setns(int fd, int flags) {
     return fail(Error::system(code, fmt::format("setns({}, {:#x})", fd, flags)));
 }
 
+Result<> unshare(int flags) {
+    if (::unshare(flags) == 0) return {};
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("unshare({:#x})", flags)));
+}
+
 namespace {
 
 // The child's half does not return here. `pidfd` is written before the child runs.

@@ -15,6 +15,8 @@ namespace ferry::os {
 
 // setns(2). `fd` is a pidfd (flags: any CLONE_NEW*, Linux >= 5.8) or a /proc/PID/ns file.
 Result<> setns(int fd, int flags);
+// unshare(2) of the calling thread.
+Result<> unshare(int flags);
 
 // One mount(2) of a namespace that is being set up. `make_directory` creates the target first.
 struct MountStep {

@@ -18,6 +18,7 @@
 #include "os/description.h"
 #include "os/process.h"
 #include "os/scope.h"
+#include "proc/process_directory.h"
 #include "resources/descriptor_limit.h"
 #include "resources/event_files.h"
 #include "resources/file_lock.h"
@@ -104,6 +105,11 @@ struct PathEntry {
 
 }  // namespace
 
+// What a line of maps says about a file, and how it is to be opened. All tasks of a tree are in one
+// mount namespace, so equal lines are of equal files.
+using MappedKey =
+    std::tuple<std::string, std::uint32_t, std::uint32_t, std::uint64_t, std::uint32_t>;
+
 struct FileCollector::Impl {
     struct Connection {
         os::UniqueFd fd;
@@ -141,6 +147,7 @@ struct FileCollector::Impl {
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
     PlainOptionReader plain_options;
     std::map<PathKey, PathEntry> paths;
+    std::map<MappedKey, model::FileId> mapped;  // since begin_paths()
     MemfdTable memfds;
     std::map<std::uint64_t, model::FileId> memfd_ids;  // for skeletons, by inode
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
@@ -324,6 +331,7 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
 
 void FileCollector::begin_paths() {
     for (auto& [key, entry] : impl_->paths) entry.used = false;
+    impl_->mapped.clear();
     impl_->memfds.begin();
 }
 
@@ -351,6 +359,18 @@ Result<model::FileId> FileCollector::add_path(const std::string& link, std::uint
     entry.status = found.status;
     entry.link = link;
     return entry.file.id;
+}
+
+Result<model::FileId> FileCollector::add_mapped(Pid pid, const proc::MapsEntry& line,
+                                                std::uint32_t flags) {
+    // An unlinked file is reached by the link of a process that may have ended by then.
+    const MappedKey key = {line.path, line.device_major, line.device_minor, line.inode, flags};
+    if (const auto known = impl_->mapped.find(key); known != impl_->mapped.end()) {
+        return known->second;
+    }
+    const model::FileId id = TRY(add_path(proc::mapped_file(pid, line.range), flags));
+    if (!line.deleted) impl_->mapped.emplace(key, id);
+    return id;
 }
 
 Result<std::vector<model::OpenFile>> FileCollector::path_files() {

@@ -22,6 +22,7 @@
 #include "base/types.h"
 #include "model/files.h"
 #include "model/memory.h"
+#include "proc/maps.h"
 #include "resources/ghost_file.h"
 #include "resources/given_stream.h"
 
@@ -98,6 +99,9 @@ class FileCollector {
     // lead to another file are refused by name, and deleted files that are no ghosts;
     // memfds are not.
     Result<model::FileId> add_path(const std::string& link, std::uint32_t flags);
+    // The same for what a task maps, `line` of its maps. Looked at once for each file: processes
+    // map many parts of the same ones.
+    Result<model::FileId> add_mapped(Pid pid, const proc::MapsEntry& line, std::uint32_t flags);
 
     // The registered files as they are now, and each memfd once, for a skeleton that is sent ahead
     // of the freeze. Follows prepare().

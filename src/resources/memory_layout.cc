@@ -215,9 +215,8 @@ Result<model::AddressSpace> MemoryLayout::address_space(FileCollector& files) co
             vma.kind == model::VmaKind::FilePrivate || vma.kind == model::VmaKind::FileShared;
         if (has_file) {
             const bool writes_through = vma.kind == model::VmaKind::FileShared && mapping.may_write;
-            vma.file =
-                TRY(files.add_path(proc::mapped_file(pid_, entry.range),
-                                   static_cast<std::uint32_t>(writes_through ? O_RDWR : O_RDONLY)));
+            vma.file = TRY(files.add_mapped(
+                pid_, entry, static_cast<std::uint32_t>(writes_through ? O_RDWR : O_RDONLY)));
         } else if (vma.kind == model::VmaKind::AnonShared) {
             vma.shared_id = shared_id_of(entry);
             vma.attached_for_reading = is_segment(entry) && !mapping.may_write;

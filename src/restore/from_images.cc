@@ -80,6 +80,7 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     report.pages = TRY(filler.fill(tree));
     const auto filled = Clock::now();
 
+    if (options.on_filled) TRY(options.on_filled());
     TRY(files.prepare(checkpoint));
     TRY(files.finish(checkpoint));
     const auto opened = Clock::now();

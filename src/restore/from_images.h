@@ -22,6 +22,9 @@ struct RestoreOptions {
     bool tcp_established = false;
     // The same for locks of files.
     bool file_locks = false;
+    // Called when the pages are in, before files are opened: what sockets need is there then. May
+    // be empty.
+    std::function<Result<>()> on_filled;
     // Called when everything is in place, before connections go live: the network is unlocked here.
     // May be empty.
     std::function<Result<>()> on_restored;

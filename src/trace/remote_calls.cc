@@ -71,19 +71,41 @@ Place place_of(const proc::MapsEntry& entry) {
                : Place::OtherFile;
 }
 
+bool is_executable(const proc::MapsEntry& entry) {
+    return (entry.protection & (PROT_READ | PROT_EXEC)) == (PROT_READ | PROT_EXEC);
+}
+
+bool has_gadgets(Pid process, const std::vector<proc::MapsEntry>& maps,
+                 const arch::Gadgets& wanted) {
+    constexpr std::size_t kGadgetBytesMax = 16;
+    arch::Gadgets found;
+    for (const std::uint64_t address :
+         {wanted.call, wanted.sigreturn, wanted.pop_rax, wanted.store_rsi, wanted.store_rdx}) {
+        const auto at = std::ranges::find_if(maps, [address](const proc::MapsEntry& entry) {
+            return entry.has_file() && is_executable(entry) &&
+                   entry.range.contains(RemoteAddr{address});
+        });
+        if (at == maps.end()) continue;
+        std::array<std::byte, kGadgetBytesMax> bytes;
+        const std::size_t n = read_some(process, RemoteAddr{address}, bytes);
+        arch::find_gadgets(std::span(bytes).first(n), address, found);
+    }
+    return found == wanted;
+}
+
 }  // namespace
 
-Result<arch::Gadgets> find_gadgets(Pid process) {
+Result<arch::Gadgets> find_gadgets(Pid process, const arch::Gadgets& of_relative) {
     auto directory = TRY(proc::ProcessDirectory::open(process));
     const std::vector<proc::MapsEntry> maps = TRY(directory.maps());
+    if (is_enough(of_relative) && has_gadgets(process, maps, of_relative)) return of_relative;
     std::vector<std::byte> buffer(kSearchBytes);
     arch::Gadgets found;
     for (const Place place : {Place::Libc, Place::OtherFile, Place::Vdso}) {
         for (const proc::MapsEntry& entry : maps) {
-            const bool executable =
-                (entry.protection & (PROT_READ | PROT_EXEC)) == (PROT_READ | PROT_EXEC);
-            if (executable && place_of(entry) == place)
+            if (is_executable(entry) && place_of(entry) == place) {
                 search_mapping(process, entry.range, buffer, found);
+            }
             if (is_enough(found)) return found;
         }
     }

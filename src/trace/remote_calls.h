@@ -40,8 +40,10 @@
 namespace ferry::trace {
 
 // Searches the executable mappings of a process: files first, the vdso last. To be cached for the
-// life of the address space (until execve). Unsupported if there are none.
-Result<arch::Gadgets> find_gadgets(Pid process);
+// life of the address space (until execve). Those of a process that may have the same text at the
+// same addresses, such as its parent, spare the search where they are there. Unsupported if there
+// are none.
+Result<arch::Gadgets> find_gadgets(Pid process, const arch::Gadgets& of_relative = {});
 
 // The registers of a stopped thread, as it would go on: outside of a restartable section (rseq(2)),
 // an interrupted call still marked as such. Reads the thread's memory.
