@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "abi/entry.h"
 #include "base/check.h"
@@ -120,7 +121,9 @@ Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
         new Creation(std::move(description), std::move(runtime), std::move(bundle)));
     const std::string what = fmt::format("container \"{}\"", id);
     TRY(Runtime::check_id(id));
+    creation->version_ = TRY(with_context(creation->runtime_.ask_version(), what));
     TRY(with_context(await_undoing(kAside, id), what));
+    if (!options.version_later) TRY(with_context(creation->check_runtime(), what));
     TRY(with_context(creation->check(), what));
     const State state = TRY(parse_state(creation->description_.state));
     creation->streams_ = TRY(with_context(
@@ -139,14 +142,15 @@ std::string Creation::rootfs(const Config& config) const {
     return under(bundle_, config.rootfs);
 }
 
+Result<> Creation::check_runtime() {
+    const std::string version = TRY(runtime_.answer(*std::exchange(version_, std::nullopt)));
+    if (version == description_.runtime_version) return {};
+    return fail(Error::invalid(fmt::format("{} is {} here and {} at the source", runtime_.program,
+                                           version, description_.runtime_version)));
+}
+
 Result<> Creation::check() const {
     TRY(Runtime::check_id(description_.id));
-    const std::string version = TRY(runtime_.version());
-    if (version != description_.runtime_version) {
-        return fail(
-            Error::invalid(fmt::format("{} is {} here and {} at the source", runtime_.program,
-                                       version, description_.runtime_version)));
-    }
     if (exists(runtime_.directory_of(description_.id))) {
         return fail(Error::invalid(
             fmt::format("the name is taken ({})", runtime_.directory_of(description_.id))));
@@ -241,6 +245,7 @@ Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_n
     CHECK(!made_ && socket_number > 2);
     const std::string name = fmt::format("container \"{}\"", description_.id);
     Result<> done = write_aside(socket_number, image);
+    if (done && version_) done = check_runtime();
     if (done) {
         const auto pid = create_and_start(image, socket);
         done = pid ? restore_limits() : fail(pid.error());

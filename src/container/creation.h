@@ -37,6 +37,9 @@ struct CreationOptions {
     // The file that takes what the container wrote into a pipe at its source; empty:
     // kOutputDirectory/ID.log.
     std::string output = {};
+    // The runtime's version, for which it has to be run, is compared by start() and not by
+    // prepare(): where other work lies between the two.
+    bool version_later = false;
 };
 
 class Creation {
@@ -74,6 +77,8 @@ class Creation {
           runtime_(std::move(runtime)),
           bundle_(std::move(bundle)) {}
     Result<> check() const;
+    // Once; waits until the runtime has said its version.
+    Result<> check_runtime();
     Result<> check_bundle(const Config& config) const;
     [[nodiscard]] std::string rootfs(const Config& config) const;
     Result<> write_aside(int socket_number, const os::FlatImage& image);
@@ -87,6 +92,7 @@ class Creation {
     Runtime runtime_;
     std::string bundle_;
     Streams streams_;
+    std::optional<Runtime::VersionQuestion> version_;  // until it is answered
     std::string aside_;  // the directory of the altered configuration, while it exists
     bool made_ = false;
     std::optional<os::PidFd> init_;

@@ -19,7 +19,7 @@ constexpr std::size_t kMessageBytesMax = 4096;
 
 struct Finished {
     int status = 0;
-    std::string out, err;  // cut at kMessageBytesMax
+    std::string err;  // cut at kMessageBytesMax
 };
 
 Result<std::string> begin_of(const os::UniqueFd& file) {
@@ -28,11 +28,9 @@ Result<std::string> begin_of(const os::UniqueFd& file) {
     return text;
 }
 
-// Both streams go to memory files and not to pipes: what the runtime leaves running keeps them.
+// Errors go to a memory file and not to a pipe: what the runtime leaves running keeps it.
 Result<Finished> run(os::Launch launch) {
-    const os::UniqueFd out = TRY(os::memfd_create("stdout", 0));
     const os::UniqueFd err = TRY(os::memfd_create("stderr", 0));
-    launch.stdout_fd = out.get();
     launch.stderr_fd = err.get();
     os::ChildProcess child = TRY(os::ChildProcess::start(launch));
     const auto status = TRY(child.wait(kTimeout));
@@ -40,7 +38,7 @@ Result<Finished> run(os::Launch launch) {
         return fail(Error::limit(fmt::format("`{}` has not ended in {} s",
                                              fmt::join(launch.arguments, " "), kTimeout.count())));
     }
-    return Finished{.status = *status, .out = TRY(begin_of(out)), .err = TRY(begin_of(err))};
+    return Finished{.status = *status, .err = TRY(begin_of(err))};
 }
 
 // What runtimes say is a line, or several of which the last tells most.
@@ -85,15 +83,24 @@ std::vector<std::string> Runtime::command(std::vector<std::string> arguments) co
 }
 
 Result<std::string> Runtime::version() const {
-    auto finished = run({.arguments = {program, "--version"}});
-    if (!finished) {
-        return fail(Error::invalid(fmt::format("the container runtime {} does not run here: {}",
-                                               program, finished.error().message())));
-    }
+    return answer(TRY(ask_version()));
+}
+
+Result<Runtime::VersionQuestion> Runtime::ask_version() const {
+    os::UniqueFd out = TRY(os::memfd_create("stdout", 0));
+    auto child =
+        os::ChildProcess::start({.arguments = {program, "--version"}, .stdout_fd = out.get()});
+    if (child) return VersionQuestion{.out = std::move(out), .child = std::move(*child)};
+    return fail(Error::invalid(fmt::format("the container runtime {} does not run here: {}",
+                                           program, child.error().message())));
+}
+
+Result<std::string> Runtime::answer(VersionQuestion question) const {
+    const auto status = TRY(question.child.wait(kTimeout));
+    const std::string out = TRY(begin_of(question.out));
     constexpr std::string_view kBegin = "runc version ";
-    const std::string_view first =
-        std::string_view(finished->out).substr(0, finished->out.find('\n'));
-    if (finished->status != 0 || !first.starts_with(kBegin)) {
+    const std::string_view first = std::string_view(out).substr(0, out.find('\n'));
+    if (status != 0 || !first.starts_with(kBegin)) {
         return fail(Error::invalid(fmt::format("{} is not runc: it says \"{}\"", program, first)));
     }
     return std::string(first.substr(kBegin.size()));

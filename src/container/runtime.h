@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "os/fd.h"
+#include "os/launch.h"
 
 namespace ferry::container {
 
@@ -22,6 +24,13 @@ struct Runtime {
     [[nodiscard]] std::string directory_of(const std::string& id) const;
     // "1.1.5+ds1". Invalid: there is no such program, or it is something else.
     Result<std::string> version() const;
+    // The same in two steps, between which it runs.
+    struct VersionQuestion {
+        os::UniqueFd out;
+        os::ChildProcess child;
+    };
+    Result<VersionQuestion> ask_version() const;
+    Result<std::string> answer(VersionQuestion question) const;
 
     struct Creation {
         std::string id;

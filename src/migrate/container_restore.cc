@@ -52,8 +52,8 @@ Result<restore::RestoreReport> restore_container(const ContainerImages& images,
     const container::Config config = TRY(container::parse_config(images.description.config));
     std::optional<os::LateClosing> closing;
     // In this order: what is left of a container that failed goes after its network.
-    const std::unique_ptr<container::Creation> creation = TRY(
-        container::Creation::prepare(images.description, {.runtime_root = options.runtime_root}));
+    const std::unique_ptr<container::Creation> creation = TRY(container::Creation::prepare(
+        images.description, {.runtime_root = options.runtime_root, .version_later = true}));
     auto questions =
         TRY(handover::ArrivingNetwork::check_unowned(images.network, options.placement));
     ComingNetwork network;

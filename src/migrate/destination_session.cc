@@ -150,6 +150,11 @@ Result<> DestinationSession::fill() {
                 TRY(apply_layout(frame.payload));
                 TRY(link_->send(FrameType::Staged, std::span<const std::byte>{}));
                 break;
+            case FrameType::Root:
+                if (tree_) return fail(Error::corrupt("a second root"));
+                TRY(stage(TRY(with_context(decode_checkpoint(frame.payload), "root")), true));
+                TRY(link_->send(FrameType::Staged, std::span<const std::byte>{}));
+                break;
             case FrameType::Pages:
                 TRY(apply_pages(frame.payload));
                 break;
@@ -190,11 +195,12 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
         TRY(files_.prepare(skeleton));
         return tree_->update(skeleton);
     }
-    return stage(skeleton);
+    return stage(skeleton, false);
 }
 
-Result<> DestinationSession::stage(const model::Checkpoint& skeleton) {
+Result<> DestinationSession::stage(const model::Checkpoint& skeleton, bool root_alone) {
     restore::StageOptions options;
+    options.root_alone = root_alone;
     options.open_ghost = [this](const model::Checkpoint& checkpoint, model::FileId id) {
         return files_.open_ghost(checkpoint, id);
     };
@@ -265,17 +271,17 @@ Result<> DestinationSession::restore(std::span<const std::byte> payload) {
 
 Result<> DestinationSession::restore_images() {
     const Clock::time_point begun = Clock::now();
-    if (!images_ || tree_) return fail(Error::corrupt("no image files are to be restored"));
+    if (!images_ || !tree_) return fail(Error::corrupt("no image files are to be restored"));
     TRY(images_->complete());
     const model::Checkpoint checkpoint =
         TRY(with_context(image::decode(images_->store()), "image files"));
     if (creation_) {
         auto container = TRY(read_container(images_->store()));
         if (!container) return fail(Error::corrupt("the image files are not of a container"));
-        first_files_ = std::move(container->files);
+        TRY(container::restore_tmpfs(tree_->root_here(), config_, container->files));
     }
     const restore::ImageFiller filler(checkpoint, images_->store());
-    TRY(stage(filler.first_generation()));
+    TRY(tree_->update(filler.first_generation()));
     const double stage_ms = elapsed_ms(begun);
     TRY(filler.fill(*tree_));
     log_info("image files: staged {:.1f} ms, filled {:.1f} ms", stage_ms,

@@ -47,7 +47,7 @@ class DestinationSession {
     Result<> prepare_network(const os::NetworkNamespace& space);
     // Until everything is restored and Ready was sent.
     Result<> fill();
-    Result<> stage(const model::Checkpoint& skeleton);
+    Result<> stage(const model::Checkpoint& skeleton, bool root_alone);
     Result<> apply_files(std::span<const std::byte> payload);
     Result<> apply_layout(std::span<const std::byte> payload);
     Result<> apply_pages(std::span<const std::byte> payload);

@@ -245,12 +245,18 @@ Result<pages::Decision> SourceSession::round() {
     return decision;
 }
 
-// Without pre-copy: who is to be frozen, and what of it cannot be carried; its files.
+// Without pre-copy: who is to be frozen, and what of it cannot be carried; its files. The
+// destination makes the root, and the container around it, while the service runs.
 Result<> SourceSession::look_again() {
     TRY(check_going_on());
-    TRY(tree_->skeleton());
+    const model::Checkpoint skeleton = TRY(tree_->skeleton());
+    TRY(send_files());
+    if (layout_.processes.empty()) {
+        TRY(send_layout(FrameType::Root, skeleton));
+        layout_.processes = {skeleton.root()};
+    }
     report_.precopy_ms = elapsed_ms(begun_);
-    return send_files();
+    return {};
 }
 
 Result<bool> SourceSession::despair(const pages::Decision& decision) {
@@ -296,7 +302,7 @@ Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
             if (layout_.find_process(parent) != nullptr) TRY(memory_->send_written(parent));
         }
         const model::Checkpoint before = std::exchange(layout_, next);
-        if (!same_layout(before, next)) TRY(send_layout(next));
+        if (!same_layout(before, next)) TRY(send_layout(FrameType::Layout, next));
         for (const model::Process& process : before.processes) {
             if (next.find_process(process.pid) == nullptr) memory_->remove(process.pid);
         }
@@ -368,9 +374,9 @@ Result<> SourceSession::send_tmpfs() {
     return link_->send(FrameType::Files, std::as_bytes(std::span(archive)));
 }
 
-Result<> SourceSession::send_layout(const model::Checkpoint& layout) {
+Result<> SourceSession::send_layout(FrameType type, const model::Checkpoint& layout) {
     TRY(send_tmpfs());
-    TRY(send_checkpoint(FrameType::Layout, layout));
+    TRY(send_checkpoint(type, layout));
     return with_context(
         [&]() -> Result<> {
             TRY(link_->expect(FrameType::Staged));
@@ -511,7 +517,7 @@ Result<bool> SourceSession::try_cut_over() {
 Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time_point begun) {
     if (!same_layout(collected.checkpoint, layout_)) {
         const model::Checkpoint before = std::exchange(layout_, collected.checkpoint);
-        TRY(send_layout(layout_));
+        TRY(send_layout(FrameType::Layout, layout_));
         for (const model::Process& process : layout_.processes) {
             const bool same =
                 process.address_space == before.find_process(process.pid)->address_space;

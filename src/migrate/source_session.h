@@ -48,7 +48,7 @@ class SourceSession {
     // until little is left.
     Result<> send_files();
     Result<> send_last_files(const model::Checkpoint& checkpoint);
-    Result<> send_layout(const model::Checkpoint& layout);
+    Result<> send_layout(FrameType type, const model::Checkpoint& layout);
     // With the ids that the tree itself sees.
     Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);
     // Slowed down from here to Throttle::end().

@@ -25,10 +25,11 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, fil
 
 namespace {
 
-constexpr std::array<const char*, 24> kFrameNames = {
-    "Invalid", "Hello", "Welcome", "Layout",  "Staged",  "Pages",   "RoundEnd", "RoundDone",
-    "Final",   "Ready", "Packets", "Commit",  "Running", "Finish",  "Finished", "Failed",
-    "Frozen",  "Files", "Image",   "Restore", "Storage", "Offered", "Wanted",   "Trees"};
+constexpr std::array<const char*, 25> kFrameNames = {
+    "Invalid",   "Hello",  "Welcome", "Layout",  "Staged", "Pages",   "RoundEnd",
+    "RoundDone", "Final",  "Ready",   "Packets", "Commit", "Running", "Finish",
+    "Finished",  "Failed", "Frozen",  "Files",   "Image",  "Restore", "Storage",
+    "Offered",   "Wanted", "Trees",   "Root"};
 
 template <class Body>
 Result<Body> decode_json(std::span<const std::byte> payload, const char* what) {

@@ -44,6 +44,7 @@ enum class FrameType : std::uint32_t {
     Offered = 21,   // source: nodes of a container's files, perhaps there already; files/records.h
     Wanted = 22,    // destination: of which of them the content is wanted; files/records.h
     Trees = 23,     // source: what has changed in a container's files; files/records.h
+    Root = 24,      // source: a skeleton, as with Layout, of which the root alone is staged
 };
 [[nodiscard]] const char* name_of(FrameType type);
 

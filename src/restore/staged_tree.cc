@@ -193,7 +193,13 @@ Result<StagedTree> StagedTree::create(const model::Checkpoint& skeleton,
     auto impl = std::make_unique<Impl>();
     impl->options = options;
     impl->tree = TRY(Tree::create(skeleton, options));
-    TRY(impl->update(skeleton));
+    if (options.root_alone) {
+        model::Checkpoint root = skeleton;
+        root.processes.resize(1);
+        TRY(impl->update(root));
+    } else {
+        TRY(impl->update(skeleton));
+    }
     return StagedTree(std::move(impl));
 }
 
@@ -207,6 +213,7 @@ Result<> StagedTree::write_pages(Pid pid, RemoteAddr address, std::span<const st
 }
 
 Result<> StagedTree::write_pages(Pid pid, std::span<const PageWrite> writes) {
+    impl_->tree->note_pages();
     return restore::write_pages(*TRY(impl_->process(pid)), writes);
 }
 
@@ -219,6 +226,7 @@ Result<> StagedTree::keep_pages(Pid pid, std::span<const AddrRange> present) {
 }
 
 Result<> StagedTree::read_pages(Pid pid, int pages_fd, std::span<const FileRun> runs) {
+    impl_->tree->note_pages();
     return restore::read_pages(*TRY(impl_->process(pid)), pages_fd, runs);
 }
 

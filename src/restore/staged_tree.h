@@ -61,6 +61,8 @@ struct StageOptions {
     // Put tasks into the control groups that the model names, where those exist here. Otherwise
     // they stay in ours.
     bool join_control_groups = false;
+    // Of the skeleton only the root is staged; the others come with update().
+    bool root_alone = false;
     // Needed only where unlinked files are mapped; others are opened by their paths.
     OpenGhost open_ghost;
 };

@@ -263,7 +263,6 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
     for (const model::Process& wanted : skeleton.processes) {
         if (!wanted.is_zombie) TRY(match_threads(*find(wanted.pid), wanted));
     }
-    staged_ = true;
     return {};
 }
 
@@ -294,7 +293,7 @@ Result<StubProcess*> Tree::origin_of(const model::Process& wanted) {
     if (wanted.session == wanted.pid || wanted.session == parent->session) return parent;
     for (const auto& process : processes_) {
         // Once pages are in, a sibling's are not what the child would have had from its parent.
-        if (staged_) break;
+        if (has_pages_) break;
         if (process->parent == wanted.parent && process->session == wanted.session) {
             return process.get();
         }

@@ -57,6 +57,9 @@ class Tree {
     // As we see it.
     [[nodiscard]] Pid root_here() const { return processes_.front()->here; }
 
+    // From now on a fork brings pages that only a child of its parent's may have.
+    void note_pages() { has_pages_ = true; }
+
     // The tasks run on by themselves: nothing is left to kill.
     void disown();
 
@@ -88,7 +91,7 @@ class Tree {
     std::optional<resources::IpcNamespace> ipc_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
     std::vector<Pid> zombies_;                             // as we see them
-    bool staged_ = false;  // follow() has been through: pages may be in
+    bool has_pages_ = false;
 };
 
 }  // namespace ferry::restore
