@@ -175,11 +175,13 @@ class Interrupts {
 
 void print_report(const migrate::Report& report) {
     for (const migrate::Round& round : report.rounds) {
-        fmt::print("{} {:2}: {:8} pages, {:>10} in {:>9}, {} written meanwhile\n",
-                   round.in_freeze ? "freeze" : "round ", round.number, round.pages,
-                   bytes_text(static_cast<double>(round.bytes)),
-                   milliseconds_text(round.milliseconds),
-                   bytes_text(static_cast<double>(round.dirty_bytes)));
+        fmt::print(
+            "{} {:2}: {:8} pages, {:>10} in {:>9}{}\n", round.in_freeze ? "freeze" : "round ",
+            round.number, round.pages, bytes_text(static_cast<double>(round.bytes)),
+            milliseconds_text(round.milliseconds),
+            round.dirty_bytes ? fmt::format(", {} written meanwhile",
+                                            bytes_text(static_cast<double>(*round.dirty_bytes)))
+                              : "");
     }
     if (!report.stop_rule.empty()) {
         fmt::print("pre-copy ended: {}{}\n", report.stop_rule,

@@ -122,6 +122,8 @@ ClientRecord client_record(const ClientFigures& figures, const RunClock& clock) 
     }
     if (!figures.http.empty()) add_http(record, figures.http);
     if (!figures.udp.empty()) add_udp(record, figures.udp);
+    // The probe is the only client where there is no other.
+    if (figures.http.empty()) record.longest_pause_ms = record.probe_delay_max_ms;
     if (!figures.comments.empty()) add_comments(record, figures.comments);
     return record;
 }

@@ -28,11 +28,11 @@ std::string rounds_table(const migrate::Report& report) {
     std::string text = fmt::format("    {:>9} {:>12} {:>12} {:>15} {:>10}\n", "round", "pages",
                                    "bytes", "written again", "time");
     for (const migrate::Round& round : report.rounds) {
-        text +=
-            fmt::format("    {:>9} {:>12} {:>12} {:>15} {:>7.1f} ms\n",
-                        round.in_freeze ? "in freeze" : fmt::format("{}", round.number),
-                        human_count(round.pages), human_bytes(round.bytes),
-                        round.in_freeze ? "" : human_bytes(round.dirty_bytes), round.milliseconds);
+        text += fmt::format("    {:>9} {:>12} {:>12} {:>15} {:>7.1f} ms\n",
+                            round.in_freeze ? "in freeze" : fmt::format("{}", round.number),
+                            human_count(round.pages), human_bytes(round.bytes),
+                            round.dirty_bytes ? human_bytes(*round.dirty_bytes) : "",
+                            round.milliseconds);
     }
     return text;
 }

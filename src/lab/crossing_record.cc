@@ -68,8 +68,6 @@ CrossingRecord crossing_record(const migrate::Report& report, const CrossingPlac
     record.wire_bytes = report.wire_bytes;
     if (!report.succeeded) return record;
     record.predicted_frozen_ms = report.predicted_downtime_ms;
-    record.service_memory_before = report.memory_before;
-    record.service_memory_after = report.memory_after;
     // The tree is at one place at a time.
     record.counts = {{place.from, counts_of(report.objects_before), CountsRecord{}},
                      {place.to, CountsRecord{}, counts_of(report.objects_after)}};

@@ -19,7 +19,7 @@ struct CrossingPlace {
 
 // Phases, rounds, bytes, memory, counts. The report has durations only: its end is laid on
 // `ended_ns`, and the parts of the freeze follow each other from its beginning (checkpoint, with
-// the transfer of what was written last, then restore). Client figures and host memory are the
+// the transfer of what was written last, then restore). Client figures and all memory are the
 // caller's.
 [[nodiscard]] CrossingRecord crossing_record(const migrate::Report& report,
                                              const CrossingPlace& place);

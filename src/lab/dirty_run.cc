@@ -100,6 +100,7 @@ class DirtyRun {
             fmt::format("from platform {} to {}, --on-no-convergence {}", from + 1, to + 1, choice);
         display_.progress("dirty: " + way);
         const Platform& platform = lab_->platform(from);
+        const std::uint64_t memory_before = TRY(service_memory(from));
         const auto begun = std::chrono::steady_clock::now();
         const CommandResult result = TRY(platform.run_ferry(
             {"migrate", fmt::format("{}", service_.value), "--to", lab_->platform(to).address(),
@@ -114,6 +115,10 @@ class DirtyRun {
                                      .ended_ns = clock_.now_ns()});
         crossing.method_change = method_change(report, clock_.at_ns(begun));
         std::this_thread::sleep_for(kCalm);
+        if (report.succeeded) {
+            crossing.service_memory_before = memory_before;
+            crossing.service_memory_after = TRY(service_memory(to));
+        }
         ClientFigures clients;
         clients.udp = {probe_->window(begun, std::chrono::steady_clock::now())};
         crossing.clients = client_record(clients, clock_);
@@ -132,6 +137,15 @@ class DirtyRun {
                 : report.error));
         record_.crossings.push_back(std::move(crossing));
         return {};
+    }
+
+    Result<std::uint64_t> service_memory(std::size_t platform) {
+        const Host& host = lab_->world().host(platform);
+        std::uint64_t bytes = 0;
+        for (const Pid pid : TRY(processes_named(host, kCommand))) {
+            bytes += proportional_memory(host.path(fmt::format("/proc/{}", pid)));
+        }
+        return bytes;
     }
 
     // The service looks at its own memory and tells.

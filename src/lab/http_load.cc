@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -53,6 +54,17 @@ bool is_expected(RequestKind kind, const HttpAnswer& answer) {
 
 std::string image_path(std::uint64_t number) {
     return fmt::format("/wp-content/uploads/2021/04/product-{:02}.jpg", number % kSiteImages + 1);
+}
+
+// What an answer says, in one line: a page's title, or how the text begins.
+std::string gist_of(const std::string& body) {
+    constexpr std::string_view kOpen = "<title>";
+    const std::size_t title = body.find(kOpen), end = body.find("</title>");
+    const bool has_title = title != std::string::npos && end != std::string::npos && title < end;
+    std::string text = has_title ? body.substr(title + kOpen.size(), end - title - kOpen.size())
+                                 : body.substr(0, 100);
+    std::ranges::replace_if(text, [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+    return text;
 }
 
 }  // namespace
@@ -212,7 +224,7 @@ void HttpLoad::perform(HttpConnection& connection, const Task& task) {
         entry.answered = is_expected(task.kind, *answer);
         if (!entry.answered) {
             outcome = fail(Error::peer(fmt::format("{} was answered with status {}: {}", task.path,
-                                                   answer->status, answer->body.substr(0, 200))));
+                                                   answer->status, gist_of(answer->body))));
         }
     }
     if (task.kind == RequestKind::Comment) {

@@ -100,6 +100,7 @@ class ScenarioRun {
         display_.progress(fmt::format("{}: {}", title(), way));
         const Moment begin = std::chrono::steady_clock::now() - kMargin;
         const MemoryRecord before[2] = {lab_->memory(from), lab_->memory(to)};
+        const std::uint64_t own_before = lab_->service_memory(site);
         const migrate::Report report = TRY(lab_->move(site, to, record_.method));
         CrossingRecord crossing =
             crossing_record(report, {.number = static_cast<int>(record_.crossings.size()) + 1,
@@ -109,6 +110,10 @@ class ScenarioRun {
                                      .ended_ns = clock_.now_ns()});
         std::this_thread::sleep_for(kMargin);
         set_memory(crossing, before, {lab_->memory(from), lab_->memory(to)});
+        if (report.succeeded) {
+            crossing.service_memory_before = own_before;
+            crossing.service_memory_after = lab_->service_memory(site);
+        }
         crossing.clients =
             client_record(clients_between(begin, std::chrono::steady_clock::now()), clock_);
         mark(report.succeeded ? way : way + " failed");

@@ -68,9 +68,12 @@ Cell dash_cell(std::string_view why) {
 }
 
 std::string table_html(const Table& table) {
-    std::string html = "<div class=\"scroll\"><table";
+    std::string html;
+    // Not within the frame: it would be cut off on a narrow screen.
+    if (!table.caption.empty()) html += paragraph(table.caption, "caption");
+    html += "<div class=\"scroll\"><table";
+    if (!table.caption.empty()) html += " aria-label=\"" + escaped(table.caption) + "\"";
     html += table.css.empty() ? ">" : " class=\"" + table.css + "\">";
-    if (!table.caption.empty()) html += "<caption>" + escaped(table.caption) + "</caption>";
     html += "<thead>";
     for (const auto& row : table.head) html += row_html(row);
     html += "</thead><tbody>";

@@ -9,18 +9,19 @@ namespace {
 
 constexpr double kMib = 1024.0 * 1024.0;
 
-// The state of a pre-copy at the end of a round.
+// The state of a pre-copy at the end of a round after which somebody looked at what was written.
 struct Turn {
     const migrate::Report& report;
     const migrate::Round& round;
     double elapsed_ms = 0;
     std::uint64_t sent_bytes = 0;
 
+    [[nodiscard]] std::uint64_t dirty_bytes() const { return round.dirty_bytes.value_or(0); }
     [[nodiscard]] double ms_to_send(std::uint64_t bytes) const {
         return round.bandwidth > 0 ? static_cast<double>(bytes) * 1000 / round.bandwidth : 0;
     }
     [[nodiscard]] double fixed_ms() const {
-        return std::max(0.0, round.expected_downtime_ms - ms_to_send(round.dirty_bytes));
+        return std::max(0.0, round.expected_downtime_ms - ms_to_send(dirty_bytes()));
     }
 };
 
@@ -28,7 +29,7 @@ MethodEstimate stop_and_copy(const Turn& now) {
     return {.method = "stop-and-copy",
             .frozen_ms = now.round.expected_downtime_ms,
             .total_ms = now.elapsed_ms + now.round.expected_downtime_ms,
-            .wire_bytes = now.sent_bytes + now.round.dirty_bytes,
+            .wire_bytes = now.sent_bytes + now.dirty_bytes(),
             .remark = "what is left crosses while the service stands still"};
 }
 
@@ -40,11 +41,11 @@ MethodEstimate more_rounds(const Turn& now) {
             .remark = fmt::format("does not end: of {:.0f} MiB that the last round sent {:.0f} MiB "
                                   "were written again before its end",
                                   static_cast<double>(now.round.bytes) / kMib,
-                                  static_cast<double>(now.round.dirty_bytes) / kMib)};
+                                  static_cast<double>(now.dirty_bytes()) / kMib)};
 }
 
 MethodEstimate throttled(const Turn& now) {
-    const double rate = now.round.dirty_rate();
+    const double rate = now.round.dirty_rate().value_or(0);
     const double running = rate > 0 ? std::min(0.5 * now.round.bandwidth / rate, 1.0) : 1.0;
     return {.method = "pre-copy, service slowed down",
             .frozen_ms = now.report.max_downtime_ms,
@@ -76,11 +77,18 @@ MethodEstimate post_copy(const Turn& now) {
                 "meanwhile takes the service with it"};
 }
 
-bool is_turning_point(const migrate::Report& report, std::size_t i) {
+// How much slower the service was made after this round; 0: the rounds ended there although what
+// was left did not fit. The passes after the last look belong to the freeze.
+std::optional<double> turn_after(const migrate::Report& report, std::size_t i) {
     const auto& rounds = report.rounds;
-    if (rounds[i].in_freeze || i + 1 == rounds.size()) return false;
-    return rounds[i + 1].throttle > rounds[i].throttle ||
-           (rounds[i + 1].in_freeze && !report.fits_downtime);
+    if (!rounds[i].dirty_bytes) return std::nullopt;
+    const bool is_last = i + 1 == rounds.size() || !rounds[i + 1].dirty_bytes;
+    if (is_last) {
+        const bool frozen = i + 1 < rounds.size() && !report.fits_downtime;
+        return frozen ? std::optional(0.0) : std::nullopt;
+    }
+    if (rounds[i + 1].throttle <= rounds[i].throttle) return std::nullopt;
+    return rounds[i + 1].throttle;
 }
 
 }  // namespace
@@ -92,9 +100,10 @@ std::optional<MethodChange> method_change(const migrate::Report& report, std::in
         const migrate::Round& round = report.rounds[i];
         elapsed_ms += round.milliseconds;
         sent_bytes += round.bytes;
-        if (!is_turning_point(report, i)) continue;
+        const auto turn = turn_after(report, i);
+        if (!turn) continue;
         const Turn now{report, round, elapsed_ms, sent_bytes};
-        const double share = report.rounds[i + 1].throttle;
+        const double share = *turn;
         return MethodChange{
             .at_ns = begin_ns + static_cast<std::int64_t>(elapsed_ms * 1e6),
             .after_round = round.number,

@@ -165,8 +165,10 @@ class Decorations {
     }
 
     std::string draw_mark(const PlotMark& mark) {
-        // Near the right end there is no room on that side.
-        const bool left = mark.at > plot_.x_from + 0.7 * (plot_.x_to - plot_.x_from);
+        // To the left where there is no room on the right.
+        const double share = (mark.at - plot_.x_from) / (plot_.x_to - plot_.x_from);
+        const double room = (kWidth - kLeft - kRight) * (1 - share);
+        const bool left = share > 0.5 && text_width(mark.label) > room;
         const std::string drawn = line(mark.at, fmt::format("lc rgb '{}' dt (4,3)", kAxis.light));
         return drawn + fmt::format("set label {} {} at {:.6g}, graph 0.88 {} tc rgb '{}' front\n",
                                    number_, quoted(mark.label), mark.at,

@@ -36,8 +36,8 @@ std::optional<PhaseFigure> phase_figure(const RunRecord& run, PhaseKind kind, in
         }
     }
     if (figure) {
-        figure->memory_before = first->memory_before.host;
-        figure->memory_after = last->memory_after.host;
+        figure->memory_before = first->memory_before;
+        figure->memory_after = last->memory_after;
     }
     return figure;
 }
@@ -52,6 +52,36 @@ std::optional<double> memory_ratio(const CrossingRecord& crossing) {
     const auto before = crossing.service_memory_before, after = crossing.service_memory_after;
     if (!crossing.succeeded || !before || !after || *before == 0) return std::nullopt;
     return static_cast<double>(*after) / static_cast<double>(*before);
+}
+
+std::optional<double> cpu_seconds(const RunRecord& run, const CrossingRecord& crossing,
+                                  int platform, const std::vector<std::string>& subjects) {
+    const PhaseRecord* total = find_phase(crossing, PhaseKind::Total);
+    if (total == nullptr) return std::nullopt;
+    std::optional<double> seconds;
+    for (const Series& series : run.series) {
+        const bool wanted = std::ranges::find(subjects, series.subject) != subjects.end();
+        if (series.quantity != Quantity::Cpu || series.platform != platform || !wanted) continue;
+        // A sample is the rate since the one before it.
+        for (std::size_t i = 1; i < series.at_ns.size(); ++i) {
+            const std::int64_t from = std::max(series.at_ns[i - 1], total->begin_ns);
+            const std::int64_t to = std::min(series.at_ns[i], total->end_ns);
+            if (to <= from) continue;
+            seconds = seconds.value_or(0) + series.values[i] * static_cast<double>(to - from) / 1e9;
+        }
+    }
+    return seconds;
+}
+
+std::vector<std::int64_t> round_ends(const CrossingRecord& crossing) {
+    const PhaseRecord* total = find_phase(crossing, PhaseKind::Total);
+    std::int64_t at = total != nullptr ? total->begin_ns : 0;
+    std::vector<std::int64_t> ends;
+    for (const RoundRecord& round : crossing.rounds) {
+        at += static_cast<std::int64_t>(round.milliseconds * 1e6);
+        ends.push_back(at);
+    }
+    return ends;
 }
 
 std::optional<double> longest_pause(const RunRecord& run) {

@@ -26,7 +26,7 @@ struct Spread {
 // crossings only.
 struct PhaseFigure {
     double milliseconds = 0;
-    std::optional<std::uint64_t> memory_before, memory_after;  // of the host
+    MemoryRecord memory_before, memory_after;
 };
 [[nodiscard]] std::optional<PhaseFigure> phase_figure(const RunRecord& run, PhaseKind kind,
                                                       int platform);
@@ -35,6 +35,13 @@ struct PhaseFigure {
 
 // The service's memory after a crossing over that before.
 [[nodiscard]] std::optional<double> memory_ratio(const CrossingRecord& crossing);
+// Seconds of processors that the subjects of Quantity::Cpu ("ferryd", a container) used on a
+// platform during a crossing; nullopt without samples in it.
+[[nodiscard]] std::optional<double> cpu_seconds(const RunRecord& run,
+                                                const CrossingRecord& crossing, int platform,
+                                                const std::vector<std::string>& subjects);
+// When each round of a crossing ended, on the run's clock.
+[[nodiscard]] std::vector<std::int64_t> round_ends(const CrossingRecord& crossing);
 // The worst that any client saw, in the whole run and in each crossing's window.
 [[nodiscard]] std::optional<double> longest_pause(const RunRecord& run);
 

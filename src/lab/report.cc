@@ -4,7 +4,9 @@
 
 #include "lab/markup.h"
 #include "lab/paper.h"
+#include "lab/record_figures.h"
 #include "lab/report_file.h"
+#include "lab/report_plots.h"
 #include "lab/report_scenario.h"
 #include "lab/report_style.h"
 #include "lab/report_words.h"
@@ -92,7 +94,8 @@ std::string opening(const LabRecord& record) {
     html += list(failed) + verdict_table(verdicts);
     html += paragraph(
         "Figures are of method live unless they name the method checkpoint. Pauses and memory are "
-        "the worst of all runs, checkpoint and restore the medians. The times of runc with CRIU "
+        "the worst of all runs, checkpoint and restore the medians. The memory of the service is "
+        "the sum of the proportional set sizes of its processes. The times of runc with CRIU "
         "4.2 "
         "were measured before, on such a machine, and are not of this run.",
         "note");
@@ -152,7 +155,8 @@ std::string files_section() {
     return "<section id=\"files\">\n<h2>Files</h2>\n<ul>\n"
            "<li><a href=\"record.json\">record.json</a>: everything that was measured; "
            "<code>ferry lab report record.json</code> makes this report again</li>\n"
-           "<li><a href=\"samples.csv\">samples.csv</a>: every sample, one a line</li>\n"
+           "<li><a href=\"samples.csv\">samples.csv</a>: every sample, one a line, and the figures "
+           "of every round</li>\n"
            "<li><a href=\"plots/\">plots/</a>: each plot as SVG and PNG</li>\n</ul>\n" +
            paragraph(
                "The paper: A. Widjajarto, D. W. Jacob, M. Lubis, \"Live migration using checkpoint "
@@ -217,6 +221,33 @@ std::string csv_text(const std::string& text) {
     return quoted + "\"";
 }
 
+// The figures of each round, at the round's end; what was not measured has no line.
+std::string rounds_csv(const RunRecord& run, const CrossingRecord& crossing) {
+    std::string csv;
+    const std::vector<std::int64_t> ends = round_ends(crossing);
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+        const RoundRecord& round = crossing.rounds[i];
+        const auto add = [&](const char* quantity, const char* unit, std::optional<double> value) {
+            if (!value) return;
+            csv += fmt::format(
+                "{},{},{},{},{},{},{},{:.6f},{:.9g}\r\n", run.scenario, name_of(run.method),
+                run.number, quantity, unit, crossing.from,
+                csv_text(fmt::format("crossing {} round {}{}", crossing.number, round.number,
+                                     round.in_freeze ? " in the freeze" : "")),
+                static_cast<double>(ends[i]) / 1e9, *value);
+        };
+        add("round pages", "pages", static_cast<double>(round.pages));
+        add("round sent", "bytes", static_cast<double>(round.bytes));
+        add("round time", "ms", round.milliseconds);
+        add("round written again", "bytes", round.dirty_bytes);
+        add("round dirty rate", "bytes/s", dirty_rate_of(round));
+        add("round bandwidth", "bytes/s", bandwidth_of(round));
+        add("round expected freeze", "ms", round.expected_frozen_ms);
+        add("round slowed down", "share", round.throttle);
+    }
+    return csv;
+}
+
 }  // namespace
 
 std::string samples_csv(const LabRecord& record) {
@@ -233,6 +264,7 @@ std::string samples_csv(const LabRecord& record) {
                                    static_cast<double>(series.at_ns[i]) / 1e9, series.values[i]);
             }
         }
+        for (const CrossingRecord& crossing : run.crossings) csv += rounds_csv(run, crossing);
     }
     return csv;
 }

@@ -18,6 +18,7 @@ constexpr double kGapIntervals = 10;
 constexpr double kLabelShare = 0.08;
 // The parts of a freeze are drawn where they can be told apart.
 constexpr double kBandShare = 0.004;
+constexpr double kRoomForWords = 1.2;
 
 double seconds_of(std::int64_t ns) {
     return static_cast<double>(ns) / 1e9;
@@ -273,8 +274,8 @@ std::string marks_legend(const RunRecord& run) {
 
 std::optional<double> dirty_rate_of(const RoundRecord& round) {
     if (round.dirty_rate) return round.dirty_rate;
-    if (round.in_freeze || round.milliseconds <= 0) return std::nullopt;
-    return static_cast<double>(round.dirty_bytes) * 1000 / round.milliseconds;
+    if (!round.dirty_bytes || round.milliseconds <= 0) return std::nullopt;
+    return static_cast<double>(*round.dirty_bytes) * 1000 / round.milliseconds;
 }
 
 std::optional<double> bandwidth_of(const RoundRecord& round) {
@@ -304,12 +305,20 @@ std::optional<Plot> rounds_plot(const CrossingRecord& crossing, std::string name
         if (round.in_freeze) plot.bands.push_back({at, end, Ink::Frozen, "frozen"});
         const auto& change = crossing.method_change;
         if (change && change->after_round == round.number) {
-            plot.marks.push_back({end, fmt::format("{} from here", change->to)});
+            // "slowed down by 40 % from here": the whole of it may be too long for a plot.
+            const std::size_t slowed = change->to.find("slowed");
+            const std::string to =
+                slowed != std::string::npos ? change->to.substr(slowed) : change->to;
+            plot.marks.push_back({end, to + " from here"});
         }
         at = end;
     }
     if (at <= 0) return std::nullopt;
     plot.x_to = at;
+    // Room above the curves, for the words of the mark.
+    for (const Curve* curve : {&dirty, &sent}) {
+        for (const double rate : curve->y) plot.y_to = std::fmax(plot.y_to, kRoomForWords * rate);
+    }
     plot.curves = {std::move(dirty), std::move(sent)};
     return plot;
 }

@@ -96,6 +96,27 @@ std::string runs_sentence(const LabRecord& record, const ScenarioText& scenario)
     return text;
 }
 
+// What the estimates are made of, and beside them what then happened.
+std::string outcome(const CrossingRecord& crossing) {
+    std::string text =
+        "The estimates are computed from the bandwidth and the memory written in the last round "
+        "before the decision; no run of the other methods was made, that of a checkpoint in files "
+        "included.";
+    const PhaseRecord* frozen = find_phase(crossing, PhaseKind::Frozen);
+    const PhaseRecord* total = find_phase(crossing, PhaseKind::Total);
+    if (frozen == nullptr || total == nullptr) return text;
+    text += fmt::format(
+        " Measured, of what was then done ({}): the service stood still for {}, {} "
+        "in all",
+        crossing.method_change->to, duration_text(frozen->milliseconds()),
+        duration_text(total->milliseconds()));
+    if (crossing.wire_bytes) {
+        text +=
+            fmt::format(", {} on the wire", bytes_text(static_cast<double>(*crossing.wire_bytes)));
+    }
+    return text + ".";
+}
+
 // The rounds of each crossing by pre-copy, and what the engine decided after them.
 std::string rounds_part(const LabRecord& record, const ScenarioText& scenario,
                         const Drawings& drawings) {
@@ -123,6 +144,7 @@ std::string rounds_part(const LabRecord& record, const ScenarioText& scenario,
                 "note");
             if (crossing.method_change && !crossing.method_change->estimates.empty()) {
                 html += estimates_table(*crossing.method_change);
+                html += paragraph(outcome(crossing), "note");
             }
         }
     }
@@ -147,7 +169,13 @@ std::string folded_rounds(const LabRecord& record, const ScenarioText& scenario)
 }
 
 std::string notes_on_tables(const ScenarioText& scenario) {
-    std::string text = "Memory is that of the platform as a host, before and after the phase. ";
+    std::string text =
+        "Memory is what the control groups of the platform (the host) and of the container on it "
+        "are charged, without idle file cache, just before the crossing began and half a second "
+        "after it ended; the paper's is before and after each phase. The service's memory, after "
+        "over before, adds up the proportional set sizes of its processes at the same moments: a "
+        "page that several of them share counts once, and a page of a file that nobody has touched "
+        "again does not count yet. ";
     if (scenario.scenario == "2") {
         text +=
             "The notes on the paper give no figures for scenario II, only that it behaved like "
@@ -205,7 +233,10 @@ std::string scenario_section(const LabRecord& record, const ScenarioText& scenar
         html += paper_table(record, scenario);
     }
     html += crossings_table(record, scenario);
-    if (!dirty) html += counts_table(record, scenario) + notes_on_tables(scenario);
+    if (!dirty) {
+        html += cpu_table(record, scenario) + counts_table(record, scenario) +
+                notes_on_tables(scenario);
+    }
     html += clients_table(record, scenario);
     if (!dirty) html += folded_rounds(record, scenario);
     return html + timelines(record, scenario, drawings) + "</section>\n";

@@ -32,7 +32,7 @@ margin:22px 0 0}
 table{border-collapse:collapse;font-size:.93rem;font-variant-numeric:tabular-nums;
 min-width:min(100%,36em)}
 table.wide{min-width:52em}
-caption{text-align:left;font-weight:600;padding:0 0 .4em}
+.caption{font-size:.93rem;font-weight:600;margin:1em 0 0;max-width:none}
 th,td{padding:.38em .8em;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 thead th{color:var(--muted);font-weight:600;vertical-align:bottom;
 border-bottom:2px solid var(--line)}
@@ -71,7 +71,7 @@ dd{margin:0;overflow-wrap:anywhere}
 dl{grid-template-columns:minmax(0,1fr);gap:0}dd{margin-bottom:.5em}}
 @media print{body{background:#fff;font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}
 section{border:0;padding:0;margin:14pt 0 0}figure,tr,.banner{break-inside:avoid}
-h2,h3,caption{break-after:avoid}figure svg{min-width:0}.scroll{overflow:visible}
+h2,h3,.caption{break-after:avoid}figure svg{min-width:0}.scroll{overflow:visible}
 .pairs{grid-template-columns:minmax(0,1fr) minmax(0,1fr)}
 .badge,.banner{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 )css";

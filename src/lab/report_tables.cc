@@ -66,9 +66,11 @@ void add_phase_cells(const Runs& runs, PhaseKind phase, int platform, std::vecto
     const auto as_double = [](const std::optional<std::uint64_t>& bytes) {
         return bytes ? std::optional<double>(static_cast<double>(*bytes)) : std::nullopt;
     };
-    row.push_back(
-        memory_cell(of([&](const PhaseFigure& figure) { return as_double(figure.memory_before); }),
-                    of([&](const PhaseFigure& figure) { return as_double(figure.memory_after); })));
+    for (const auto whose : {&MemoryRecord::host, &MemoryRecord::container}) {
+        row.push_back(memory_cell(
+            of([&](const PhaseFigure& figure) { return as_double(figure.memory_before.*whose); }),
+            of([&](const PhaseFigure& figure) { return as_double(figure.memory_after.*whose); })));
+    }
     row.push_back(spread_cell(
         of([](const PhaseFigure& figure) { return std::optional(figure.milliseconds); }),
         duration_text));
@@ -118,6 +120,27 @@ std::optional<Spread> over_crossings(
     return spread(std::move(values));
 }
 
+std::string seconds_format(double value) {
+    return decimal_text(value, 2) + " s";
+}
+
+// By the subject of the samples; "": by whatever crossed.
+std::optional<Spread> cpu_of(const Runs& runs, const Way& way, int platform,
+                             const std::string& subject) {
+    std::vector<double> values;
+    for (const RunRecord* run : runs) {
+        for (const CrossingRecord& crossing : run->crossings) {
+            if (!crossing.succeeded || Way(crossing.from, crossing.to) != way) continue;
+            const auto subjects =
+                subject.empty() ? crossing.containers : std::vector<std::string>{subject};
+            if (const auto used = cpu_seconds(*run, crossing, platform, subjects)) {
+                values.push_back(*used);
+            }
+        }
+    }
+    return spread(std::move(values));
+}
+
 // How a figure of several runs becomes one.
 enum class Joined { Median, Greatest, Sum };
 
@@ -148,7 +171,7 @@ std::string throughput_format(double value) {
     return bytes_text(value) + "/s";
 }
 std::string jitter_format(double value) {
-    return decimal_text(value, 3) + " ms";
+    return value < 1 ? decimal_text(value, 3) + " ms" : duration_text(value);
 }
 std::string percent_format(double value) {
     return decimal_text(value, 2) + " %";
@@ -211,6 +234,13 @@ Cell client_cell(const Runs& runs, const ClientRow& row) {
     return number_cell(row.format(joined));
 }
 
+// A scenario without some kind of client has no rows for it.
+bool is_measured(const LabRecord& record, const ScenarioText& scenario, const ClientRow& row) {
+    return std::ranges::any_of(record.runs, [&](const RunRecord& run) {
+        return run.scenario == scenario.scenario && run.clients && row.figure(*run.clients);
+    });
+}
+
 void add_counts(std::optional<CountsRecord>& sum, const std::optional<CountsRecord>& counts) {
     if (!counts) return;
     if (!sum) sum.emplace();
@@ -267,13 +297,14 @@ Cell number_heading(const std::string& text) {
 }  // namespace
 
 std::string paper_table(const LabRecord& record, const ScenarioText& scenario) {
-    Table table{"Host memory and time, beside the paper's"};
+    Table table{"Memory and time, beside the paper's"};
     table.head = {
         {heading_cell("Platform", 1, 2), heading_cell("Phase", 1, 2), centred("The paper", 2)}, {}};
     const std::vector<Method> methods = methods_of(record, scenario);
-    for (const Method method : methods) table.head[0].push_back(centred(title_of(method), 2));
+    for (const Method method : methods) table.head[0].push_back(centred(title_of(method), 3));
     for (std::size_t i = 0; i < methods.size() + 1; ++i) {
-        table.head[1].push_back(number_heading("memory (GB)"));
+        table.head[1].push_back(number_heading("host (GB)"));
+        if (i > 0) table.head[1].push_back(number_heading("container (GB)"));
         table.head[1].push_back(number_heading("time"));
     }
     std::set<std::pair<int, PhaseKind>> told;
@@ -337,12 +368,39 @@ std::string crossings_table(const LabRecord& record, const ScenarioText& scenari
     return table_html(table);
 }
 
+std::string cpu_table(const LabRecord& record, const ScenarioText& scenario) {
+    Table table{"Processors during a crossing, seconds used"};
+    table.head = {{heading_cell("Way", 1, 2), heading_cell("Platform", 1, 2)}, {}};
+    const std::vector<Method> methods = methods_of(record, scenario);
+    for (const Method method : methods) {
+        table.head[0].push_back(centred(title_of(method), 3));
+        for (const char* whose : {"service", "Ferry", "platform in all"}) {
+            table.head[1].push_back(number_heading(whose));
+        }
+    }
+    for (const Way& way : ways_of(record, scenario)) {
+        for (const int platform : {way.first, way.second}) {
+            std::vector<Cell> row = {text_cell(way_text(way)),
+                                     text_cell(fmt::format("{}", platform))};
+            for (const Method method : methods) {
+                const Runs runs = runs_of(record, scenario.scenario, method);
+                for (const char* whose : {"", "ferryd", "host"}) {
+                    row.push_back(spread_cell(cpu_of(runs, way, platform, whose), seconds_format));
+                }
+            }
+            table.body.push_back(std::move(row));
+        }
+    }
+    return table_html(table);
+}
+
 std::string clients_table(const LabRecord& record, const ScenarioText& scenario) {
     Table table{"What the clients saw, over the whole run"};
     table.head.emplace_back(std::vector<Cell>{heading_cell("Figure")});
     const std::vector<Method> methods = methods_of(record, scenario);
     for (const Method method : methods) table.head[0].push_back(number_heading(title_of(method)));
     for (const ClientRow& row : client_rows()) {
+        if (!is_measured(record, scenario, row)) continue;
         std::vector<Cell> cells = {text_cell(row.label)};
         for (const Method method : methods) {
             cells.push_back(client_cell(runs_of(record, scenario.scenario, method), row));
@@ -393,27 +451,29 @@ std::string rounds_table(const CrossingRecord& crossing) {
     for (const RoundRecord& round : crossing.rounds) {
         const auto dirty = dirty_rate_of(round), bandwidth = bandwidth_of(round);
         const bool comparable = dirty && bandwidth && *bandwidth > 0;
+        const char* unmeasured =
+            round.in_freeze ? "nothing is written in the freeze" : "nobody looked after this pass";
         table.body.push_back(
             {number_cell(round.in_freeze ? fmt::format("{}, in the freeze", round.number)
                                          : fmt::format("{}", round.number)),
              number_cell(count_text(round.pages)),
              number_cell(bytes_text(static_cast<double>(round.bytes))),
              number_cell(duration_text(round.milliseconds)), rate(bandwidth),
-             round.in_freeze ? dash_cell("nothing is written in the freeze")
-                             : number_cell(bytes_text(static_cast<double>(round.dirty_bytes))),
-             round.in_freeze ? dash_cell("nothing is written in the freeze") : rate(dirty),
+             round.dirty_bytes ? number_cell(bytes_text(static_cast<double>(*round.dirty_bytes)))
+                               : dash_cell(unmeasured),
+             dirty ? rate(dirty) : dash_cell(unmeasured),
              comparable ? number_cell(decimal_text(*dirty / *bandwidth, 2))
                         : dash_cell("no two rates to compare"),
              round.expected_frozen_ms ? number_cell(duration_text(*round.expected_frozen_ms))
                                       : dash_cell("no estimate"),
              round.throttle ? number_cell(fmt::format("{:.0f} %", 100 * *round.throttle))
-                            : dash_cell("stands still")});
+                            : dash_cell(round.in_freeze ? "stands still" : kNotMeasured)});
     }
     return table_html(table);
 }
 
 std::string estimates_table(const MethodChange& change) {
-    Table table{"What each method would have cost from there on"};
+    Table table{"What each method would have cost from there on: computed, not measured"};
     table.head.emplace_back(std::vector<Cell>{
         heading_cell("Method"), number_heading("the service stands still"), number_heading("total"),
         number_heading("on the wire"), heading_cell("")});

@@ -13,6 +13,8 @@ namespace ferry::lab {
 [[nodiscard]] std::string paper_table(const LabRecord& record, const ScenarioText& scenario);
 // What each crossing took, phase by phase.
 [[nodiscard]] std::string crossings_table(const LabRecord& record, const ScenarioText& scenario);
+// What the service and Ferry took of each platform's processors while it crossed.
+[[nodiscard]] std::string cpu_table(const LabRecord& record, const ScenarioText& scenario);
 [[nodiscard]] std::string clients_table(const LabRecord& record, const ScenarioText& scenario);
 // Open files, sockets, mappings before and after: the paper's Table 1.
 [[nodiscard]] std::string counts_table(const LabRecord& record, const ScenarioText& scenario);

@@ -133,7 +133,7 @@ TEST(RecordFigures, PhasesOfContainersThatFollowEachOtherAddUp) {
     const auto both = phase_figure(run, PhaseKind::Checkpoint, 1);
     EXPECT_EQ(both->milliseconds, 600);
     EXPECT_EQ(both->memory_before, alone->memory_before);
-    EXPECT_EQ(both->memory_after, 7u);
+    EXPECT_EQ(both->memory_after.host, 7u);
     run.crossings.back().succeeded = false;
     EXPECT_EQ(phase_figure(run, PhaseKind::Checkpoint, 1)->milliseconds, 300);
 }
@@ -236,6 +236,26 @@ TEST(SamplesCsv, QuotesWhatCouldBeMisread) {
     EXPECT_EQ(samples_csv(record),
               "scenario,method,run,quantity,unit,platform,subject,seconds,value\r\n"
               "1,live,2,delay,ms,,\"a \"\"b\"\", c\",1.500000,12.25\r\n");
+}
+
+TEST(SamplesCsv, HasTheFiguresOfEachRound) {
+    const std::string csv = samples_csv(sample_record_for_tests());
+    EXPECT_THAT(csv,
+                AllOf(HasSubstr("dirty,live,1,round written again,bytes,1,\"crossing 1 round 2\","
+                                "4.480000,2097152\r\n"),
+                      HasSubstr(",round sent,bytes,1,\"crossing 1 round 3 in the freeze\","),
+                      // Nobody looked at what was written in the freeze.
+                      Not(HasSubstr(",round written again,bytes,1,\"crossing 1 round 3"))));
+}
+
+TEST(RecordFigures, ProcessorsOfACrossingAreThoseWithinIt) {
+    RunRecord run = sample_record_for_tests().runs[0];
+    Series series{Quantity::Cpu, 1, "ferryd", {}, {}};
+    // Two processors for ever; the crossing takes 1.55 s.
+    for (int i = 0; i < 100; ++i) series.add(i * 100'000'000LL, 2);
+    run.series = {series};
+    EXPECT_NEAR(*cpu_seconds(run, run.crossings[0], 1, {"ferryd"}), 3.1, 1e-6);
+    EXPECT_EQ(cpu_seconds(run, run.crossings[0], 2, {"ferryd"}), std::nullopt);
 }
 
 TEST_F(ReportTest, APlotIsReadableInLightAndDark) {

@@ -15,6 +15,11 @@ std::string plural(std::size_t count, const char* one, const char* many) {
     return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
+std::string times_text(std::size_t count) {
+    if (count == 1) return "once";
+    return count == 2 ? "twice" : fmt::format("{} times", count);
+}
+
 std::string run_name(const RunRecord& run) {
     return fmt::format("{}, method {}, run {}", scenario_name(run.scenario), name_of(run.method),
                        run.number);
@@ -105,11 +110,11 @@ void add_phases(const LabRecord& record, std::vector<std::string>& sentences) {
     const auto checkpoint = spread(checkpoints), restore = spread(restores);
     if (!checkpoint || !restore) return;
     sentences.push_back(fmt::format(
-        "Through image files, as the paper did it, a checkpoint took {} and a restore {} (medians "
-        "of "
-        "{}); the paper's checkpoints took 0.994 to 3.939 s, its restores 18.1 to 59.9 s.",
+        "Through image files, as the paper did it, a checkpoint took {} and a restore {} ({}); "
+        "the paper's checkpoints took 0.994 to 3.939 s, its restores 18.1 to 59.9 s.",
         duration_text(checkpoint->median), duration_text(restore->median),
-        plural(checkpoint->count, "crossing", "crossings")));
+        checkpoint->count == 1 ? std::string("one crossing")
+                               : fmt::format("medians of {} crossings", checkpoint->count)));
 }
 
 void add_method_changes(const LabRecord& record, std::vector<std::string>& sentences) {
@@ -138,10 +143,9 @@ std::string story(const LabRecord& record) {
     const std::size_t checkpoint = crossings_of(record, Method::Checkpoint);
     const std::string& service = record.settings.service;
     std::string how;
-    if (live > 0) how = plural(live, "time", "times") + " live";
+    if (live > 0) how = times_text(live) + " live";
     if (checkpoint > 0) {
-        how += (how.empty() ? "" : " and ") + plural(checkpoint, "time", "times") +
-               " by a checkpoint in files";
+        how += (how.empty() ? "" : " and ") + times_text(checkpoint) + " by a checkpoint in files";
     }
     std::string text =
         fmt::format("A service{} ran under load and crossed between two platforms{}.",

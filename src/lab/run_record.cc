@@ -4,31 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "base/check.h"
 #include "lab/report_file.h"
+#include "migrate/json_optional.h"
 #include "os/fd.h"
-
-// An absent figure is null.
-template <class T>
-struct nlohmann::adl_serializer<std::optional<T>> {
-    static void to_json(nlohmann::json& json, const std::optional<T>& value) {
-        if (value) {
-            json = *value;
-        } else {
-            json = nullptr;
-        }
-    }
-    static void from_json(const nlohmann::json& json, std::optional<T>& value) {
-        if (json.is_null()) {
-            value.reset();
-        } else {
-            value = json.get<T>();
-        }
-    }
-};
 
 namespace ferry::lab {
 namespace {

@@ -101,8 +101,8 @@ struct PhaseRecord {
 struct RoundRecord {
     int number = 0;  // from 1
     std::uint64_t pages = 0;
-    std::uint64_t bytes = 0;        // of page content that crossed
-    std::uint64_t dirty_bytes = 0;  // written again by the end of the round
+    std::uint64_t bytes = 0;                   // of page content that crossed
+    std::optional<std::uint64_t> dirty_bytes;  // written again by the end of the round
     double milliseconds = 0;
     bool in_freeze = false;
     std::optional<double> dirty_rate;  // bytes per second, as the engine judged them
@@ -172,8 +172,8 @@ struct CrossingRecord {
     std::optional<MethodChange> method_change;
     std::optional<std::uint64_t> wire_bytes;
     std::optional<double> predicted_frozen_ms;
-    // Of the service itself (the containers' control groups, or the resident memory of its
-    // processes; the same before and after).
+    // Of the service itself: the proportional set sizes of its processes, so that what they share
+    // counts once.
     std::optional<std::uint64_t> service_memory_before, service_memory_after;
     std::vector<PlatformCounts> counts;
     std::optional<ClientRecord> clients;  // from just before this crossing to just after

@@ -75,10 +75,10 @@ CrossingRecord crossing(int number, int from, int to, Method method, std::int64_
     if (live) {
         record.phases.push_back(phase(PhaseKind::PreCopy, 0, at_ms, stop));
         record.stop_rule = "what is left fits the pause allowed";
-        record.rounds = {
-            {1, 38400, 150 * kMib, 20 * kMib, 1300, false, 16e6, 118e6, 178, 0},
-            {2, 5120, 20 * kMib, 2 * kMib, 180, false, 11e6, 117e6, 26, 0.2},
-            {3, 512, 2 * kMib, 0, 20, true, std::nullopt, 105e6, std::nullopt, std::nullopt}};
+        record.rounds = {{1, 38400, 150 * kMib, 20 * kMib, 1300, false, 16e6, 118e6, 178, 0},
+                         {2, 5120, 20 * kMib, 2 * kMib, 180, false, 11e6, 117e6, 26, 0.2},
+                         {3, 512, 2 * kMib, std::nullopt, 20, true, std::nullopt, 105e6,
+                          std::nullopt, std::nullopt}};
         record.predicted_frozen_ms = 35;
     }
     record.wire_bytes = 180 * kMib;

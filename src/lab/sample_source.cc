@@ -148,6 +148,11 @@ std::optional<std::uint64_t> memory_of_group(std::span<const std::string> direct
     return *charged - std::min(*charged, idle.value_or(0));
 }
 
+std::uint64_t proportional_memory(const std::string& process) {
+    const std::string directories[] = {process};
+    return field_in(directories, "smaps_rollup", "Pss:").value_or(0) * 1024;
+}
+
 CountsRecord count_objects(std::span<const Pid> processes) {
     const migrate::ObjectCounts counts = migrate::measure_tree(processes).objects;
     return {counts.processes, counts.files, counts.sockets, counts.mappings};

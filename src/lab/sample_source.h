@@ -62,6 +62,9 @@ using Processes = std::function<std::vector<Pid>()>;
 // The same memory figure, once; nullopt if the group is not there.
 [[nodiscard]] std::optional<std::uint64_t> memory_of_group(
     std::span<const std::string> directories);
+// The proportional set size of the process of this directory ("/proc/17"), in bytes: of a page that
+// n processes have mapped it has an nth. 0 if the process is gone (proc_pid_smaps(5)).
+[[nodiscard]] std::uint64_t proportional_memory(const std::string& process);
 // The same counts, once.
 [[nodiscard]] CountsRecord count_objects(std::span<const Pid> processes);
 

@@ -166,6 +166,15 @@ MemoryRecord SiteLab::memory(int number) const {
     return record;
 }
 
+std::uint64_t SiteLab::service_memory(std::size_t index) const {
+    const Site& site = sites_.at(index);
+    std::uint64_t bytes = 0;
+    for (const Pid pid : processes_of_group(groups(site.platform, &site))()) {
+        bytes += proportional_memory(fmt::format("/proc/{}", pid));
+    }
+    return bytes;
+}
+
 std::vector<SampleSource> SiteLab::sample_sources() const {
     std::vector<SampleSource> sources;
     for (const int number : {1, 2}) {

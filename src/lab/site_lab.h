@@ -70,6 +70,8 @@ class SiteLab {
     Result<int> copies(std::size_t site);
 
     [[nodiscard]] MemoryRecord memory(int platform) const;
+    // Of the site's processes where it is now; what they share counts once.
+    [[nodiscard]] std::uint64_t service_memory(std::size_t site) const;
     [[nodiscard]] std::vector<SampleSource> sample_sources() const;
 
   private:

@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <sstream>
 #include <thread>
+
+#include "lab/sample_source.h"
 
 namespace ferry::lab {
 namespace {
@@ -201,19 +202,11 @@ Result<std::uint64_t> open_files(const Host& host) {
 }
 
 Result<std::uint64_t> memory_in_use(const Host& host) {
-    std::uint64_t kib = 0;
+    std::uint64_t bytes = 0;
     for (const std::string& directory : TRY(process_directories(host))) {
-        const Result<std::string> rollup = os::read_file(directory + "/smaps_rollup");
-        if (!rollup) continue;
-        for (const std::string& line : lines_of(*rollup)) {
-            const std::vector<std::string> words = words_of(line);
-            if (words.size() < 2 || words[0] != "Pss:") continue;
-            std::uint64_t value = 0;
-            std::from_chars(words[1].data(), words[1].data() + words[1].size(), value);
-            kib += value;
-        }
+        bytes += proportional_memory(directory);
     }
-    return kib * 1024;
+    return bytes;
 }
 
 }  // namespace ferry::lab

@@ -1,6 +1,6 @@
 #include "migrate/report.h"
 
-#include <nlohmann/json.hpp>
+#include "migrate/json_optional.h"
 
 namespace ferry::migrate {
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,17 +16,20 @@ namespace ferry::migrate {
 struct Round {
     int number = 0;  // from 1
     std::uint64_t pages = 0;
-    std::uint64_t bytes = 0;        // of page content that crossed
-    std::uint64_t zero_pages = 0;   // found to be zero, not sent
-    std::uint64_t dirty_bytes = 0;  // written again by the end of the round
+    std::uint64_t bytes = 0;       // of page content that crossed
+    std::uint64_t zero_pages = 0;  // found to be zero, not sent
+    // Written again by the end of the round; absent where nobody looked: after the last pass before
+    // the freeze, and in it.
+    std::optional<std::uint64_t> dirty_bytes = {};
     double milliseconds = 0;
     bool in_freeze = false;
     double bandwidth = 0;             // bytes per second, as the rules used it
     double expected_downtime_ms = 0;  // of a freeze right after this round
     double throttle = 0;              // share of the round that the tree was made to stand still
 
-    [[nodiscard]] double dirty_rate() const {  // bytes per second
-        return milliseconds > 0 ? static_cast<double>(dirty_bytes) * 1000.0 / milliseconds : 0;
+    [[nodiscard]] std::optional<double> dirty_rate() const {  // bytes per second
+        if (!dirty_bytes || milliseconds <= 0) return std::nullopt;
+        return static_cast<double>(*dirty_bytes) * 1000.0 / milliseconds;
     }
 };
 

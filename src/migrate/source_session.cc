@@ -255,7 +255,6 @@ Result<> SourceSession::look_again() {
         TRY(send_layout(FrameType::Root, skeleton));
         layout_.processes = {skeleton.root()};
     }
-    report_.precopy_ms = elapsed_ms(begun_);
     return {};
 }
 
@@ -270,7 +269,7 @@ Result<bool> SourceSession::despair(const pages::Decision& decision) {
     const bool slower_helps = decision.rule == pages::Rule::NotShrinking;
     const Round& last = report_.rounds.back();
     if (request_.on_no_convergence == OnNoConvergence::Throttle && slower_helps &&
-        throttle_->tighten(last.dirty_rate(), decision.bandwidth)) {
+        throttle_->tighten(last.dirty_rate().value_or(0), decision.bandwidth)) {
         convergence_.look_again();
         progress("precopy",
                  fmt::format("{}; slowed down by {:.0f} %", why, 100 * throttle_->share()));
@@ -479,6 +478,7 @@ Result<bool> SourceSession::try_cut_over() {
     const os::Urgency urgency;  // what stands still must not wait for its turn
     TRY(hold_->capture_connections());
     TRY(link_->channel().set_silence_limit(kFrozenSilenceLimit));
+    report_.precopy_ms = elapsed_ms(begun_);
     const Clock::time_point begun = Clock::now();
     auto frozen = tree_->freeze(first_);
     if (!frozen && frozen.error().kind() == Error::Kind::Unsupported) {
