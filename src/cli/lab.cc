@@ -11,6 +11,7 @@
 #include "lab/display.h"
 #include "lab/lab_run.h"
 #include "lab/report.h"
+#include "lab/sample_lines.h"
 #include "lab/site_bench.h"
 #include "lab/site_bundle.h"
 
@@ -66,6 +67,54 @@ void add_bench(CLI::App& lab, Invocation& invocation) {
     });
 }
 
+// For `lab run` on real machines, which starts it over ssh.
+void add_sample(CLI::App& lab, Invocation& invocation) {
+    CLI::App* verb = lab.add_subcommand("sample", "Print samples of this machine until stdin ends");
+    verb->group("");  // hidden
+    struct Options {
+        lab::SampleLinesOptions lines;
+        int interval_ms = 100;
+    };
+    auto options = std::make_shared<Options>();
+    verb->add_option("--runtime-root", options->lines.runtime_root)->required();
+    verb->add_option("--device", options->lines.device)->required();
+    verb->add_option("--container", options->lines.containers);
+    verb->add_option("--interval", options->interval_ms)->check(CLI::Range(10, 60000));
+    verb->callback([options, &invocation] {
+        invocation.run = [options]() -> Result<int> {
+            options->lines.interval = std::chrono::milliseconds(options->interval_ms);
+            TRY(lab::print_samples(options->lines));
+            return kExitOk;
+        };
+    });
+}
+
+// Two real machines instead of platforms made here.
+void add_hosts_options(CLI::App& verb, lab::HostsOptions& hosts) {
+    auto* first = verb.add_option("--platform1", hosts.destinations[0],
+                                  "Platform 1 is this machine, reached by ssh: [USER@]HOST[:PORT]");
+    auto* second = verb.add_option("--platform2", hosts.destinations[1], "Platform 2");
+    first->needs(second);
+    second->needs(first);
+    verb.add_option("--ssh-config", hosts.ssh_config, "ssh's configuration file")->needs(first);
+    verb.add_option("--remote-ferry", hosts.ferry, "The program ferry on the platforms")
+        ->needs(first)
+        ->capture_default_str();
+    verb.add_option("--runtime-root", hosts.runtime_root, "Where runc keeps its state there")
+        ->needs(first)
+        ->capture_default_str();
+    verb.add_option("--bridge", hosts.bridge, "The bridge there that the sites are attached to")
+        ->needs(first)
+        ->capture_default_str();
+    verb.add_option("--site-address", hosts.first_address,
+                    "Of the first site, with prefix length; the others follow it")
+        ->needs(first)
+        ->capture_default_str();
+    verb.add_option("--storage", hosts.storage, "Directory there for the sites' files")
+        ->needs(first)
+        ->capture_default_str();
+}
+
 void add_run(CLI::App& lab, Invocation& invocation) {
     CLI::App* verb = lab.add_subcommand(
         "run", "Run the scenarios: sites in containers cross between two platforms under load");
@@ -107,15 +156,18 @@ void add_run(CLI::App& lab, Invocation& invocation) {
                    "own, and it crosses with the site)");
     verb->add_option("-o,--output", options->directory, "Directory of the report")
         ->capture_default_str();
-    verb->callback([options, scenarios, rate, method, &invocation] {
-        invocation.run = [options, scenarios, rate, method]() -> Result<int> {
+    auto hosts = std::make_shared<lab::HostsOptions>();
+    add_hosts_options(*verb, *hosts);
+    verb->callback([options, scenarios, rate, method, hosts, &invocation] {
+        invocation.run = [options, scenarios, rate, method, hosts]() -> Result<int> {
+            if (!hosts->destinations[0].empty()) options->lab.hosts = *hosts;
             options->methods.clear();
             if (*method != "checkpoint") options->methods.push_back(lab::Method::Live);
             if (*method != "live") options->methods.push_back(lab::Method::Checkpoint);
             for (const std::string& wanted : *scenarios) {
                 if (wanted == "all") {
-                    options->scenarios.insert(options->scenarios.end(),
-                                              {"1", "2", "3", "4", "dirty"});
+                    options->scenarios.insert(options->scenarios.end(), {"1", "2", "3", "4"});
+                    if (!options->lab.hosts) options->scenarios.emplace_back("dirty");
                 } else {
                     options->scenarios.push_back(wanted);
                 }
@@ -124,6 +176,11 @@ void add_run(CLI::App& lab, Invocation& invocation) {
             if (*rate > 0) options->dirty.link_bits_per_second = *rate * 1e9;
             options->command_line =
                 fmt::format("ferry lab run {} --method {}", fmt::join(*scenarios, " "), *method);
+            if (options->lab.hosts) {
+                options->command_line +=
+                    fmt::format(" --platform1 {} --platform2 {}", hosts->destinations[0],
+                                hosts->destinations[1]);
+            }
             return TRY(lab::run_lab(*options)) ? kExitOk : kExitFailure;
         };
     });
@@ -187,6 +244,7 @@ void add_lab(CLI::App& app, Invocation& invocation) {
     add_build(*verb, invocation);
     add_run(*verb, invocation);
     add_report(*verb, invocation);
+    add_sample(*verb, invocation);
 }
 
 }  // namespace ferry::cli

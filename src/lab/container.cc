@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "lab/oci_config.h"
-#include "lab/report_file.h"
 #include "os/sweeper.h"
 
 namespace ferry::lab {
@@ -87,13 +86,13 @@ os::Launch in_network_namespace(const Host& host, Pid pid, std::vector<std::stri
 
 Result<CommandResult> runc(const Host& host, std::vector<std::string> arguments,
                            milliseconds timeout, const std::string& input) {
-    arguments.insert(arguments.begin(), {"runc", "--root", kRuncRoot});
+    arguments.insert(arguments.begin(), {"runc", "--root", host.runtime_root()});
     return host.run(std::move(arguments), timeout, input);
 }
 
 Result<std::string> runc_checked(const Host& host, std::vector<std::string> arguments,
                                  milliseconds timeout, const std::string& input) {
-    arguments.insert(arguments.begin(), {"runc", "--root", kRuncRoot});
+    arguments.insert(arguments.begin(), {"runc", "--root", host.runtime_root()});
     return host.run_checked(std::move(arguments), timeout, input);
 }
 
@@ -138,6 +137,8 @@ std::string Container::cgroup_name() const {
 }
 
 Result<> Container::watch_groups() {
+    // There its runtime removes them, whatever becomes of us.
+    if (host_->is_remote()) return {};
     const std::string host_group = fmt::format("ferry-lab-{}-{}", ::getpid(), host_->name());
     sweepers_.push_back(
         TRY(os::sweep_after_death(TRY(possible_groups(host_group, cgroup_name())))));
@@ -179,7 +180,7 @@ Result<> Container::make_bundle() {
     if (plan_.shared_storage) {
         TRY(host_->run_checked({"mkdir", "-p", directory}, kTimeout));
         TRY(host_->run_checked({"cp", "-a", lower.string(), directory + "/rootfs"}, kCopyTimeout));
-        return write_report(host_->path(directory + "/config.json"), config);
+        return host_->write_file(directory + "/config.json", config.dump(2) + "\n");
     }
     TRY(host_->run_checked(
         {"mkdir", "-p", directory + "/rootfs", directory + "/upper", directory + "/work"},
@@ -190,22 +191,29 @@ Result<> Container::make_bundle() {
          "overlay", directory + "/rootfs"},
         kTimeout));
     mounted_ = true;
-    return write_report(host_->path(directory + "/config.json"), config);
+    return host_->write_file(directory + "/config.json", config.dump(2) + "\n");
 }
 
 // Its standard streams become the container's: /dev/null by default, so that nothing in it belongs
 // to us.
 Result<> Container::create() {
     const std::string log = plan_.directory + "/runc.log";
-    os::Launch launch = host_->launch({"runc", "--root", kRuncRoot, "--log", log, "create",
-                                       "--bundle", plan_.directory, plan_.name});
+    std::vector<std::string> command = {"runc",   "--root",   host_->runtime_root(), "--log",   log,
+                                        "create", "--bundle", plan_.directory,       plan_.name};
+    // What ssh gives a program as streams ends with ssh.
+    if (host_->is_remote()) {
+        command.insert(command.begin(),
+                       {"sh", "-c", "exec \"$@\" < /dev/null > /dev/null 2>&1", "sh"});
+    }
+    os::Launch launch = host_->launch(std::move(command));
     launch.stdout_fd = plan_.stdout_fd;
     launch.stderr_fd = plan_.stderr_fd;
     auto child = TRY(os::ChildProcess::start(launch));
     const auto status = TRY(child.wait(kTimeout));
     if (status == 0) return {};
+    const auto said = host_->run({"cat", log}, kTimeout);
     return fail(Error::invalid(fmt::format("runc create ended with {}: {}", status.value_or(-1),
-                                           os::read_file(host_->path(log)).value_or(""))));
+                                           said ? said->out : said.error().message())));
 }
 
 Result<Pid> Container::ask_init_pid() {

@@ -15,9 +15,6 @@
 
 namespace ferry::lab {
 
-// Where runc keeps its state on a host: every host has its own.
-inline constexpr const char* kRuncRoot = "/run/ferry/runc";
-
 struct ContainerPlan {
     std::string name;                // runc's id, and the last part of its control group
     std::string bundle;              // with config.json and root file system; only read

@@ -57,14 +57,14 @@ class ScenarioRun {
     // What went wrong in the lab, not in what it measures.
     Result<RunRecord> conduct() {
         TRY(set_up());
-        Sampler sampler(clock_, lab_->sample_sources());
+        TRY(lab_->start_sampling(clock_));
         std::this_thread::sleep_for(kCalm);
         for (const int to : scenario_.ways) {
             for (std::size_t site = 0; site < lab_->sites(); ++site) TRY(cross(site, to));
             std::this_thread::sleep_for(kCalm);
         }
         TRY(finish());
-        record_.series = sampler.stop();
+        record_.series = lab_->stop_sampling();
         add_client_series();
         record_.duration_ns = clock_.now_ns();
         return std::move(record_);
@@ -100,7 +100,7 @@ class ScenarioRun {
         display_.progress(fmt::format("{}: {}", title(), way));
         const Moment begin = std::chrono::steady_clock::now() - kMargin;
         const MemoryRecord before[2] = {lab_->memory(from), lab_->memory(to)};
-        const std::uint64_t own_before = lab_->service_memory(site);
+        const std::uint64_t own_before = TRY(lab_->service_memory(site));
         const migrate::Report report = TRY(lab_->move(site, to, record_.method));
         CrossingRecord crossing =
             crossing_record(report, {.number = static_cast<int>(record_.crossings.size()) + 1,
@@ -112,7 +112,7 @@ class ScenarioRun {
         set_memory(crossing, before, {lab_->memory(from), lab_->memory(to)});
         if (report.succeeded) {
             crossing.service_memory_before = own_before;
-            crossing.service_memory_after = lab_->service_memory(site);
+            crossing.service_memory_after = TRY(lab_->service_memory(site));
         }
         crossing.clients =
             client_record(clients_between(begin, std::chrono::steady_clock::now()), clock_);
@@ -210,11 +210,16 @@ SettingsRecord settings_of(const LabRunOptions& options, bool with_sites) {
         const PlatformSize size = with_sites ? options.lab.platforms[number - 1] : PlatformSize{};
         PlatformRecord platform = {
             .number = number, .name = fmt::format("platform{}", number), .cpus = {}, .memory = {}};
+        if (options.lab.hosts) {
+            platform.name = options.lab.hosts->destinations[number - 1];
+            settings.platforms.push_back(platform);
+            continue;
+        }
         if (size.cpus > 0) platform.cpus = size.cpus;
         if (size.memory > 0) platform.memory = size.memory;
         settings.platforms.push_back(platform);
     }
-    if (options.lab.link_bits_per_second > 0) {
+    if (options.lab.link_bits_per_second > 0 && !options.lab.hosts) {
         settings.link_bits_per_second = options.lab.link_bits_per_second;
     }
     if (with_sites) settings.requests_per_second = options.lab.requests_per_second;
@@ -238,6 +243,9 @@ Result<bool> run_lab(const LabRunOptions& given) {
     LabRunOptions options = given;
     InterruptGuard guard;
     Display display;
+    if (options.lab.hosts && std::ranges::count(options.scenarios, "dirty") > 0) {
+        return fail(Error::invalid("scenario dirty runs on platforms made here only"));
+    }
     const bool with_sites = std::ranges::any_of(
         options.scenarios, [](const std::string& scenario) { return scenario != "dirty"; });
     if (with_sites && options.bundle.empty()) {

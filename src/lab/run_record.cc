@@ -75,6 +75,12 @@ const char* name_of(PhaseKind kind) {
 const char* name_of(Quantity quantity) {
     return entry_of(kQuantities, quantity).name;
 }
+std::optional<Quantity> quantity_of(std::string_view name) {
+    for (const auto& entry : kQuantities) {
+        if (entry.name == name) return entry.value;
+    }
+    return std::nullopt;
+}
 const char* unit_of(Quantity quantity) {
     return entry_of(kQuantities, quantity).unit;
 }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -201,6 +202,7 @@ enum class Quantity {
     FailedRequests  // per second
 };
 [[nodiscard]] const char* name_of(Quantity quantity);  // "host memory", ...
+[[nodiscard]] std::optional<Quantity> quantity_of(std::string_view name);
 [[nodiscard]] const char* unit_of(Quantity quantity);  // "bytes", "bytes/s", "ms", ...
 
 // Samples of one quantity of one subject, in the order of time.

@@ -1,6 +1,7 @@
 #include "lab/sample_source.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -120,6 +121,20 @@ Processes process_with_descendants(Pid root) {
     };
 }
 
+Processes processes_of_command(std::string name) {
+    return [name = std::move(name)] {
+        std::set<Pid> found;
+        for (const std::string& entry :
+             os::list_directory(os::kCwd, "/proc").value_or(std::vector<std::string>())) {
+            const auto pid = proc::to_number<pid_t>(entry);
+            if (!pid) continue;
+            const std::string comm = os::read_file("/proc/" + entry + "/comm").value_or("");
+            if (comm == name + "\n") add_descendants(Pid{*pid}, found);
+        }
+        return std::vector<Pid>(found.begin(), found.end());
+    };
+}
+
 Processes processes_of_group(std::vector<std::string> directories) {
     return [directories = std::move(directories)] {
         std::vector<Pid> pids;
@@ -162,6 +177,23 @@ SampleSource machine_memory(int platform, std::string subject) {
     return {{{Quantity::HostMemory, platform, std::move(subject)}}, [] {
                 const std::string text = os::read_file("/proc/meminfo").value_or("");
                 return Values{as_value(proc::parse_memory_in_use(text))};
+            }};
+}
+
+SampleSource machine_cpu(int platform, std::string subject) {
+    return {{{Quantity::Cpu, platform, std::move(subject), Gauge::Kind::Counter}}, []() -> Values {
+                const std::string text = os::read_file("/proc/stat").value_or("");
+                std::string_view line(text);
+                line = proc::take_until(line, '\n');
+                if (proc::take_word(line) != "cpu") return {std::nullopt};
+                // user nice system idle iowait irq softirq steal
+                constexpr bool kBusy[] = {true, true, true, false, false, true, true, false};
+                double ticks = 0;
+                for (const bool busy : kBusy) {
+                    const auto spent = proc::to_number<std::uint64_t>(proc::take_word(line));
+                    if (busy) ticks += static_cast<double>(spent.value_or(0));
+                }
+                return {ticks / static_cast<double>(::sysconf(_SC_CLK_TCK))};
             }};
 }
 

@@ -40,6 +40,11 @@ using Processes = std::function<std::vector<Pid>()>;
 // Of the group at these directories (one in each hierarchy, as Cgroup::directories() has them).
 [[nodiscard]] Processes processes_of_group(std::vector<std::string> directories);
 
+// Every process of this command name (/proc/PID/comm), with its descendants.
+[[nodiscard]] Processes processes_of_command(std::string name);
+
+// Quantity::Cpu of this machine: what was not idle (proc_stat(5)).
+[[nodiscard]] SampleSource machine_cpu(int platform, std::string subject);
 // Quantity::HostMemory of this machine: MemTotal - MemAvailable.
 [[nodiscard]] SampleSource machine_memory(int platform, std::string subject);
 // Of a control group: what is charged to it, less the file cache that nobody used lately (as

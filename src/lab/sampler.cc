@@ -21,8 +21,8 @@ struct Sampler::Watched {
 };
 
 Sampler::Sampler(const RunClock& clock, std::vector<SampleSource> sources,
-                 std::chrono::milliseconds interval)
-    : clock_(clock), interval_(interval) {
+                 std::chrono::milliseconds interval, OnSample on_sample)
+    : clock_(clock), interval_(interval), on_sample_(std::move(on_sample)) {
     for (SampleSource& source : sources) watched_.emplace_back(std::move(source));
     thread_ = std::thread([this] { run(); });
 }
@@ -36,6 +36,11 @@ void Sampler::add(SampleSource source) {
     watched_.emplace_back(std::move(source));
 }
 
+void Sampler::keep(Watched& watched, std::size_t gauge, std::int64_t at, double value) {
+    watched.series[gauge].add(at, value);
+    if (on_sample_) on_sample_(watched.source.gauges[gauge], value);
+}
+
 void Sampler::take(Watched& watched) {
     const std::vector<std::optional<double>> values = watched.source.read();
     // After the read: a counter has its value by now, and the next one cannot be earlier.
@@ -43,11 +48,11 @@ void Sampler::take(Watched& watched) {
     const double seconds = static_cast<double>(now - watched.last_ns) / 1e9;
     for (std::size_t i = 0; i < watched.series.size() && i < values.size(); ++i) {
         const bool counter = watched.source.gauges[i].kind == Gauge::Kind::Counter;
-        if (!counter && values[i]) watched.series[i].add(now, *values[i]);
+        if (!counter && values[i]) keep(watched, i, now, *values[i]);
         // A counter that went back was reset (another device of that name): no rate across that.
         const bool grows = counter && values[i] && watched.last[i] && seconds > 0 &&
                            *values[i] >= *watched.last[i];
-        if (grows) watched.series[i].add(now, (*values[i] - *watched.last[i]) / seconds);
+        if (grows) keep(watched, i, now, (*values[i] - *watched.last[i]) / seconds);
         watched.last[i] = values[i];
     }
     watched.last_ns = now;

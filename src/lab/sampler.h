@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -18,9 +19,12 @@ class Sampler {
   public:
     static constexpr std::chrono::milliseconds kInterval{100};
 
+    // Gets each sample as it is taken, in the sampler's thread.
+    using OnSample = std::function<void(const Gauge& gauge, double value)>;
+
     // Samples from now on.
     Sampler(const RunClock& clock, std::vector<SampleSource> sources,
-            std::chrono::milliseconds interval = kInterval);
+            std::chrono::milliseconds interval = kInterval, OnSample on_sample = {});
     Sampler(const Sampler&) = delete;
     Sampler& operator=(const Sampler&) = delete;
     // Ends the thread.
@@ -35,10 +39,12 @@ class Sampler {
     struct Watched;
     void run();
     void take(Watched& watched);
+    void keep(Watched& watched, std::size_t gauge, std::int64_t at, double value);
     void end();
 
     const RunClock clock_;
     const std::chrono::milliseconds interval_;
+    const OnSample on_sample_;
     std::mutex mutex_;  // guards the two below
     bool stop_ = false;
     std::vector<Watched> watched_;

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "lab/hosts_lab.h"
+#include "lab/sample_source.h"
 #include "lab/site.h"
 #include "os/paths.h"
 
@@ -45,6 +47,7 @@ Result<> limit_size(const Cgroup& group, const PlatformSize& size) {
 
 Result<std::unique_ptr<SiteLab>> SiteLab::create(const SiteLabOptions& options,
                                                  InterruptGuard& guard) {
+    if (options.hosts) return HostsLab::create(options, guard);
     std::unique_ptr<SiteLab> lab(new SiteLab(options));
     lab->guard_ = &guard;
     lab->storage_ = TRY(os::mkdtemp("/var/tmp/ferry-lab-"));
@@ -60,11 +63,42 @@ Result<std::unique_ptr<SiteLab>> SiteLab::create(const SiteLabOptions& options,
 }
 
 SiteLab::~SiteLab() {
-    if (guard_ != nullptr) guard_->watch(nullptr);
-    sites_.clear();
+    end_sites();
+    sampler_.reset();
     platforms_.reset();
     std::error_code ignored;
     if (!storage_.empty()) std::filesystem::remove_all(storage_, ignored);
+}
+
+void SiteLab::end_sites() {
+    if (guard_ != nullptr) guard_->watch(nullptr);
+    sites_.clear();
+}
+
+const Host& SiteLab::host(int number) const {
+    return platforms_->platform(static_cast<std::size_t>(number - 1)).host();
+}
+
+Result<CommandResult> SiteLab::run_ferry(int number, const std::vector<std::string>& arguments,
+                                         milliseconds timeout) const {
+    return platforms_->platform(static_cast<std::size_t>(number - 1)).run_ferry(arguments, timeout);
+}
+
+std::string SiteLab::agent_address(int number) const {
+    return platforms_->platform(static_cast<std::size_t>(number - 1)).address();
+}
+
+ContainerPlan SiteLab::plan_of(std::size_t site) const {
+    const std::string name = fmt::format("site{}", site + 1);
+    return {.name = name,
+            .bundle = options_.bundle,
+            .directory = sites_directory() + "/" + name,
+            .shared_storage = options_.shared_storage,
+            .bridge = kBridge,
+            .address = fmt::format("10.77.1.{}/24", 101 + site),
+            .mac = fmt::format("02:fe:77:00:01:{:02x}", 101 + site),
+            .memory_bytes = options_.site_memory,
+            .processes = kSitePids};
 }
 
 Platform& SiteLab::platform(int number) {
@@ -87,20 +121,12 @@ Result<> SiteLab::prepare_platform(int number) {
 
 Result<> SiteLab::start_sites(std::size_t count, int platform_number) {
     for (std::size_t i = 0; i < count; ++i) {
+        const ContainerPlan plan = plan_of(i);
         Site site;
-        site.name = fmt::format("site{}", i + 1);
-        site.ip = fmt::format("10.77.1.{}", 101 + i);
+        site.name = plan.name;
+        site.ip = plan.address.substr(0, plan.address.find('/'));
         site.platform = platform_number;
-        site.container = TRY(Container::start(platform(platform_number).host(),
-                                              {.name = site.name,
-                                               .bundle = options_.bundle,
-                                               .directory = sites_directory() + "/" + site.name,
-                                               .shared_storage = options_.shared_storage,
-                                               .bridge = kBridge,
-                                               .address = site.ip + "/24",
-                                               .mac = fmt::format("02:fe:77:00:01:{:02x}", 101 + i),
-                                               .memory_bytes = options_.site_memory,
-                                               .processes = kSitePids}));
+        site.container = TRY(Container::start(host(platform_number), plan));
         sites_.push_back(std::move(site));
     }
     for (const Site& site : sites_) TRY(wait_for_site(client(), site.ip, kStartTimeout));
@@ -120,15 +146,14 @@ Result<> SiteLab::start_clients() {
 
 Result<migrate::Report> SiteLab::move(std::size_t index, int to, Method method) {
     Site& site = sites_.at(index);
-    const Platform& from = platform(site.platform);
-    const CommandResult result =
-        TRY(from.run_ferry({"migrate", site.name, "--to", platform(to).address(), "--method",
-                            name_of(method), "--json"},
-                           kMigrateTimeout));
+    const CommandResult result = TRY(run_ferry(
+        site.platform,
+        {"migrate", site.name, "--to", agent_address(to), "--method", name_of(method), "--json"},
+        kMigrateTimeout));
     migrate::Report report = find_report(result);
     if (!report.succeeded) return report;
     site.platform = to;
-    TRY(site.container->follow_to(platform(to).host()));
+    TRY(site.container->follow_to(host(to)));
     return report;
 }
 
@@ -141,7 +166,7 @@ Result<int> SiteLab::copies(std::size_t index) {
     int running = 0;
     for (const int number : {1, 2}) {
         const CommandResult state =
-            TRY(runc(platform(number).host(), {"state", sites_.at(index).name}, kTimeout));
+            TRY(runc(host(number), {"state", sites_.at(index).name}, kTimeout));
         if (state.status == 0 && state.out.find("\"running\"") != std::string::npos) ++running;
     }
     return running;
@@ -166,13 +191,22 @@ MemoryRecord SiteLab::memory(int number) const {
     return record;
 }
 
-std::uint64_t SiteLab::service_memory(std::size_t index) const {
+Result<std::uint64_t> SiteLab::service_memory(std::size_t index) const {
     const Site& site = sites_.at(index);
     std::uint64_t bytes = 0;
     for (const Pid pid : processes_of_group(groups(site.platform, &site))()) {
         bytes += proportional_memory(fmt::format("/proc/{}", pid));
     }
     return bytes;
+}
+
+Result<> SiteLab::start_sampling(const RunClock& clock) {
+    sampler_ = std::make_unique<Sampler>(clock, sample_sources());
+    return {};
+}
+
+std::vector<Series> SiteLab::stop_sampling() {
+    return sampler_ ? sampler_->stop() : std::vector<Series>();
 }
 
 std::vector<SampleSource> SiteLab::sample_sources() const {

@@ -5,12 +5,14 @@
 //     lan | site1 10.77.1.101 --(moves)--> lan |        |
 //         \_____________________ br0 ___________________/
 //
-// Both platforms have the site's image; what a site writes lies in each platform's own storage and
-// crosses with it, or where both see it, as the paper's did (NFS there).
+// Or two real machines, see hosts_lab.h. Both platforms have the site's image; what a site writes
+// lies in each platform's own storage and crosses with it, or where both see it, as the paper's did
+// (NFS there).
 #pragma once
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +21,7 @@
 #include "lab/http_load.h"
 #include "lab/interrupt.h"
 #include "lab/run_record.h"
-#include "lab/sample_source.h"
+#include "lab/sampler.h"
 #include "lab/two_platforms.h"
 #include "lab/udp_probe.h"
 #include "migrate/report.h"
@@ -31,7 +33,19 @@ struct PlatformSize {
     std::uint64_t memory = 0;  // bytes; 0: no limit
 };
 
+// Two machines that are there already, each with ferry, a running ferryd and runc.
+struct HostsOptions {
+    std::string destinations[2];  // of ssh(1): [USER@]HOST[:PORT]
+    std::string ssh_config;       // "": ssh's own
+    std::string ferry = "ferry";  // the program there
+    std::string runtime_root = "/run/runc";
+    std::string bridge = "lan";                    // there, gets the sites
+    std::string first_address = "10.77.1.101/24";  // of the first site, in the bridge's network
+    std::string storage = "/var/lib/ferry-lab";    // directory there, gets the sites' files
+};
+
 struct SiteLabOptions {
+    std::optional<HostsOptions> hosts;       // instead of platforms made here
     std::string bundle;                      // of the service
     PlatformSize platforms[2];               // 1 and 2
     double link_bits_per_second = 1e9;       // each way, of each platform; 0: no limit
@@ -46,7 +60,9 @@ class SiteLab {
     // From the main thread. The guard takes down what there is when a signal comes.
     static Result<std::unique_ptr<SiteLab>> create(const SiteLabOptions& options,
                                                    InterruptGuard& guard);
-    ~SiteLab();
+    SiteLab(const SiteLab&) = delete;
+    SiteLab& operator=(const SiteLab&) = delete;
+    virtual ~SiteLab();
 
     // They answer when this returns.
     Result<> start_sites(std::size_t count, int platform);
@@ -59,8 +75,10 @@ class SiteLab {
     [[nodiscard]] int platform_of(std::size_t site) const { return sites_.at(site).platform; }
     [[nodiscard]] HttpLoad& http(std::size_t site) { return *sites_.at(site).http; }
     [[nodiscard]] UdpProbe& probe(std::size_t site) { return *sites_.at(site).probe; }
+    // Not with real machines.
     [[nodiscard]] Platform& platform(int number);
-    [[nodiscard]] Host& client() { return platforms_->client(); }
+    [[nodiscard]] virtual const Host& host(int number) const;
+    [[nodiscard]] virtual const Host& client() const { return platforms_->client(); }
 
     // `ferry migrate`. A migration that fails is a success of this function: see Report.
     Result<migrate::Report> move(std::size_t site, int to, Method method);
@@ -69,12 +87,14 @@ class SiteLab {
     // On how many platforms the runtime says that a site runs; 1 is right.
     Result<int> copies(std::size_t site);
 
-    [[nodiscard]] MemoryRecord memory(int platform) const;
+    [[nodiscard]] virtual MemoryRecord memory(int platform) const;
     // Of the site's processes where it is now; what they share counts once.
-    [[nodiscard]] std::uint64_t service_memory(std::size_t site) const;
-    [[nodiscard]] std::vector<SampleSource> sample_sources() const;
+    [[nodiscard]] virtual Result<std::uint64_t> service_memory(std::size_t site) const;
+    // All sites must have been started.
+    virtual Result<> start_sampling(const RunClock& clock);
+    virtual std::vector<Series> stop_sampling();
 
-  private:
+  protected:
     struct Site {
         std::string name, ip;
         int platform = 0;
@@ -84,15 +104,27 @@ class SiteLab {
         std::unique_ptr<UdpProbe> probe;
     };
     explicit SiteLab(SiteLabOptions options) : options_(std::move(options)) {}
-    Result<> prepare_platform(int number);
-    [[nodiscard]] std::string sites_directory() const { return storage_ + "/sites"; }
-    [[nodiscard]] std::vector<std::string> groups(int platform, const Site* site) const;
+    // `ferry ARGUMENTS...` on a platform.
+    virtual Result<CommandResult> run_ferry(int platform, const std::vector<std::string>& arguments,
+                                            std::chrono::milliseconds timeout) const;
+    // Where its peer reaches a platform's agent.
+    [[nodiscard]] virtual std::string agent_address(int platform) const;
+    [[nodiscard]] virtual ContainerPlan plan_of(std::size_t site) const;
+    void end_sites();
 
     const SiteLabOptions options_;
     InterruptGuard* guard_ = nullptr;
+    std::vector<Site> sites_;  // before the platforms go: containers end first
+
+  private:
+    Result<> prepare_platform(int number);
+    [[nodiscard]] std::vector<SampleSource> sample_sources() const;
+    [[nodiscard]] std::string sites_directory() const { return storage_ + "/sites"; }
+    [[nodiscard]] std::vector<std::string> groups(int platform, const Site* site) const;
+
     std::string storage_;  // the sites' files
     std::unique_ptr<TwoPlatforms> platforms_;
-    std::vector<Site> sites_;  // after the platforms: containers end first
+    std::unique_ptr<Sampler> sampler_;
 };
 
 }  // namespace ferry::lab

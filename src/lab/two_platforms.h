@@ -27,7 +27,7 @@ class TwoPlatforms {
 
     [[nodiscard]] World& world() { return *world_; }
     [[nodiscard]] Platform& platform(std::size_t index) { return platforms_.at(index); }
-    [[nodiscard]] Host& client() { return world_->host(2); }
+    [[nodiscard]] Host& client() const { return world_->host(2); }
 
     // Redis on platform 0 with `mib` mebibytes of values, and its load.
     Result<> start_service(std::uint64_t mib, const std::vector<std::string>& redis_arguments = {},

@@ -17,7 +17,6 @@ namespace {
 using std::chrono::milliseconds;
 // The kernel serialises changes of links over all namespaces, and waits for grace periods.
 constexpr milliseconds kIpTimeout{60000};
-constexpr int kAllOfHost = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWUTS;
 
 os::NamespaceInit world_init() {
     os::NamespaceInit init;
@@ -50,33 +49,6 @@ os::Launch ip_batch(int pidfd, int namespaces) {
 }
 
 }  // namespace
-
-os::Launch Host::launch(std::vector<std::string> arguments) const {
-    os::Launch launch;
-    launch.arguments = std::move(arguments);
-    launch.namespaces_of = pidfd();
-    launch.namespaces = kAllOfHost;
-    launch.cgroup_procs = cgroup_.procs();
-    return launch;
-}
-
-Result<CommandResult> Host::run(std::vector<std::string> arguments, milliseconds timeout,
-                                const std::string& input) const {
-    return lab::run(launch(std::move(arguments)), timeout, input);
-}
-
-Result<std::string> Host::run_checked(std::vector<std::string> arguments, milliseconds timeout,
-                                      const std::string& input) const {
-    return with_context(lab::run_checked(launch(std::move(arguments)), timeout, input), name());
-}
-
-Result<> Host::enter_network() const {
-    return os::setns(pidfd(), CLONE_NEWNET);
-}
-
-std::string Host::path(const std::string& path) const {
-    return fmt::format("/proc/{}/root{}", holder_.pid, path);
-}
 
 Result<std::unique_ptr<World>> World::create(const std::vector<HostPlan>& plans) {
     if (::geteuid() != 0) return fail(Error::invalid("the lab needs root"));

@@ -9,14 +9,12 @@
 //   host 1 eth0        host 2 eth0        host 3 eth0      (veth pairs)
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
-#include "lab/cgroup.h"
-#include "lab/command.h"
+#include "lab/host.h"
 #include "os/launch.h"
 #include "os/namespace.h"
 
@@ -26,39 +24,6 @@ namespace ferry::lab {
 inline constexpr const char* kSharedDirectory = "/run/lab";
 // Ferry's own directory; every host has its own.
 inline constexpr const char* kFerryDirectory = "/run/ferry";
-
-struct HostPlan {
-    std::string name;                    // also the name of its bridge port
-    std::vector<std::string> addresses;  // of eth0, with prefix length
-    int first_pid = 300;                 // pids given out start here: hosts' pids rarely collide
-};
-
-class Host {
-  public:
-    [[nodiscard]] const std::string& name() const { return plan_.name; }
-    // As seen from outside the world.
-    [[nodiscard]] Pid init_pid() const { return holder_.pid; }
-    [[nodiscard]] int pidfd() const { return holder_.pidfd.get(); }
-    [[nodiscard]] const Cgroup& cgroup() const { return cgroup_; }
-    // A program that will run inside.
-    [[nodiscard]] os::Launch launch(std::vector<std::string> arguments) const;
-    [[nodiscard]] Result<CommandResult> run(std::vector<std::string> arguments,
-                                            std::chrono::milliseconds timeout,
-                                            const std::string& input = {}) const;
-    [[nodiscard]] Result<std::string> run_checked(std::vector<std::string> arguments,
-                                                  std::chrono::milliseconds timeout,
-                                                  const std::string& input = {}) const;
-    // The calling thread's new sockets belong to this host from now on.
-    Result<> enter_network() const;
-    // `path` of this host as a path here.
-    [[nodiscard]] std::string path(const std::string& path) const;
-
-  private:
-    friend class World;
-    HostPlan plan_;
-    Cgroup cgroup_;
-    os::NamespaceHolder holder_;
-};
 
 class World {
   public:

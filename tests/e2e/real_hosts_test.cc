@@ -1,0 +1,145 @@
+// `ferry lab run` on two machines that it reaches by ssh: the lab's platforms, each with an sshd of
+// its own, taken for real hosts. The lab itself runs where the clients are.
+#include <fmt/format.h>
+
+#include "fixture.h"
+#include "lab/container.h"
+#include "lab/record_figures.h"
+#include "lab/run_record.h"
+
+namespace ferry::lab {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kSsh = "/run/lab/ssh";
+constexpr const char* kStorage = "/run/ferry/sites";  // each platform has its own
+
+class RealHosts : public TwoPlatformsTest {
+  protected:
+    void SetUp() override {
+        TwoPlatformsTest::SetUp();
+        if (IsSkipped() || HasFatalFailure()) return;
+        shell(
+            fmt::format("mkdir -p {0} /run/sshd && ssh-keygen -q -t ed25519 -N '' -f {0}/host && "
+                        "ssh-keygen -q -t ed25519 -N '' -f {0}/user",
+                        kSsh));
+        for (std::size_t i = 0; i < 2; ++i) start_sshd(i);
+        const auto config = client().write_file(
+            config_path(), fmt::format("Host *\n  User root\n  IdentityFile {0}/user\n"
+                                       "  UserKnownHostsFile {0}/known\n"
+                                       "  StrictHostKeyChecking accept-new\n"
+                                       "Host first\n  HostName 10.77.0.11\n",
+                                       kSsh));
+        ASSERT_OK(config);
+        const auto added =
+            client().run_checked({"ip", "addr", "add", "10.77.0.2/24", "dev", "eth0"}, 20s);
+        ASSERT_OK(added);
+    }
+
+    void start_sshd(std::size_t i) {
+        const Host& host = platform(i).host();
+        ASSERT_OK(mount_cgroups(host));
+        ASSERT_OK(add_bridge(host, "lan"));
+        sshd_[i] = os::ChildProcess();
+        auto started = os::ChildProcess::start(host.launch(
+            {"/usr/sbin/sshd", "-D", "-f", "/dev/null", "-h", fmt::format("{}/host", kSsh), "-o",
+             fmt::format("AuthorizedKeysFile={}/user.pub", kSsh), "-o", "StrictModes=no", "-o",
+             "UsePAM=no", "-o", "PermitRootLogin=prohibit-password", "-o", "PidFile=none", "-o",
+             fmt::format("ListenAddress={}", platform(i).address())}));
+        ASSERT_OK(started);
+        sshd_[i] = std::move(*started);
+    }
+
+    void TearDown() override {
+        for (os::ChildProcess& each : sshd_) each = {};
+        lab_.reset();
+    }
+
+    Host& client() { return lab_->client(); }
+    static std::string config_path() { return fmt::format("{}/config", kSsh); }
+
+    CommandResult lab_run(const std::string& first, const std::string& second,
+                          std::vector<std::string> more = {}) {
+        std::vector<std::string> words =
+            platform(0).ferry({"lab", "run", "1", "--platform1", first, "--platform2", second,
+                               "--ssh-config", config_path(), "--runtime-root", kRuncRoot,
+                               "--storage", kStorage, "--requests", "4", "-o", "/run/lab/report"});
+        if (std::ranges::find(more, "--remote-ferry") == more.end()) {
+            more.insert(more.end(), {"--remote-ferry", platform(0).ferry({})[0]});
+        }
+        words.insert(words.end(), more.begin(), more.end());
+        auto result = client().run(words, 280s);
+        EXPECT_OK(result);
+        return result.value_or(CommandResult{});
+    }
+
+    // Nothing was started; what is wrong is one line.
+    static void expect_refusal(const CommandResult& result, const std::string& why) {
+        EXPECT_NE(result.status, 0);
+        EXPECT_THAT(result.err, HasSubstr(why));
+        EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+    }
+
+    os::ChildProcess sshd_[2];
+};
+
+TEST_F(RealHosts, RunScenarioOneAndAreLeftClean) {
+    const CommandResult result = lab_run("first", "root@10.77.0.12:22");
+    if (result.err.find("no network") != std::string::npos) GTEST_SKIP() << result.err;
+    ASSERT_EQ(result.status, 0) << result.out << result.err;
+    const auto record = load_record(client().path("/run/lab/report/record.json"));
+    ASSERT_OK(record);
+    ASSERT_EQ(record->runs.size(), 1u);
+    const RunRecord& run = record->runs[0];
+    EXPECT_TRUE(run.succeeded) << run.error;
+    ASSERT_EQ(run.crossings.size(), 1u);
+    const CrossingRecord& crossing = run.crossings[0];
+    ASSERT_TRUE(crossing.succeeded) << crossing.error;
+    EXPECT_TRUE(memory_ratio(crossing));
+    ASSERT_TRUE(run.clients && run.clients->comments_acknowledged);
+    EXPECT_EQ(run.clients->comments_found_once, run.clients->comments_acknowledged);
+    // Samples came from both machines: the site was on one, then on the other.
+    for (const int platform : {1, 2}) {
+        for (const auto& [quantity, subject] :
+             {std::pair(Quantity::ContainerMemory, "site1"), std::pair(Quantity::Cpu, "ferryd"),
+              std::pair(Quantity::HostMemory, "host"), std::pair(Quantity::SendRate, "lan")}) {
+            EXPECT_TRUE(std::ranges::any_of(run.series,
+                                            [&](const Series& series) {
+                                                return series.platform == platform &&
+                                                       series.quantity == quantity &&
+                                                       series.subject == subject &&
+                                                       series.values.size() > 3;
+                                            }))
+                << name_of(quantity) << " of " << subject << " on platform " << platform;
+        }
+    }
+    const PhaseRecord* restore = find_phase(crossing, PhaseKind::Restore);
+    ASSERT_NE(restore, nullptr);
+    EXPECT_TRUE(restore->memory_after.container);
+    for (std::size_t i = 0; i < 2; ++i) {
+        const auto left = platform(i).host().run(
+            {"sh", "-c", fmt::format("runc --root {} list -q; ls {}", kRuncRoot, kStorage)}, 20s);
+        ASSERT_OK(left);
+        EXPECT_EQ(left->out, "");
+    }
+}
+
+TEST_F(RealHosts, WhatAMachineLacksIsOneLine) {
+    expect_refusal(lab_run("first", "10.77.0.12:2222"),
+                   "platform 2 (10.77.0.12:2222): not reached by ssh: ");
+    expect_refusal(lab_run("first", "10.77.0.12", {"--remote-ferry", "/no/ferry"}),
+                   "platform 1 (first): there is no /no/ferry");
+    expect_refusal(lab_run("first", "10.77.0.12", {"--bridge", "other"}),
+                   "platform 1 (first): there is no bridge other");
+    shell(
+        fmt::format("printf '#!/bin/sh\\necho ferry 9.9.9\\n' > {0}/old; chmod 755 {0}/old", kSsh));
+    expect_refusal(lab_run("first", "10.77.0.12", {"--remote-ferry", fmt::format("{}/old", kSsh)}),
+                   "it has \"ferry 9.9.9\", this is \"ferry ");
+    platform(1).agent() = {};
+    expect_refusal(lab_run("first", "10.77.0.12"),
+                   "platform 2 (10.77.0.12): its agent does not answer: ");
+}
+
+}  // namespace
+}  // namespace ferry::lab
