@@ -41,6 +41,26 @@ if os.fstat(table).st_ino != os.stat('/data/table').st_ino: wrong.append('anothe
 open('/data/verdict', 'w').write('FAIL %s' % wrong if wrong else 'PASS after %d' % n)
 )";
 
+// Writes a file over and over, faster than a slow link carries it, each time with other bytes.
+constexpr const char* kFlood = R"(
+import os, signal, time
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+pools = [os.urandom(1 << 20) for _ in range(7)]
+def block(n): return b'%08d' % n + pools[n % 7][8:]
+flood = os.open('/data/flood', os.O_RDWR | os.O_CREAT)
+log = open('/data/log', 'ab', buffering=0)
+n, last = 0, {}
+while not stop:
+    n += 1
+    last[n % 32] = n
+    os.pwrite(flood, block(n), n % 32 << 20)
+    log.write(b'.')
+    time.sleep(0.02)
+wrong = [i for i in last if os.pread(flood, 1 << 20, i << 20) != block(last[i])]
+open('/data/verdict', 'w').write('FAIL %s' % wrong if wrong else 'PASS after %d' % n)
+)";
+
 using testing::HasSubstr;
 
 class ContainerFilesTest : public ContainerCrossingTest {
@@ -103,6 +123,37 @@ TEST_F(ContainerFilesTest, NothingIsLostThereAndBack) {
     EXPECT_TRUE(goes_on(0));
     EXPECT_FALSE(std::filesystem::exists(own(0, "/web/rootfs.ferry-copy")));
     expect_verdict(0);
+}
+
+TEST_F(ContainerFilesTest, NothingIsLostThroughImageFiles) {
+    start_writer();
+    cross(0, 1, {"--method", "checkpoint"});
+    EXPECT_TRUE(goes_on(1));
+    EXPECT_FALSE(std::filesystem::exists(own(1, "/web/rootfs.ferry-copy")));
+    EXPECT_FALSE(std::filesystem::exists(own(1, "/volume.ferry-copy")));
+    cross(1, 0, {"--method", "checkpoint"});
+    EXPECT_TRUE(goes_on(0));
+    expect_verdict(0);
+}
+
+// Some 40 MiB/s against 12: the rounds end by a rule, and the last difference of the files crosses
+// in the freeze, as that of memory does.
+TEST_F(ContainerFilesTest, FilesThatOutpaceTheLinkCrossInTheFreeze) {
+    ASSERT_OK(limit_rate(platform(0).host(), 1e8));
+    start_container({"/usr/bin/python3", "-c", kFlood});
+    ASSERT_TRUE(goes_on(0));
+    std::this_thread::sleep_for(1s);  // all of the file is there
+    const auto result = platform(0).run_ferry(
+        {"migrate", "web", "--to", platform(1).address(), "--max-rounds", "4", "--json"}, 120s);
+    ASSERT_OK(result);
+    ASSERT_EQ(result->status, 0) << result->err << result->out;
+    const migrate::Report report = find_report(*result);
+    EXPECT_FALSE(report.fits_downtime) << report.stop_rule;
+    EXPECT_NE(report.stop_rule, "");
+    EXPECT_GT(report.file_bytes, 48u << 20);  // more than once the file
+    ASSERT_OK(container_->follow_to(platform(1).host()));
+    EXPECT_TRUE(goes_on(1));
+    expect_verdict(1);
 }
 
 TEST_F(ContainerFilesTest, OfAnOverlayWhatLiesBelowIsNotSent) {
