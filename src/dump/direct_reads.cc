@@ -8,12 +8,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <optional>
 
 #include "base/limits.h"
 #include "os/memory.h"
 #include "proc/process_directory.h"
 #include "proc/syscall.h"
+#include "resources/aio.h"
 #include "resources/fdinfo.h"
 #include "trace/tracee.h"
 
@@ -82,9 +84,36 @@ Result<> leave_kernel(Pid pid, Tid tid) {
     return std::move(tracee).detach();
 }
 
+// Nobody can see where the requests of an aio context read to: waits until those that are under way
+// have ended. If the disk has never nothing to do, only a process that asks for no more comes to
+// an end with what it has asked for.
+Result<> await_requests(Pid pid, const proc::ProcessDirectory& process) {
+    constexpr std::chrono::milliseconds kGlance{2}, kTimeout{2000};
+    if (TRY(resources::await_no_transfers(kGlance))) return {};
+    std::vector<trace::Tracee> stopped;
+    for (const Tid tid : TRY(process.threads())) {
+        auto tracee = trace::Tracee::seize(pid, tid);
+        if (!tracee && is_vanished(tracee.error())) continue;
+        trace::Tracee& thread = stopped.emplace_back(TRY(std::move(tracee)));
+        if (const auto halted = thread.stop(); !halted && !is_vanished(halted.error())) {
+            return fail(halted.error());
+        }
+    }
+    const bool ended = TRY(resources::await_no_transfers(kTimeout));
+    for (trace::Tracee& thread : stopped) TRY(std::move(thread).detach());
+    if (ended) return {};
+    return fail(Error::unsupported(fmt::format(
+        "process {} has an aio context, and pages on this host stay pinned for a device: whether "
+        "its requests have ended cannot be told",
+        pid)));
+}
+
 Result<pages::PageSet> look(Pid pid) {
     const auto process = TRY(proc::ProcessDirectory::open(pid));
     pages::PageSet under_way;
+    if (TRY(process.maps_text()).contains(resources::kAioRingName)) {
+        TRY(await_requests(pid, process));
+    }
     std::optional<bool> direct;
     for (const Tid tid : TRY(process.threads())) {
         const auto text = process.text(fmt::format("task/{}/syscall", tid));

@@ -14,8 +14,10 @@ namespace ferry::dump {
 // fill. A call that is not in it, and began before, has ended. Threads that can be seen neither to
 // wait in such a call nor to be elsewhere are stopped for some microseconds, which ends their call;
 // only in processes that have a file open with O_DIRECT. Not found: a call on a descriptor that was
-// closed meanwhile, if it is not waiting yet. A process that vanishes is no error. Traces: on the
-// tracing thread only (I5), and not in the freeze, when there is nothing under way.
+// closed meanwhile, if it is not waiting yet. Requests of an aio context have ended when this
+// returns (Unsupported if that cannot be told); the process may stand still meanwhile. A process
+// that vanishes is no error. Traces: on the tracing thread only (I5), and not in the freeze, when
+// there is nothing under way.
 Result<pages::PageSet> direct_reads_under_way(Pid pid);
 
 }  // namespace ferry::dump

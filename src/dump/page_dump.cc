@@ -29,7 +29,9 @@ Result<pages::PageSet> pages_to_dump(const model::Process& process) {
     const os::Pagemap pagemap = TRY(os::Pagemap::open(process.pid));
     pages::Scan scan;
     for (const model::Vma& vma : process.address_space.vmas) {
-        if (vma.kind == model::VmaKind::Vdso) scan.present.add(vma.range);
+        const bool is_kernels =
+            vma.kind == model::VmaKind::Vdso || vma.kind == model::VmaKind::AioRing;
+        if (is_kernels) scan.present.add(vma.range);
         if (!vma.carries_private_pages()) continue;
         TRY(pages::scan_protected(
             [&](const os::PagemapScanRequest& request, std::span<os::PageRegion> into) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <utility>
@@ -11,13 +12,13 @@
 #include "base/log.h"
 #include "os/description.h"
 #include "os/userfault.h"
+#include "resources/aio.h"
 #include "resources/file_lock.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
 #include "resources/semaphore_set.h"
 #include "resources/thread_state.h"
 #include "trace/questions.h"
-#include "trace/remote_calls.h"
 #include "trace/tracee.h"
 
 namespace ferry::dump {
@@ -33,13 +34,11 @@ std::chrono::microseconds since(Clock::time_point begun) {
 }
 
 // Makes the descriptor in the stopped thread's process, takes a duplicate, and closes the original.
-Result<os::UniqueFd> borrow_userfaultfd(trace::Tracee& stopped, const arch::Gadgets& gadgets) {
-    const os::PidFd process = TRY(os::PidFd::open(stopped.process()));
-    trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(stopped, gadgets));
+Result<os::UniqueFd> borrow_userfaultfd(Pid pid, trace::RemoteCalls& calls) {
+    const os::PidFd process = TRY(os::PidFd::open(pid));
     const long remote = TRY(calls.call(SYS_userfaultfd, {std::uint64_t{os::kUserfaultFlags}}));
     auto ours = process.getfd(static_cast<int>(remote));
     TRY(calls.call(SYS_close, {static_cast<std::uint64_t>(remote)}));
-    TRY(std::move(calls).give_back());
     return ours;
 }
 
@@ -91,6 +90,8 @@ Result<model::Process> SourceProcess::outline(const proc::Stat& stat,
     }
     TRY(layout_.refresh());
     process.address_space = TRY(layout_.address_space(files));
+    TRY(check_aio(process.address_space,
+                  [this](const auto& work) { return borrow_some_thread(work); }));
     process.working_directory =
         TRY(files.add_path(fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY));
     process.root_directory =
@@ -148,6 +149,11 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
     process.parent = frozen.parent;
     const Clock::time_point begun = Clock::now();
     TRY(collect_mappings(files, process));
+    TRY(check_aio(process.address_space, [&](const auto& work) -> Result<> {
+        auto calls = TRY(trace::RemoteCalls::borrow(frozen.threads.front(), gadgets_));
+        TRY(work(calls));
+        return std::move(calls).give_back();
+    }));
     process.working_directory =
         TRY(files.add_path(fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY));
     process.root_directory =
@@ -199,24 +205,67 @@ Result<> SourceProcess::release_locks(trace::FrozenProcess& frozen,
     return std::move(calls).give_back();
 }
 
-Result<os::UniqueFd> SourceProcess::make_userfaultfd() {
-    // Any thread will do; the main one's stack is the most likely to have room.
+// Any thread will do; the main one's stack is the most likely to have room.
+Result<> SourceProcess::borrow_some_thread(
+    const std::function<Result<>(trace::RemoteCalls&)>& work) {
     std::vector<Tid> threads = TRY(directory_->threads());
     threads.insert(threads.begin(), leader_of(pid_));
     for (const Tid tid : threads) {
         trace::Tracee tracee = TRY(trace::Tracee::seize(pid_, tid));
         TRY(tracee.stop());
-        auto made = borrow_userfaultfd(tracee, gadgets_);
-        TRY(std::move(tracee).detach());
-        if (made) {
-            layout_.expect_write_protection();
-            return made;
+        auto calls = trace::RemoteCalls::borrow(tracee, gadgets_);
+        if (calls) {
+            TRY(work(*calls));
+            TRY(std::move(*calls).give_back());
         }
-        if (made.error().kind() != Error::Kind::Unsupported) return made;
-        log_debug("{}, trying another thread", made.error().message());
+        TRY(std::move(tracee).detach());
+        if (calls) return {};
+        if (calls.error().kind() != Error::Kind::Unsupported) return fail(calls.error());
+        log_debug("{}, trying another thread", calls.error().message());
     }
     return fail(Error::unsupported(
         fmt::format("no thread of process {} has room on its stack for a system call", pid_)));
+}
+
+// `borrow` calls what it is given with RemoteCalls of the process.
+template <class Borrow>
+Result<> SourceProcess::check_aio(const model::AddressSpace& space, Borrow borrow) {
+    std::set<std::uint64_t> rings;
+    for (const model::Vma& vma : space.vmas) {
+        if (vma.kind == model::VmaKind::AioRing) rings.insert(vma.range.start.value);
+    }
+    if (!std::ranges::includes(aio_contexts_, rings)) {
+        TRY(borrow([&](trace::RemoteCalls& calls) -> Result<> {
+            for (const std::uint64_t ring : rings) {
+                if (TRY(resources::is_aio_context(calls, RemoteAddr{ring}))) continue;
+                return fail(Error::unsupported(fmt::format(
+                    "process {}: the ring at {:#x} of an aio context of another process, which "
+                    "forked it, is not carried",
+                    pid_, ring)));
+            }
+            return {};
+        }));
+    }
+    aio_contexts_ = std::move(rings);
+    return {};
+}
+
+Result<> SourceProcess::collect_aio(model::Process& process) const {
+    for (const model::Vma& vma : process.address_space.vmas) {
+        if (vma.kind != model::VmaKind::AioRing) continue;
+        process.aio_rings.push_back(TRY(resources::read_aio_ring(pid_, vma.range)));
+    }
+    return {};
+}
+
+Result<os::UniqueFd> SourceProcess::make_userfaultfd() {
+    os::UniqueFd made;
+    TRY(borrow_some_thread([&](trace::RemoteCalls& calls) -> Result<> {
+        made = TRY(borrow_userfaultfd(pid_, calls));
+        return {};
+    }));
+    layout_.expect_write_protection();
+    return made;
 }
 
 }  // namespace ferry::dump

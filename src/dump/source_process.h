@@ -2,7 +2,9 @@
 // above all the one in the freeze, only reads what can have changed.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <set>
 
 #include "arch/signal_frame.h"
 #include "base/error.h"
@@ -15,6 +17,7 @@
 #include "resources/files.h"
 #include "resources/memory_layout.h"
 #include "trace/freeze.h"
+#include "trace/remote_calls.h"
 
 namespace ferry::dump {
 
@@ -42,12 +45,17 @@ class SourceProcess {
                           Pid debtless, model::Process& process);
     // In the freeze: gives up its locks among these.
     Result<> release_locks(trace::FrozenProcess& frozen, std::span<const model::FileLock> locks);
+    // In the freeze, once no request can be under way: what the rings of its aio contexts hold.
+    Result<> collect_aio(model::Process& process) const;
     // A short stop of one thread. Nothing stays in the process.
     Result<os::UniqueFd> make_userfaultfd();
 
   private:
     SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory, const Home& home);
     Result<> ask_threads(trace::FrozenProcess& frozen, model::Process& process);
+    Result<> borrow_some_thread(const std::function<Result<>(trace::RemoteCalls&)>& work);
+    template <class Borrow>
+    Result<> check_aio(const model::AddressSpace& space, Borrow borrow);
     Result<> collect_mappings(resources::FileCollector& files, model::Process& process);
 
     Pid pid_;
@@ -55,7 +63,8 @@ class SourceProcess {
     resources::MemoryLayout layout_;
     arch::Gadgets gadgets_;
     std::uint64_t start_time_ = 0, start_stack_ = 0;
-    model::Process last_;  // as of the last outline
+    model::Process last_;                   // as of the last outline
+    std::set<std::uint64_t> aio_contexts_;  // rings known to be its own
 };
 
 // The ids of a process out of its stat line.

@@ -22,6 +22,7 @@
 #include "os/task.h"
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
+#include "resources/aio.h"
 #include "resources/ipc_namespace.h"
 #include "resources/process_state.h"
 #include "trace/freeze.h"
@@ -202,6 +203,27 @@ struct SourceTree::Impl {
     }
 
     Result<model::Checkpoint> skeleton_of(const std::vector<Found>& found);
+
+    // The last thing to be collected, so that requests have had time to end.
+    Result<> collect_aio(Collected& collected) const {
+        constexpr std::chrono::milliseconds kTimeout{20};
+        const auto is_ring = [](const model::Vma& vma) {
+            return vma.kind == model::VmaKind::AioRing;
+        };
+        bool ended = false;
+        for (model::Process& process : collected.checkpoint.processes) {
+            if (std::ranges::none_of(process.address_space.vmas, is_ring)) continue;
+            ended = ended || TRY(resources::await_no_transfers(kTimeout));
+            if (!ended) {
+                collected.busy =
+                    fmt::format("process {} has an aio context, and pages are pinned for a device",
+                                process.pid);
+                return {};
+            }
+            TRY(processes.at(process.pid).collect_aio(process));
+        }
+        return {};
+    }
 
     Result<model::Process> collect(trace::FrozenProcess& frozen,
                                    const std::optional<model::IpcNamespace>& found,
@@ -478,12 +500,27 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         CHECK(at != checkpoint.processes.end());
         at->descriptors = std::move(of_process.descriptors);
     }
+    if (collected.busy.empty()) TRY(impl_->collect_aio(collected));
     checkpoint.monotonic_ns = TRY(os::clock_nanoseconds(CLOCK_MONOTONIC));
     checkpoint.boottime_ns = TRY(os::clock_nanoseconds(CLOCK_BOOTTIME));
     collected.times.files = between(tasks_done, Clock::now());
     log_debug("collected: tasks {} us, mappings {} us, files {} us", collected.times.tasks.count(),
               collected.times.mappings.count(), collected.times.files.count());
     return collected;
+}
+
+Result<> SourceTree::check_aio(const model::Checkpoint& collected) const {
+    for (const model::Process& process : collected.processes) {
+        for (const model::AioRing& ring : process.aio_rings) {
+            const AddrRange range{RemoteAddr{ring.address},
+                                  RemoteAddr{ring.address + ring.content.size()}};
+            if (TRY(resources::read_aio_ring(process.pid, range)) == ring) continue;
+            return fail(Error::limit(
+                fmt::format("process {}: an aio request has ended only in the freeze: try again",
+                            process.pid)));
+        }
+    }
+    return {};
 }
 
 Result<> SourceTree::release_locks(Frozen& frozen, std::span<const model::FileLock> locks) {

@@ -113,6 +113,9 @@ class SourceTree {
     // In the freeze. Its processes may differ from the last skeleton's: the caller compares. The
     // ids of files that mappings refer to are those of the last skeleton.
     Result<Collected> collect(Frozen& frozen);
+    // In the freeze, before the tree is given up: Limit if a request of an aio context has ended
+    // since collect(), so that the checkpoint lacks its event.
+    Result<> check_aio(const model::Checkpoint& collected) const;
     // Takes the tree's locks of files away from it (those of its last collect()). Only for a tree
     // that will never run again: the destination waits for them. A failure may leave some.
     Result<> release_locks(Frozen& frozen, std::span<const model::FileLock> locks);

@@ -156,6 +156,7 @@ Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoi
     TRY(tree.number_from_inside(numbered));
     TRY(image::encode(numbered, store));
     if (also_write) TRY(also_write(store));
+    TRY(tree.check_aio(collected));
     TRY(store.commit());
     written.write = since(write_begun);
     return written;

@@ -177,6 +177,11 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
         into.set_number(undo.number);
         into.set_adjustment(undo.adjustment);
     }
+    for (const model::AioRing& ring : process.aio_rings) {
+        wire::FerryAioRing& entry = *extra.add_aio_rings();
+        entry.set_address(ring.address);
+        entry.set_content(ring.content.data(), ring.content.size());
+    }
     wire::KobjIds own;
     ids_to_wire(ids, own);
     TRY(put_one(into_, ids_name(process.pid), Magic::Ids, own));
@@ -365,6 +370,11 @@ Result<> Decoder::get_process(model::Process& process, const std::vector<std::ui
     for (const wire::FerrySemaphoreUndo& undo : extra.semaphore_undo()) {
         process.semaphore_undo.push_back(
             {.set = undo.set(), .number = undo.number(), .adjustment = undo.adjustment()});
+    }
+    for (const wire::FerryAioRing& ring : extra.aio_rings()) {
+        const auto content = std::as_bytes(std::span(ring.content()));
+        process.aio_rings.push_back(
+            {.address = ring.address(), .content = {content.begin(), content.end()}});
     }
 
     const std::uint32_t files = TRY(get_ids(process.pid));

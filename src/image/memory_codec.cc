@@ -20,6 +20,7 @@ using model::VmaKind;
 constexpr std::uint32_t kRegular = 1u << 0, kVsyscall = 1u << 2, kVdso = 1u << 3, kHeap = 1u << 5,
                         kFilePrivate = 1u << 6, kFileShared = 1u << 7, kAnonShared = 1u << 8,
                         kAnonPrivate = 1u << 9, kSegment = 1u << 10, kVvar = 1u << 12,
+                        kAioRing = 1u << 13,
                         kMemfd = 1u << 14;
 
 struct Refused {
@@ -28,7 +29,6 @@ struct Refused {
 };
 constexpr Refused kRefused[] = {
     {1u << 11, "a mapped packet socket"},
-    {1u << 13, "an AIO ring"},
     {1u << 15, "a shadow stack"},
     {1u << 16, "guard pages (MADV_GUARD_INSTALL)"},
     {1u << 17, "uprobes"},
@@ -54,6 +54,8 @@ std::uint32_t status_of(const Vma& vma) {
             return kRegular | kFileShared;
         case VmaKind::AnonShared:
             return kRegular | (model::is_segment(vma.shared_id) ? kSegment : kAnonShared);
+        case VmaKind::AioRing:
+            return kAioRing;
         case VmaKind::Vdso:
             return kRegular | kVdso | kAnonPrivate;
         case VmaKind::Vvar:
@@ -66,8 +68,10 @@ std::uint32_t status_of(const Vma& vma) {
 
 std::uint32_t flags_of_vma(const Vma& vma) {
     std::uint32_t flags = 0;
-    const bool shared = vma.kind == VmaKind::FileShared || vma.kind == VmaKind::AnonShared;
-    const bool file = vma.kind == VmaKind::FilePrivate || vma.kind == VmaKind::FileShared;
+    const bool shared = vma.kind == VmaKind::FileShared || vma.kind == VmaKind::AnonShared ||
+                        vma.kind == VmaKind::AioRing;
+    const bool file = vma.kind == VmaKind::FilePrivate || vma.kind == VmaKind::FileShared ||
+                      vma.kind == VmaKind::AioRing;
     flags |= shared ? MAP_SHARED : MAP_PRIVATE;
     if (!file && !model::is_segment(vma.shared_id)) flags |= MAP_ANONYMOUS;
     if (vma.grows_down) flags |= MAP_GROWSDOWN;
@@ -112,6 +116,7 @@ Result<VmaKind> kind_from_wire(const wire::VmaEntry& from) {
     if ((status & kVsyscall) != 0) return VmaKind::Vsyscall;
     if ((status & kVdso) != 0) return VmaKind::Vdso;
     if ((status & kVvar) != 0) return VmaKind::Vvar;
+    if ((status & kAioRing) != 0) return VmaKind::AioRing;
     switch (status & (kFilePrivate | kFileShared | kAnonShared | kAnonPrivate | kSegment)) {
         case kFilePrivate:
             return VmaKind::FilePrivate;
@@ -253,6 +258,12 @@ Result<> mm_to_wire(const model::AddressSpace& space, const MappedFiles& files, 
             TRY(with_context(vma_to_wire(vma, files, *into.add_vmas()),
                              fmt::format("mapping {}", vma.range)));
         }
+        if (vma.kind == VmaKind::AioRing) {
+            wire::AioRing& ring = *into.add_aios();
+            ring.set_id(vma.range.start.value);
+            ring.set_ring_len(static_cast<std::uint32_t>(vma.range.size()));
+            ring.set_nr_req(model::aio_requests(vma.range.size()));
+        }
         if (!vma.name.empty()) {
             wire::FerryVmaName& name = *extra.add_vma_names();
             name.set_start(vma.range.start.value);
@@ -265,7 +276,6 @@ Result<> mm_to_wire(const model::AddressSpace& space, const MappedFiles& files, 
 
 Result<model::AddressSpace> mm_from_wire(const wire::MmEntry& from,
                                          const wire::FerryProcess& extra) {
-    if (from.aios_size() != 0) return fail(Error::unsupported("an AIO context"));
     if (static_cast<std::uint32_t>(from.vmas_size()) > limits::kVmasMax) {
         return fail(Error::limit(fmt::format("{} mappings", from.vmas_size())));
     }

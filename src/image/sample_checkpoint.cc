@@ -263,6 +263,7 @@ model::AddressSpace address_space() {
     vmas.back().shared_id = model::kSegmentIds | 32769;
     vmas.back().file_offset = kPageSize;
     vmas.back().attached_for_reading = true;
+    vmas.push_back(mapping(0xb10000, 2, VmaKind::AioRing, kReadWrite));
     vmas.push_back(mapping(0x7f0000000000, 512, VmaKind::Anonymous, PROT_NONE));
     vmas.back().no_reserve = true;
     vmas.back().advice = {MADV_DONTFORK, MADV_HUGEPAGE};
@@ -391,6 +392,7 @@ model::Process process(pid_t pid, pid_t parent) {
     p.child_subreaper = true;
     p.oom_score_adj = -500;
     p.core_filter = 0x7f;
+    p.aio_rings = {{.address = 0xb00000, .content = model::Bytes(2 * kPageSize, std::byte{3})}};
     p.cgroups = {{.controllers = "cpu,cpuacct", .path = "/svc"}, {.controllers = "", .path = "/"}};
     p.seccomp = {{.program = model::Bytes(8, std::byte{6}), .flags = 0},
                  {.program = model::Bytes(16, std::byte{7}), .flags = SECCOMP_FILTER_FLAG_LOG}};

@@ -243,6 +243,14 @@ Result<> Validator::check_mappings(const model::Process& process) const {
             return bad("mapping {} is of no segment", vma.range);
         }
     }
+    for (const model::AioRing& ring : process.aio_rings) {
+        const bool is_mapped =
+            std::ranges::any_of(process.address_space.vmas, [&](const model::Vma& vma) {
+                return vma.kind == VmaKind::AioRing && vma.range.start.value == ring.address &&
+                       vma.range.size() == ring.content.size();
+            });
+        if (!is_mapped) return bad("the aio ring {:#x} is not mapped", ring.address);
+    }
     if (regular(process.address_space.exe_file) == nullptr) return bad("no executable file");
     return {};
 }

@@ -509,6 +509,7 @@ Result<bool> SourceSession::try_cut_over() {
     locks_ = collected.checkpoint.locks;
     TRY(send_last_files(collected.checkpoint));
     TRY(is_live() ? send_state(collected, begun) : send_images(collected.checkpoint, begun));
+    TRY(tree_->check_aio(collected.checkpoint));
     TRY(commit());
     report_.frozen_ms = elapsed_ms(begun);
     return true;

@@ -19,6 +19,7 @@ enum class VmaKind : std::uint8_t {
     FilePrivate,  // MAP_PRIVATE of a file; pages written to are anonymous and carried
     FileShared,   // MAP_SHARED of a regular file or a memfd; content lives there
     AnonShared,   // MAP_SHARED|MAP_ANONYMOUS, or a System V segment; carried once per object
+    AioRing,      // the ring of an io_setup(2) context: the kernel's, content in AioRing
     Vdso,         // the kernel's vdso text: moved, not carried
     Vvar,      // [vvar], and from Linux 6.13 on [vvar_vclock] as a second one: moved, not carried
     Vsyscall,  // the fixed vsyscall page: exists in every process
@@ -52,6 +53,13 @@ struct Vma {
         return kind == VmaKind::Anonymous || kind == VmaKind::FilePrivate;
     }
 };
+
+// How many requests to ask of io_setup(2) for a ring of so many bytes. The kernel doubles them and
+// adds two, and then fills the last page up.
+[[nodiscard]] constexpr std::uint32_t aio_requests(std::uint64_t ring_bytes) {
+    constexpr std::uint64_t kHeaderBytes = 32, kEventBytes = 32;
+    return static_cast<std::uint32_t>(((ring_bytes - kHeaderBytes) / kEventBytes - 2) / 2);
+}
 
 // prctl(PR_SET_MM_MAP)'s fields; addresses are not page-aligned.
 struct MmLayout {

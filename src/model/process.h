@@ -101,6 +101,14 @@ struct SeccompFilter {
     bool operator==(const SeccompFilter&) const = default;
 };
 
+// The ring of a context that io_setup(2) made, which is known by the ring's address. Between
+// io_submit(2) and the event in the ring a request lives in the kernel alone: none is carried.
+struct AioRing {
+    std::uint64_t address = 0;
+    Bytes content;  // struct aio_ring (kernel: fs/aio.c), then its events
+    bool operator==(const AioRing&) const = default;
+};
+
 struct ResourceLimit {
     std::uint64_t soft = 0, hard = 0;
     bool operator==(const ResourceLimit&) const = default;
@@ -128,6 +136,7 @@ struct Process {
     int exit_status = 0;          // zombies: wait status
     std::vector<Thread> threads;  // the leader first; empty for zombies
     AddressSpace address_space;
+    std::vector<AioRing> aio_rings;       // ascending; empty in a skeleton
     std::vector<Descriptor> descriptors;  // ascending by fd
     FileId working_directory = 0, root_directory = 0;
     std::uint32_t umask = 022;

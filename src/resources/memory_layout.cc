@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "resources/aio.h"
 
 namespace ferry::resources {
 namespace {
@@ -113,7 +114,7 @@ std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry)
     if (entry.path == "[vsyscall]") return Vsyscall;
     if (entry.path == "[uprobes]") return std::unexpected("uprobes");
     if (is_segment(entry)) return AnonShared;
-    if (entry.path.starts_with("/[aio]")) return std::unexpected("an aio context (io_setup)");
+    if (entry.path.starts_with(kAioRingName)) return AioRing;
     if (entry.path.starts_with("anon_inode:")) return std::unexpected(entry.path);
     if (entry.path.starts_with("socket:")) return std::unexpected("a packet socket's ring");
     if (entry.shared && (entry.path == "/dev/zero" || entry.path.starts_with("[anon_shmem:"))) {

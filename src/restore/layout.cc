@@ -126,6 +126,15 @@ class Planner {
 
 }  // namespace
 
+namespace {
+
+// What keeps others away from where restore_aio() will put a ring.
+Vma place_of(const Vma& ring) {
+    return {.range = ring.range, .no_reserve = true, .advice = {}, .name = {}};
+}
+
+}  // namespace
+
 bool is_late_advice(int advice) {
     return advice == MADV_DONTFORK || advice == MADV_WIPEONFORK;
 }
@@ -142,6 +151,9 @@ Result<std::vector<MappedVma>> wanted_mappings(const model::Checkpoint& checkpoi
             case VmaKind::AnonShared:
             case VmaKind::Anonymous:
                 wanted.push_back({.vma = vma, .path = ""});
+                continue;
+            case VmaKind::AioRing:
+                wanted.push_back({.vma = place_of(vma), .path = ""});
                 continue;
             case VmaKind::FilePrivate:
             case VmaKind::FileShared:

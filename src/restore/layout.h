@@ -17,7 +17,7 @@ namespace ferry::restore {
 inline constexpr RemoteAddr kAddressSpaceEnd{0x7ffffffff000};
 
 // A mapping of a stub. Only kinds that a stub maps itself: Anonymous, AnonShared, FilePrivate,
-// FileShared.
+// FileShared; Anonymous without access where an aio ring will lie.
 struct MappedVma {
     model::Vma vma;
     std::string path;         // of the file, or what stands for a memfd; empty for anonymous memory

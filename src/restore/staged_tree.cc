@@ -16,6 +16,7 @@
 #include "os/schedule.h"
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
+#include "restore/aio.h"
 #include "restore/control_groups.h"
 #include "restore/descriptors.h"
 #include "restore/file_locks.h"
@@ -147,6 +148,7 @@ struct StagedTree::Impl {
             return {};
         };
         TRY(each([&](StubProcess& stub, const model::Process& wanted) -> Result<> {
+            TRY(restore_aio(stub, wanted));
             TRY(set_process_files(stub, final, wanted, files));
             return place_descriptors(stub, wanted, files);
         }));

@@ -65,9 +65,9 @@ TEST_P(Crossing, TheVictimFindsEverythingAsItWasTwice) {
 
 INSTANTIATE_TEST_SUITE_P(
     EveryVictim, Crossing,
-    testing::Values("append_log", "clocks", "credentials", "direct_reads", "epoll", "eventfd",
-                    "family", "file_locks", "file_positions", "floating_point", "fork_storm",
-                    "ghost_files", "ghost_mappings", "growing_memory", "inotify",
+    testing::Values("aio", "aio_reads", "append_log", "clocks", "credentials", "direct_reads",
+                    "epoll", "eventfd", "family", "file_locks", "file_positions", "floating_point",
+                    "fork_storm", "ghost_files", "ghost_mappings", "growing_memory", "inotify",
                     "many_descriptors", "many_mappings", "many_threads", "pipe_content", "plain",
                     "process_state", "rseq", "seccomp", "shared_anonymous", "shared_pages",
                     "shared_large", "shared_writers", "memfd", "memfd_state", "signalfd",
