@@ -16,6 +16,7 @@
 #include "os/process.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
+#include "resources/thread_state.h"
 #include "trace/tracee.h"
 
 namespace ferry::dump {
@@ -47,10 +48,16 @@ Result<> check_program(Pid pid, const proc::ProcessDirectory& directory) {
     return {};
 }
 
-// What one thread has; it is stopped for some microseconds if it has any.
+// What one thread has; it is stopped for some microseconds if it has any. Also refuses what else a
+// single thread may have.
 Result<std::vector<model::SeccompFilter>> filters_of(Pid pid, Tid tid) {
     const auto thread = TRY(proc::ProcessDirectory::open_thread(pid, tid));
     const proc::Status status = TRY(thread.status());
+    if (status.tracer.value != 0) {
+        return fail(
+            Error::invalid(fmt::format("thread {} is traced by process {}", tid, status.tracer)));
+    }
+    TRY(resources::check_policy(tid, TRY(thread.stat())));
     if (status.seccomp_mode == SECCOMP_MODE_DISABLED) return std::vector<model::SeccompFilter>();
     TRY(resources::check_seccomp_mode(tid, status.seccomp_mode));
     trace::Tracee tracee = TRY(trace::Tracee::seize(pid, tid));
@@ -60,7 +67,7 @@ Result<std::vector<model::SeccompFilter>> filters_of(Pid pid, Tid tid) {
     return filters;
 }
 
-Result<> check_filters(Pid pid, const proc::ProcessDirectory& directory) {
+Result<> check_threads(Pid pid, const proc::ProcessDirectory& directory) {
     std::optional<std::vector<model::SeccompFilter>> common;
     for (const Tid tid : TRY(directory.threads())) {
         auto filters = filters_of(pid, tid);
@@ -130,15 +137,11 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const H
         return fail(
             Error::invalid(fmt::format("process {} is traced by process {}", pid, status.tracer)));
     }
-    if (stat.state == 'T') {
-        return fail(Error::unsupported(
-            fmt::format("process {} is stopped (SIGSTOP): send it SIGCONT first", pid)));
-    }
     if (status.core_dumping) {
         return fail(Error::unsupported(fmt::format("process {} is dumping core", pid)));
     }
     // In the freeze we trace it ourselves, and its threads are looked at one by one.
-    if (status.tracer.value == 0) TRY(check_filters(pid, directory));
+    if (status.tracer.value == 0) TRY(check_threads(pid, directory));
     const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
     if (const char* name = foreign_namespace(home.namespaces, theirs)) {
         return fail(Error::unsupported(

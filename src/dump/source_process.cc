@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <chrono>
@@ -121,10 +123,6 @@ Result<> SourceProcess::ask_threads(trace::FrozenProcess& frozen, model::Process
     std::deque<Borrowed> borrowed;                   // Questions point to the calls beside them.
     process.threads.reserve(frozen.threads.size());  // Answers go to elements of the vector.
     for (trace::Tracee& tracee : frozen.threads) {
-        if (tracee.in_group_stop()) {
-            return fail(Error::unsupported(
-                fmt::format("process {} is stopped (SIGSTOP): send it SIGCONT first", pid_)));
-        }
         process.threads.push_back(TRY(resources::collect_thread(tracee)));
         auto calls = TRY(trace::RemoteCalls::borrow(tracee, gadgets_));
         Borrowed& one = borrowed.emplace_back(std::move(calls));
@@ -256,6 +254,15 @@ Result<> SourceProcess::collect_aio(model::Process& process) const {
         process.aio_rings.push_back(TRY(resources::read_aio_ring(pid_, vma.range)));
     }
     return {};
+}
+
+Result<bool> SourceProcess::has_noticed_stop(trace::FrozenProcess& frozen, Pid child) const {
+    auto calls = TRY(trace::RemoteCalls::borrow(frozen.threads.front(), gadgets_));
+    TRY(calls.call(SYS_waitid, {P_PID, static_cast<std::uint64_t>(child.value),
+                                calls.scratch().value, WSTOPPED | WNOHANG | WNOWAIT, 0}));
+    const auto waiting = TRY(calls.read_scratch<siginfo_t>());
+    TRY(std::move(calls).give_back());
+    return waiting.si_pid == 0;
 }
 
 Result<os::UniqueFd> SourceProcess::make_userfaultfd() {

@@ -47,6 +47,8 @@ class SourceProcess {
     Result<> release_locks(trace::FrozenProcess& frozen, std::span<const model::FileLock> locks);
     // In the freeze, once no request can be under way: what the rings of its aio contexts hold.
     Result<> collect_aio(model::Process& process) const;
+    // In the freeze: whether it has waited for the stop of this child, by the id that it knows.
+    Result<bool> has_noticed_stop(trace::FrozenProcess& frozen, Pid child) const;
     // A short stop of one thread. Nothing stays in the process.
     Result<os::UniqueFd> make_userfaultfd();
 

@@ -204,6 +204,19 @@ struct SourceTree::Impl {
 
     Result<model::Checkpoint> skeleton_of(const std::vector<Found>& found);
 
+    // Only the parent itself can ask whether it has noticed. One outside of the tree has, or will.
+    Result<> ask_parents(trace::Freeze& freeze, model::Checkpoint& checkpoint) {
+        for (model::Process& process : checkpoint.processes) {
+            trace::FrozenProcess* parent = process.stop ? freeze.find(process.parent) : nullptr;
+            if (parent == nullptr || parent->is_zombie) continue;
+            const auto known = inside.find(process.pid.value);
+            const Pid called = known == inside.end() ? process.pid : Pid{known->second};
+            process.stop->noticed =
+                TRY(processes.at(parent->pid).has_noticed_stop(*parent, called));
+        }
+        return {};
+    }
+
     // The last thing to be collected, so that requests have had time to end.
     Result<> collect_aio(Collected& collected) const {
         constexpr std::chrono::milliseconds kTimeout{20};
@@ -239,6 +252,7 @@ struct SourceTree::Impl {
         SourceProcess* remembered = TRY(remember(frozen.pid, stat));
         model::Process process = TRY(remembered->collect(frozen, *files, maps));
         if (found) TRY(remembered->collect_undo(frozen, *found, Pid{guardian->pid()}, process));
+        if (frozen.stop_signal != 0) process.stop = model::GroupStop{.signal = frozen.stop_signal};
         TRY(learn_numbers(process));
         return process;
     }
@@ -270,9 +284,10 @@ struct Frozen::Impl {
         return fds;
     }
 
+    // One that is stopped anyway stays so.
     Result<> signal_all(int signal) {
         for (const trace::FrozenProcess& process : freeze.processes()) {
-            if (process.is_zombie) continue;
+            if (process.is_zombie || process.stop_signal != 0) continue;
             const auto sent = process.pidfd.send_signal(signal);
             if (!sent && !is_gone(sent.error())) return sent;
         }
@@ -484,6 +499,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         if (!process.is_zombie) living.push_back(process.pid);
     }
     if (impl_->ipc) TRY(impl_->ipc->add_segments(checkpoint, true));
+    TRY(impl_->ask_parents(frozen.impl_->freeze, checkpoint));
     const Clock::time_point tasks_done = Clock::now();
     collected.times.tasks = between(begun, tasks_done) - collected.times.mappings;
 

@@ -177,6 +177,10 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
         into.set_number(undo.number);
         into.set_adjustment(undo.adjustment);
     }
+    if (process.stop) {
+        extra.set_stop_signal(static_cast<std::uint32_t>(process.stop->signal));
+        extra.set_stop_noticed(process.stop->noticed);
+    }
     for (const model::AioRing& ring : process.aio_rings) {
         wire::FerryAioRing& entry = *extra.add_aio_rings();
         entry.set_address(ring.address);
@@ -370,6 +374,10 @@ Result<> Decoder::get_process(model::Process& process, const std::vector<std::ui
     for (const wire::FerrySemaphoreUndo& undo : extra.semaphore_undo()) {
         process.semaphore_undo.push_back(
             {.set = undo.set(), .number = undo.number(), .adjustment = undo.adjustment()});
+    }
+    if (process.stop && extra.stop_signal() != 0) {
+        process.stop = {.signal = static_cast<int>(extra.stop_signal()),
+                        .noticed = extra.stop_noticed()};
     }
     for (const wire::FerryAioRing& ring : extra.aio_rings()) {
         const auto content = std::as_bytes(std::span(ring.content()));

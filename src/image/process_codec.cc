@@ -279,7 +279,7 @@ Result<> timers_from_wire(const wire::TaskTimers& from, model::Process& into) {
 
 void task_core_to_wire(const model::Process& process, wire::TaskCore& into) {
     const model::Thread& leader = process.leader();
-    into.set_task_state(kStateAlive);
+    into.set_task_state(process.stop ? kStateStopped : kStateAlive);
     into.set_exit_code(0);
     into.set_personality(process.personality);
     // The kernel's own PF_* flags: informative, restored by nobody.
@@ -418,8 +418,8 @@ Result<> process_from_wire(const wire::CoreEntry& from, model::Process& into) {
         into.exit_status = static_cast<int>(core.exit_code());
         return {};
     }
-    if (core.task_state() == kStateStopped) return fail(Error::unsupported("a stopped process"));
-    if (core.task_state() != kStateAlive) {
+    if (core.task_state() == kStateStopped) into.stop = model::GroupStop{.signal = SIGSTOP};
+    if (core.task_state() != kStateAlive && !into.stop) {
         return fail(Error::corrupt(fmt::format("a task in state {}", core.task_state())));
     }
     if (core.old_seccomp_mode() != 0) return fail(Error::unsupported("a seccomp filter"));

@@ -392,7 +392,8 @@ model::Process process(pid_t pid, pid_t parent) {
     p.child_subreaper = true;
     p.oom_score_adj = -500;
     p.core_filter = 0x7f;
-    p.aio_rings = {{.address = 0xb00000, .content = model::Bytes(2 * kPageSize, std::byte{3})}};
+    p.stop = {.signal = 20, .noticed = true};
+    p.aio_rings = {{.address = 0xb10000, .content = model::Bytes(2 * kPageSize, std::byte{3})}};
     p.cgroups = {{.controllers = "cpu,cpuacct", .path = "/svc"}, {.controllers = "", .path = "/"}};
     p.seccomp = {{.program = model::Bytes(8, std::byte{6}), .flags = 0},
                  {.program = model::Bytes(16, std::byte{7}), .flags = SECCOMP_FILTER_FLAG_LOG}};

@@ -362,7 +362,14 @@ bool unix_to_wire(const model::UnixSocket& socket, wire::UnixSk& into, wire::Fer
         into.mutable_file_perms()->set_gid(socket.file_gid);
     }
     extra.set_peer_name(socket.peer_name);
-    return options_to_extra(socket.options, extra) || !socket.peer_name.empty();
+    if (socket.listener) {
+        wire::FerrySocketOwner& owner = *extra.mutable_listener();
+        owner.set_pid(socket.listener->pid);
+        owner.set_uid(socket.listener->uid);
+        owner.set_gid(socket.listener->gid);
+    }
+    return options_to_extra(socket.options, extra) || !socket.peer_name.empty() ||
+           socket.listener.has_value();
 }
 
 Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::FerrySocket& extra) {
@@ -391,6 +398,10 @@ Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::F
     socket.peer_inode = from.peer();
     if (extra.peer_name().size() > kUnixPathMax) return fail(Error::corrupt("a peer's name"));
     socket.peer_name = extra.peer_name();
+    if (extra.has_listener()) {
+        const wire::FerrySocketOwner& owner = extra.listener();
+        socket.listener = {.pid = owner.pid(), .uid = owner.uid(), .gid = owner.gid()};
+    }
     socket.backlog = from.backlog();
     socket.file_mode = from.file_perms().mode();
     socket.file_uid = from.file_perms().uid();

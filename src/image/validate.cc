@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <csignal>
 #include <cstdlib>
 #include <unordered_map>
 #include <unordered_set>
@@ -271,6 +273,10 @@ Result<> Validator::check_descriptors(const model::Process& process) const {
 }
 
 Result<> Validator::check_settings(const model::Process& process) const {
+    constexpr std::array kStops = {SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU};
+    if (process.stop && std::ranges::find(kStops, process.stop->signal) == kStops.end()) {
+        return bad("a process stopped by signal {}", process.stop->signal);
+    }
     if (process.umask > 07777) return bad("umask {:o}", process.umask);
     if (process.address_space.dumpable < 0 || process.address_space.dumpable > 2) {
         return bad("dumpable {}", process.address_space.dumpable);

@@ -70,7 +70,11 @@ void renumber(Checkpoint& checkpoint, const Renumbering& ids) {
         for (Thread& thread : process.threads) change(thread.tid.value);
         for (PosixTimer& timer : process.posix_timers) change(timer.notify_tid);
     }
-    for (OpenFile& file : checkpoint.files) change(file.owner.pid);
+    for (OpenFile& file : checkpoint.files) {
+        change(file.owner.pid);
+        auto* socket = std::get_if<UnixSocket>(&file.body);
+        if (socket != nullptr && socket->listener) change(socket->listener->pid);
+    }
     for (FileLock& lock : checkpoint.locks) change(lock.pid.value);
 }
 

@@ -206,6 +206,13 @@ struct InetSocket {
     bool operator==(const InetSocket& o) const;
 };
 
+// Who called listen(2) last, as whoever connects sees it (SO_PEERCRED).
+struct SocketOwner {
+    pid_t pid = 0;                   // 0: nobody in our pid namespace
+    std::uint32_t uid = 0, gid = 0;  // effective, then
+    bool operator==(const SocketOwner&) const = default;
+};
+
 struct UnixSocket {
     std::uint32_t inode = 0;
     int type = SOCK_STREAM;
@@ -214,6 +221,7 @@ struct UnixSocket {
     std::uint32_t peer_inode = 0;  // 0: none
     std::string peer_name;         // of a peer outside the tree (--ext-unix-sk)
     std::uint32_t backlog = 0;
+    std::optional<SocketOwner> listener;                      // TCP_LISTEN
     std::uint32_t file_mode = 0, file_uid = 0, file_gid = 0;  // of the bound path
     int shutdown = 0;
     SocketOptions options;

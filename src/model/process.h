@@ -127,13 +127,21 @@ struct NamespaceIds {
     bool operator==(const NamespaceIds&) const = default;
 };
 
+// The process stands still because of a signal, until it gets SIGCONT.
+struct GroupStop {
+    int signal = 0;        // SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU
+    bool noticed = false;  // its parent has waited for it already (WUNTRACED)
+    bool operator==(const GroupStop&) const = default;
+};
+
 struct Process {
     Pid pid;
     Pid parent;  // 0 for the root of the tree
     Pid group;   // process group
     Pid session;
     bool is_zombie = false;
-    int exit_status = 0;          // zombies: wait status
+    int exit_status = 0;  // zombies: wait status
+    std::optional<GroupStop> stop;
     std::vector<Thread> threads;  // the leader first; empty for zombies
     AddressSpace address_space;
     std::vector<AioRing> aio_rings;       // ascending; empty in a skeleton

@@ -36,10 +36,7 @@ Result<model::Scheduling> scheduling_of(const proc::Stat& stat, Tid tid) {
                                     .priority = static_cast<int>(stat.rt_priority),
                                     .affinity = TRY(os::sched_getaffinity(tid)),
                                     .io_priority = TRY(os::io_priority_of(tid))};
-    if (stat.policy == SCHED_DEADLINE) {
-        return fail(Error::unsupported(fmt::format(
-            "thread {} runs by deadlines (SCHED_DEADLINE), which is not carried", tid)));
-    }
+    TRY(check_policy(tid, stat));
     if (is_unrestricted(scheduling.affinity, os::online_cpus())) scheduling.affinity.clear();
     return scheduling;
 }
@@ -50,6 +47,12 @@ bool is_unrestricted(const std::vector<std::uint8_t>& cpu_mask, int online_cpus)
     int allowed = 0;
     for (const std::uint8_t byte : cpu_mask) allowed += std::popcount(byte);
     return allowed >= online_cpus;
+}
+
+Result<> check_policy(Tid tid, const proc::Stat& stat) {
+    if (stat.policy != SCHED_DEADLINE) return {};
+    return fail(Error::unsupported(
+        fmt::format("thread {} runs by deadlines (SCHED_DEADLINE), which is not carried", tid)));
 }
 
 model::Credentials credentials_of(const proc::Status& status) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/process.h"
+#include "proc/stat.h"
 #include "proc/status.h"
 #include "trace/questions.h"
 #include "trace/tracee.h"
@@ -24,6 +25,9 @@ Result<> collect_pending(const trace::Tracee& stopped, model::Thread& thread);
 // parent death signal, timer slack, securebits. The answers arrive in
 // `thread` when the questions are put.
 Result<> ask_thread(trace::Questions& questions, model::Thread& thread);
+
+// Unsupported: a scheduling policy that is not carried.
+Result<> check_policy(Tid tid, const proc::Stat& stat);
 
 // Ids, groups, capabilities, no_new_privs; securebits are not in /proc.
 [[nodiscard]] model::Credentials credentials_of(const proc::Status& status);

@@ -202,6 +202,8 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
     TRY(read_file_of_name(holder, answer, root_, socket));
     if (socket.state == TCP_LISTEN) {
         socket.backlog = answer.send_queue;
+        const auto owner = TRY(os::getsockopt<ucred>(fd, SOL_SOCKET, SO_PEERCRED));
+        socket.listener = {.pid = owner.pid, .uid = owner.uid, .gid = owner.gid};
         if (answer.receive_queue > 0) {
             reading.busy = fmt::format("{}: {} unix connections were not accepted yet",
                                        holder.text(), answer.receive_queue);

@@ -4,12 +4,20 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <ranges>
+#include <thread>
 
 #include "base/check.h"
 #include "os/process.h"
 #include "os/schedule.h"
+#include "proc/process_directory.h"
+#include "trace/remote_calls.h"
 
 namespace ferry::restore {
 namespace {
@@ -71,6 +79,69 @@ Result<> set_thread(trace::Tracee& tracee, const model::Thread& thread) {
     return tracee.set_signal_mask(thread.signal_mask);
 }
 
+bool has_child_signal(const model::Process& process) {
+    const auto is_sigchld = [](const model::SignalInfo& info) {
+        int number = 0;  // si_signo comes first
+        std::memcpy(&number, info.data(), sizeof(number));
+        return number == SIGCHLD;
+    };
+    return std::ranges::any_of(process.pending, is_sigchld) ||
+           std::ranges::any_of(process.leader().pending, is_sigchld);
+}
+
+// What the stop has told the parent, which still stands in its own trace stop, is taken from it
+// where it knows it: the state to wait for, and the SIGCHLD.
+Result<> settle_parent(StubProcess& parent, Pid child, bool noticed) {
+    trace::Tracee& leader = parent.leader().tracee();
+    if (!leader.suspends_seccomp()) return {};
+    const arch::Gadgets gadgets = TRY(trace::find_gadgets(parent.here));
+    trace::RemoteCalls calls = TRY(trace::RemoteCalls::borrow(leader, gadgets));
+    if (!parent.has_child_signal) {
+        const std::uint64_t child_signal = 1ULL << (SIGCHLD - 1);
+        constexpr std::size_t kTimeoutAt = 64;
+        TRY(calls.write_scratch(std::as_bytes(std::span(&child_signal, 1))));
+        const timespec at_once = {};
+        TRY(calls.write_scratch(std::as_bytes(std::span(&at_once, 1)), kTimeoutAt));
+        const auto taken = calls.call(
+            SYS_rt_sigtimedwait,
+            {calls.scratch().value, 0, calls.scratch(kTimeoutAt).value, sizeof(child_signal)});
+        if (!taken && taken.error().code() != EAGAIN) return fail(taken.error());
+    }
+    if (noticed) {
+        TRY(calls.call(SYS_waitid,
+                       {P_PID, static_cast<std::uint64_t>(child.value), 0, WSTOPPED | WNOHANG, 0}));
+    }
+    return std::move(calls).give_back();
+}
+
+// The signal is queued while every thread stands still: the first that runs on stops the process.
+Result<> stop_again(Tree& tree, StubProcess& process) {
+    constexpr std::chrono::milliseconds kTimeout{1000};
+    constexpr std::chrono::microseconds kPause{50};
+    TRY(process.pidfd->send_signal(process.stop->signal));
+    for (auto& thread : process.threads) TRY(std::move(thread->tracee()).detach());
+    const auto directory = TRY(proc::ProcessDirectory::open(process.here));
+    const auto deadline = std::chrono::steady_clock::now() + kTimeout;
+    while (TRY(directory.stat()).state != 'T') {
+        if (std::chrono::steady_clock::now() > deadline) {
+            return fail(Error::limit(fmt::format("process {} does not stop", process.pid)));
+        }
+        std::this_thread::sleep_for(kPause);
+    }
+    StubProcess* parent = tree.find(process.parent);
+    return parent == nullptr ? Result<>()
+                             : settle_parent(*parent, process.pid, process.stop->noticed);
+}
+
+// A stop by a terminal's signal stops again only with its default action.
+model::GroupStop possible_stop(const model::Process& process) {
+    model::GroupStop stop = *process.stop;
+    const auto& action = process.actions[static_cast<std::size_t>(stop.signal - 1)];
+    const bool is_blocked = (process.leader().signal_mask >> (stop.signal - 1) & 1) != 0;
+    if (action.handler != 0 || is_blocked) stop.signal = SIGSTOP;
+    return stop;
+}
+
 }  // namespace
 
 Result<> set_registers(Tree& tree, const model::Checkpoint& checkpoint) {
@@ -85,6 +156,8 @@ Result<> set_registers(Tree& tree, const model::Checkpoint& checkpoint) {
         const model::Process* wanted = checkpoint.find_process(process->pid);
         CHECK(wanted != nullptr);
         CHECK(wanted->threads.size() == process->threads.size());
+        if (wanted->stop) process->stop = possible_stop(*wanted);
+        process->has_child_signal = has_child_signal(*wanted);
         for (std::size_t i = 0; i < wanted->threads.size(); ++i) {
             CHECK(process->threads[i]->tid() == wanted->threads[i].tid);
             TRY(with_context(set_thread(process->threads[i]->tracee(), wanted->threads[i]),
@@ -105,7 +178,12 @@ Result<> release(Tree& tree, RunMode mode) {
             note(thread->tracee().set_on_tracer_exit(trace::OnTracerExit::LetRun));
         }
     }
+    // Children first: a parent that is stopped itself can be settled no more.
+    for (StubProcess* process : std::views::reverse(tree.processes())) {
+        if (process->stop) note(stop_again(tree, *process));
+    }
     for (StubProcess* process : tree.processes()) {
+        if (process->stop) continue;
         if (mode == RunMode::Stopped) note(process->pidfd->send_signal(SIGSTOP));
         for (auto& thread : process->threads) note(std::move(thread->tracee()).detach());
     }

@@ -21,6 +21,7 @@
 #include "restore/descriptors.h"
 #include "restore/file_locks.h"
 #include "restore/filler.h"
+#include "restore/listeners.h"
 #include "restore/mapper.h"
 #include "restore/release.h"
 #include "restore/semaphore_undo.h"
@@ -113,7 +114,11 @@ struct StagedTree::Impl {
             for (std::size_t i = 0; i < wanted.threads.size(); ++i) {
                 const model::Thread& thread = wanted.threads[i];
                 auto& [task, program] = running.emplace_back(stub.threads[i].get(), Program());
+                const auto listeners =
+                    i == 0 ? listeners_of(final, wanted) : std::vector<Listener>();
+                add_listens_as_others(program, listeners, thread.credentials, own);
                 add_thread_state(program, wanted, thread, thread.credentials == own);
+                add_listens(program, listeners, thread.credentials);
                 if (program.bytes() > task->capacity()) {
                     return fail(Error::limit(fmt::format(
                         "thread {} has too many groups or pending signals", thread.tid)));
@@ -165,6 +170,7 @@ struct StagedTree::Impl {
         for (const model::Process& wanted : final.processes) {
             if (wanted.is_zombie) TRY(tree->make_zombie(wanted));
         }
+        TRY(tree->end_stand_ins());
         TRY(each(install_seccomp));
         report.processes = since(mark);
         TRY(set_threads(final));

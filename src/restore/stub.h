@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/types.h"
+#include "model/process.h"
 #include "os/fd.h"
 #include "os/process.h"
 #include "restore/arena.h"
@@ -89,9 +90,11 @@ class Receiver {
 };
 
 struct StubProcess {
-    Pid pid, parent;  // in the tree
-    Pid here;         // as we see it: differs where the tree has a pid namespace of its own
-    Pid session;      // as it is now
+    Pid pid, parent;     // in the tree
+    Pid here;            // as we see it: differs where the tree has a pid namespace of its own
+    Pid session, group;  // in the tree, as they are now
+    // Leads a session or process group that outlives its leader; ends before the tree runs.
+    bool is_stand_in = false;
     std::optional<os::PidFd> pidfd;
     std::vector<std::unique_ptr<StubThread>> threads;  // the leader first
     os::UniqueFd memory;                               // /proc/PID/mem
@@ -99,6 +102,9 @@ struct StubProcess {
     std::vector<MappedVma> mapped;
     // Forked from a stub that may have been filled: equal pages are not written.
     bool shares_pages = false;
+    // What release() does: stops it, and whether its parent has SIGCHLD pending anyway.
+    std::optional<model::GroupStop> stop;
+    bool has_child_signal = false;
 
     [[nodiscard]] StubThread& leader() { return *threads.front(); }
 };

@@ -154,6 +154,7 @@ Result<> Tree::make_root(const model::Process& root) {
     process.here = *made;
     const pid_t session = ::getsid(made->value);
     process.session = session == made->value ? root.pid : Pid{session};
+    process.group = ::getpgid(made->value) == made->value ? root.pid : Pid{};
     TRY(adopt(std::move(process), slots, std::move(ours)));
     return empty_address_space(*processes_.front());
 }
@@ -243,9 +244,10 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
         return fail(Error::corrupt(
             fmt::format("the tree's root changed from {} to {}", root, skeleton.root().pid)));
     }
+    skeleton_ = &skeleton;
     for (auto it = processes_.rbegin(); it != processes_.rend(); ++it) {
         const model::Process* wanted = skeleton.find_process((*it)->pid);
-        if (wanted == nullptr || wanted->is_zombie) TRY(end_process(**it));
+        if (wanted == nullptr || wanted->is_zombie) TRY(keep_or_end(**it, skeleton));
     }
     std::erase_if(processes_, [](const auto& process) { return process->threads.empty(); });
 
@@ -266,6 +268,51 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
     return {};
 }
 
+// A session or group that has living members keeps its id, so its leader must have been there.
+Result<> Tree::keep_or_end(StubProcess& process, const model::Checkpoint& skeleton) {
+    const bool leads = std::ranges::any_of(skeleton.processes, [&](const model::Process& member) {
+        return !member.is_zombie && (member.session == process.pid || member.group == process.pid);
+    });
+    const bool becomes_zombie = skeleton.find_process(process.pid) != nullptr;
+    if (!leads || !(process.is_stand_in || becomes_zombie)) return end_process(process);
+    process.is_stand_in = true;
+    while (process.threads.size() > 1) {
+        TRY(process.threads.back()->end());
+        process.threads.pop_back();
+    }
+    return {};
+}
+
+// Where there is no leader in the tree although there should be: the root was started from a shell.
+bool Tree::is_led_from_outside(Pid leader) const {
+    const model::Process& root = skeleton_->root();
+    return leader.value == 0 || ((leader == root.session || leader == root.group) &&
+                                 skeleton_->find_process(leader) == nullptr);
+}
+
+// A stub that leads the session or group of `member`, whose leader has ended: a sibling of the
+// member that starts the session, a child that starts the group, or where the zombie will be.
+Result<StubProcess*> Tree::stand_in_for(Pid leader, const model::Process& member, bool of_session) {
+    model::Process made;
+    made.pid = leader;
+    made.group = leader;
+    made.session = of_session ? leader : member.session;
+    made.parent = of_session ? member.parent : member.pid;
+    if (const model::Process* zombie = skeleton_->find_process(leader); zombie != nullptr) {
+        made.parent = zombie->parent;
+    }
+    TRY(with_context(fork_process(made), fmt::format("for the end of leader {}", leader)));
+    StubProcess& process = *find(leader);
+    process.is_stand_in = true;
+    Program program;
+    if (of_session) program.call("setsid", SYS_setsid, {});
+    if (!of_session) program.call("setpgid", SYS_setpgid, {0, 0});
+    TRY(process.leader().run(program));
+    process.session = made.session;
+    process.group = leader;
+    return &process;
+}
+
 // Children that belong to the session that the process had before must be forked first.
 Result<> Tree::start_session(const model::Checkpoint& skeleton, const model::Process& wanted) {
     if (find(wanted.pid)->session == wanted.pid) return {};
@@ -278,7 +325,7 @@ Result<> Tree::start_session(const model::Checkpoint& skeleton, const model::Pro
     Program program;
     program.call("setsid", SYS_setsid, {});
     TRY(process.leader().run(program));
-    process.session = wanted.pid;
+    process.session = process.group = wanted.pid;
     return {};
 }
 
@@ -297,6 +344,12 @@ Result<StubProcess*> Tree::origin_of(const model::Process& wanted) {
         if (process->parent == wanted.parent && process->session == wanted.session) {
             return process.get();
         }
+    }
+    const model::Process* leader = skeleton_->find_process(wanted.session);
+    const bool has_ended = leader == nullptr || leader->is_zombie;
+    if (has_ended && find(wanted.session) == nullptr && !is_led_from_outside(wanted.session)) {
+        StubProcess* made = TRY(stand_in_for(wanted.session, wanted, true));
+        if (made->parent == wanted.parent) return made;
     }
     return fail(Error::unsupported(fmt::format(
         "process {} belongs to session {}, which nobody from whom it could be forked is in",
@@ -320,6 +373,7 @@ Result<> Tree::fork_process(const model::Process& wanted) {
     process.here = TRY(pids_.ours(wanted.pid));
     process.parent = wanted.parent;
     process.session = origin.session;
+    process.group = origin.group;
     process.mapped = origin.mapped;
     process.shares_pages = true;
     return adopt(std::move(process), slots, std::move(ours));
@@ -348,6 +402,15 @@ Result<> Tree::fork_from(StubProcess& origin, Pid pid, bool sibling, SlotRun slo
 }
 
 Result<> Tree::make_zombie(const model::Process& zombie) {
+    if (StubProcess* known = find(zombie.pid); known != nullptr) {
+        // Its tracer would have to wait for it first.
+        TRY(std::move(known->leader().tracee()).detach());
+        const Pid here = known->here;
+        zombies_.push_back(here);
+        TRY(end_zombie(known->leader(), *known->pidfd, zombie));
+        std::erase_if(processes_, [&](const auto& process) { return process.get() == known; });
+        return {};
+    }
     StubProcess* parent = find(zombie.parent);
     if (parent == nullptr) {
         return fail(Error::corrupt(fmt::format("zombie {} has no parent", zombie.pid)));
@@ -366,10 +429,14 @@ Result<> Tree::make_zombie(const model::Process& zombie) {
     theirs.reset();
     const os::PidFd pidfd = TRY(os::PidFd::open(here));
     StubThread stub(arena_, here, leader_of(here), leader_of(zombie.pid), slots, std::move(ours));
+    return end_zombie(stub, pidfd, zombie);
+}
+
+Result<> Tree::end_zombie(StubThread& stub, const os::PidFd& pidfd, const model::Process& zombie) {
     Program program;
-    if (zombie.session == zombie.pid) program.call("setsid", SYS_setsid, {});
-    if (zombie.group == zombie.pid && zombie.session != zombie.pid) {
-        program.call("setpgid", SYS_setpgid, {0, 0}, kAnything);
+    if (zombie.session == zombie.pid) program.call("setsid", SYS_setsid, {}, kAnything);
+    if (zombie.session != zombie.pid) {
+        program.call("setpgid", SYS_setpgid, {0, zombie.group.value}, kAnything);
     }
     const int signal = zombie.exit_status & 0x7f;
     if (signal != 0) {
@@ -388,19 +455,30 @@ Result<> Tree::make_zombie(const model::Process& zombie) {
     return {};
 }
 
+Result<> Tree::end_stand_ins() {
+    for (auto it = processes_.rbegin(); it != processes_.rend(); ++it) {
+        if ((*it)->is_stand_in) TRY(end_process(**it));
+    }
+    std::erase_if(processes_, [](const auto& process) { return process->threads.empty(); });
+    return {};
+}
+
 Result<> Tree::join_groups(const model::Checkpoint& skeleton) {
     // Leaders first: a group exists once its leader is in it.
     for (const bool leaders : {true, false}) {
         for (const model::Process& wanted : skeleton.processes) {
             if (wanted.is_zombie || (wanted.group == wanted.pid) != leaders) continue;
             if (wanted.session == wanted.pid) continue;  // setsid() did it
-            const StubProcess* leader = find(wanted.group);
-            if (leader == nullptr) continue;
+            if (find(wanted.pid)->group == wanted.group) continue;
+            if (find(wanted.group) == nullptr) {
+                if (is_led_from_outside(wanted.group)) continue;
+                TRY(stand_in_for(wanted.group, wanted, false));
+            }
             StubProcess& process = *find(wanted.pid);
-            if (Pid{::getpgid(process.here.value)} == leader->here) continue;
             Program program;
             program.call("setpgid", SYS_setpgid, {0, wanted.group.value});
             TRY(process.leader().run(program));
+            process.group = wanted.group;
         }
     }
     return {};

@@ -42,6 +42,8 @@ class Tree {
     Result<> follow(const model::Checkpoint& skeleton);
     // A child of `parent` that has ended with this wait status.
     Result<> make_zombie(const model::Process& zombie);
+    // Ends the leaders of sessions and groups that have none left. After the zombies.
+    Result<> end_stand_ins();
 
     // nullptr: no such process.
     [[nodiscard]] StubProcess* find(Pid pid);
@@ -75,6 +77,10 @@ class Tree {
     Result<> start_session(const model::Checkpoint& skeleton, const model::Process& wanted);
     Result<> fork_process(const model::Process& wanted);
     Result<StubProcess*> origin_of(const model::Process& wanted);
+    Result<StubProcess*> stand_in_for(Pid leader, const model::Process& member, bool of_session);
+    bool is_led_from_outside(Pid leader) const;
+    Result<> keep_or_end(StubProcess& process, const model::Checkpoint& skeleton);
+    Result<> end_zombie(StubThread& stub, const os::PidFd& pidfd, const model::Process& zombie);
     Result<> fork_from(StubProcess& origin, Pid pid, bool sibling, SlotRun slots, int socket);
     Result<> adopt(StubProcess process, SlotRun slots, os::UniqueFd socket);
     Result<> join_groups(const model::Checkpoint& skeleton);
@@ -91,6 +97,7 @@ class Tree {
     std::optional<resources::IpcNamespace> ipc_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
     std::vector<Pid> zombies_;                             // as we see them
+    const model::Checkpoint* skeleton_ = nullptr;          // that follow() works on
     bool has_pages_ = false;
 };
 

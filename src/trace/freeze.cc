@@ -86,6 +86,7 @@ Result<> Freeze::adopt(Pid pid) {
     processes_.push_back(FrozenProcess{.pid = pid,
                                        .parent = stat->parent,
                                        .is_zombie = stat->is_zombie() && stat->thread_count <= 1,
+                                       .stop_signal = 0,
                                        .pidfd = std::move(*pidfd),
                                        .directory = std::move(*directory),
                                        .threads = {}});
@@ -203,6 +204,7 @@ Result<Freeze> Freeze::stop(Pid root, const std::vector<Pid>& expected, const St
                 "the main thread of process {} has ended before the others", process.pid)));
         }
         std::iter_swap(process.threads.begin(), at);
+        process.stop_signal = process.threads.front().group_stop();
         std::sort(process.threads.begin() + 1, process.threads.end(),
                   [](const Tracee& a, const Tracee& b) { return a.tid() < b.tid(); });
     }
@@ -231,7 +233,7 @@ Result<> Freeze::thaw() && {
 // signal path of the kernel on its way out of the trace stop.
 Result<> Freeze::leave_stopped() && {
     for (const FrozenProcess& process : processes_) {
-        if (process.is_zombie) continue;
+        if (process.is_zombie || process.stop_signal != 0) continue;
         if (auto sent = process.pidfd.send_signal(SIGSTOP); !sent && !is_gone(sent.error())) {
             return fail(std::move(sent.error()));
         }

@@ -21,6 +21,7 @@ struct FrozenProcess {
     Pid pid;
     Pid parent;  // as the tree was walked: 0 for the root
     bool is_zombie = false;
+    int stop_signal = 0;  // of the group-stop that it is in anyway; 0: none
     os::PidFd pidfd;
     proc::ProcessDirectory directory;
     std::vector<Tracee> threads;  // the leader first; empty for a zombie

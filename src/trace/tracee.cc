@@ -161,7 +161,7 @@ Result<> Tracee::interrupt() {
 Stop Tracee::note(int wait_status) {
     const Stop stop = Stop::decode(wait_status);
     state_ = stop.is_end() ? State::None : State::Stopped;
-    group_stop_ = stop.kind == Stop::Kind::Group;
+    group_stop_ = stop.kind == Stop::Kind::Group ? stop.signal : 0;
     undelivered_ = stop.kind == Stop::Kind::Signal ? stop.signal : 0;
     return stop;
 }

@@ -69,8 +69,9 @@ class Tracee {
     [[nodiscard]] bool is_stopped() const { return state_ == State::Stopped; }
     // Its seccomp filters do not act while we trace it (PTRACE_O_SUSPEND_SECCOMP).
     [[nodiscard]] bool suspends_seccomp() const { return suspends_seccomp_; }
-    // The thread's process is in a group-stop (SIGSTOP and friends); it stays so after detach.
-    [[nodiscard]] bool in_group_stop() const { return group_stop_; }
+    // The signal by which the thread's process is in a group-stop (SIGSTOP and friends), if the
+    // thread stopped because of that; it stays so after detach. 0: it is in none.
+    [[nodiscard]] int group_stop() const { return group_stop_; }
 
     // interrupt() and await_stop() in one. Signals that are on their way are delivered first.
     Result<> stop(std::chrono::milliseconds timeout = kStopTimeout);
@@ -120,7 +121,7 @@ class Tracee {
     pid_t tracer_ = 0;  // the only thread that may use this object
     OnTracerExit at_exit_ = OnTracerExit::LetRun;
     State state_ = State::None;
-    bool group_stop_ = false;
+    int group_stop_ = 0;
     bool suspends_seccomp_ = false;
     int undelivered_ = 0;  // of the current Signal stop
 };

@@ -73,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "shared_large", "shared_writers", "memfd", "memfd_state", "signalfd",
                     "task_attributes", "socket_options", "timerfd", "spinning_vectors",
                     "tcp_listen", "tcp_loopback", "tcp_talk", "thread_storm", "timers", "udp_queue",
-                    "unix_pair", "writer"),
+                    "leaderless", "stopped", "unix_listeners", "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, LeavesALockToWhoeverHasItByNow) {

@@ -2,12 +2,15 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -416,14 +419,48 @@ TEST(Open, RefusesATreeThatAnotherTraces) {
     EXPECT_EQ(victim.verdict(), "PASS");
 }
 
-TEST(Open, RefusesAStoppedProcessByName) {
-    VictimProcess victim("plain");
-    ASSERT_TRUE(victim.started());
-    ::kill(victim.pid().value, SIGSTOP);
-    while (victim.state() != 'T') std::this_thread::yield();
-    expect_refused(SourceTree::open(victim.pid(), {}), Error::Kind::Unsupported, "SIGCONT");
-    ::kill(victim.pid().value, SIGCONT);
-    EXPECT_EQ(victim.verdict(), "PASS");
+TEST(Open, RefusesAThreadThatRunsByDeadlinesBeforeItStopsAnything) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::setsid();
+        struct {
+            std::uint32_t size, policy;
+            std::uint64_t flags;
+            std::int32_t nice;
+            std::uint32_t priority;
+            std::uint64_t runtime, deadline, period;
+        } deadlines = {48, SCHED_DEADLINE, 0, 0, 0, 1'000'000, 100'000'000, 100'000'000};
+        if (::syscall(SYS_sched_setattr, 0, &deadlines, 0) != 0) ::_exit(1);
+        for (;;) ::pause();
+    }
+    while (::sched_getscheduler(child) != SCHED_DEADLINE) std::this_thread::yield();
+    expect_refused(SourceTree::open(Pid{child}, {}), Error::Kind::Unsupported, "SCHED_DEADLINE");
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+}
+
+TEST(Open, RefusesAChildThatItsParentTraces) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t parent = ::fork();
+    if (parent == 0) {
+        ::setsid();
+        const pid_t child = ::fork();
+        if (child == 0) {
+            for (;;) ::pause();
+        }
+        if (::ptrace(PTRACE_SEIZE, child, nullptr, nullptr) != 0) ::_exit(1);
+        (void)!::write(ends[1], &child, sizeof(child));
+        for (;;) ::pause();
+    }
+    pid_t child = 0;
+    ASSERT_EQ(::read(ends[0], &child, sizeof(child)), static_cast<ssize_t>(sizeof(child)));
+    expect_refused(
+        SourceTree::open(Pid{parent}, {}), Error::Kind::Invalid,
+        "process " + std::to_string(child) + " is traced by process " + std::to_string(parent));
+    for (const pid_t pid : {child, parent}) ::kill(pid, SIGKILL);
+    ::waitpid(parent, nullptr, 0);
+    for (const int end : ends) ::close(end);
 }
 
 }  // namespace
