@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "image/ghost_codec.h"
+#include "image/link_sockets_codec.h"
 #include "image/memfd_codec.h"
 #include "image/records.h"
 #include "image/sockets_codec.h"
@@ -38,12 +39,8 @@ std::string descriptors_name(std::uint32_t number) {
 
 const char* refused_type(std::uint32_t type) {
     switch (type) {
-        case 10:
-            return "a packet socket";
         case 12:
             return "a fanotify descriptor";
-        case 13:
-            return "a netlink socket";
         case 14:
             return "a namespace descriptor";
         case 15:
@@ -188,6 +185,20 @@ struct FileToWire {
     Result<> operator()(const model::UnixSocket& socket) const {
         wire::UnixSk& record = begin(FileType::UnixSocket, entry.mutable_usk());
         has_extra = unix_to_wire(socket, record, *extra.mutable_socket());
+        return {};
+    }
+
+    Result<> operator()(const model::NetlinkSocket& socket) const {
+        wire::NetlinkSk& record = begin(FileType::NetlinkSocket, entry.mutable_nlsk());
+        netlink_to_wire(socket, record, *extra.mutable_socket());
+        has_extra = true;
+        return {};
+    }
+
+    Result<> operator()(const model::PacketSocket& socket) const {
+        wire::PacketSk& record = begin(FileType::PacketSocket, entry.mutable_psk());
+        packet_to_wire(socket, record, *extra.mutable_socket());
+        has_extra = true;
         return {};
     }
 };
@@ -359,6 +370,14 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
         case FileType::UnixSocket:
             TRY(common_from_wire(entry, entry.has_usk(), entry.usk(), into));
             into.body = TRY(unix_from_wire(entry.usk(), extra.socket()));
+            return {};
+        case FileType::NetlinkSocket:
+            TRY(common_from_wire(entry, entry.has_nlsk(), entry.nlsk(), into));
+            into.body = TRY(netlink_from_wire(entry.nlsk(), extra.socket()));
+            return {};
+        case FileType::PacketSocket:
+            TRY(common_from_wire(entry, entry.has_psk(), entry.psk(), into));
+            into.body = TRY(packet_from_wire(entry.psk(), extra.socket()));
             return {};
     }
     if (const char* name = refused_type(entry.type())) return fail(Error::unsupported(name));
@@ -535,6 +554,8 @@ FileType type_of(const model::OpenFile& file) {
         FileType operator()(const model::InetSocket&) const { return FileType::InetSocket; }
         FileType operator()(const model::MemoryFile&) const { return FileType::MemFd; }
         FileType operator()(const model::UnixSocket&) const { return FileType::UnixSocket; }
+        FileType operator()(const model::NetlinkSocket&) const { return FileType::NetlinkSocket; }
+        FileType operator()(const model::PacketSocket&) const { return FileType::PacketSocket; }
         FileType operator()(const model::GivenStream&) const { return FileType::External; }
     };
     return std::visit(Type{}, file.body);

@@ -28,7 +28,9 @@ enum class FileType : std::uint32_t {
     EventPoll = 7,
     Inotify = 8,
     SignalFd = 9,
+    PacketSocket = 10,
     Terminal = 11,  // read only: Ferry writes terminals as the character devices they are
+    NetlinkSocket = 13,
     External = 16,
     TimerFd = 17,
     MemFd = 18,

@@ -123,6 +123,31 @@ model::InetSocket udp_socket() {
     return socket;
 }
 
+model::NetlinkSocket netlink_socket() {
+    model::NetlinkSocket socket;
+    socket.inode = 0x1f9;
+    socket.protocol = 16;
+    socket.port = 4711;
+    socket.peer_groups = 2;
+    socket.groups = {0x11, 0x80000000};
+    socket.options.plain = {{.level = 270, .option = 11, .value = 1}};
+    return socket;
+}
+
+model::PacketSocket packet_socket() {
+    model::PacketSocket socket;
+    socket.inode = 0x1fa;
+    socket.type = SOCK_DGRAM;
+    socket.protocol = 0x800;
+    socket.device = "eth0";
+    socket.index = 3;
+    socket.memberships = {{.device = "eth1", .index = 4, .type = 1, .address = bytes_of("sixsix")}};
+    socket.options.plain = {{.level = 263, .option = 8, .value = 1},
+                            {.level = 263, .option = 12, .value = 16},
+                            {.level = 263, .option = 23, .value = 1}};
+    return socket;
+}
+
 model::UnixSocket datagram_socket() {
     model::UnixSocket socket;
     socket.inode = 0x1f7;
@@ -229,6 +254,8 @@ void add_files(model::Checkpoint& c) {
                                               .value_ns = 5'999'832'113,
                                               .interval_ns = 20}});
     add_files_with_content(c);
+    c.files.push_back({.id = 40, .flags = O_RDWR, .owner = {}, .body = netlink_socket()});
+    c.files.push_back({.id = 41, .flags = O_RDWR, .owner = {}, .body = packet_socket()});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
     c.pipes.push_back({.id = 7002, .bytes = 4096, .content = {}});
 }

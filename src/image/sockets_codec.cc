@@ -44,6 +44,8 @@ std::string connection_name(std::uint32_t inode) {
     return fmt::format("tcp-stream-{:x}.img", inode);
 }
 
+}  // namespace
+
 void options_to_wire(const model::SocketOptions& o, bool is_unix, wire::SkOpts& w) {
     w.set_so_sndbuf(o.send_buffer);
     w.set_so_rcvbuf(o.receive_buffer);
@@ -70,7 +72,6 @@ void options_to_wire(const model::SocketOptions& o, bool is_unix, wire::SkOpts& 
     for (const std::uint64_t word : o.filter) w.add_so_filter(instruction_to_wire(word));
 }
 
-// What is left over. The same for both families.
 bool options_to_extra(const model::SocketOptions& o, wire::FerrySocket& extra) {
     if (o.defer_accept) {
         extra.set_has_defer_accept(true);
@@ -92,6 +93,8 @@ bool options_to_extra(const model::SocketOptions& o, wire::FerrySocket& extra) {
            !o.plain.empty();
 }
 
+namespace {
+
 Result<std::int64_t> timeout_from_wire(std::uint64_t seconds, std::uint64_t micros) {
     // The kernel caps SO_RCVTIMEO at what fits into jiffies; more is nonsense.
     if (micros >= static_cast<std::uint64_t>(kMicrosPerSecond) ||
@@ -101,6 +104,8 @@ Result<std::int64_t> timeout_from_wire(std::uint64_t seconds, std::uint64_t micr
     return static_cast<std::int64_t>(seconds) * kMicrosPerSecond +
            static_cast<std::int64_t>(micros);
 }
+
+}  // namespace
 
 Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
                                                const wire::FerrySocket& extra) {
@@ -147,6 +152,8 @@ Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
     o.timestamp = extra.timestamp();
     return o;
 }
+
+namespace {
 
 void tcp_options_to_wire(const model::SocketOptions& o, wire::TcpOpts& w) {
     if (o.cork) w.set_cork(true);

@@ -12,6 +12,13 @@ namespace ferry::image {
 void owner_to_wire(const model::FileOwner& owner, wire::Fown& into);
 Result<model::FileOwner> owner_from_wire(const wire::Fown& from);
 
+// The options that sockets of every family may have.
+void options_to_wire(const model::SocketOptions& o, bool is_unix, wire::SkOpts& w);
+// Those that the format has no field for; returns whether there are any.
+bool options_to_extra(const model::SocketOptions& o, wire::FerrySocket& extra);
+Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
+                                               const wire::FerrySocket& extra);
+
 // extra gets what the format has no field for; returns whether there was any.
 Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
                           wire::FerrySocket& extra);

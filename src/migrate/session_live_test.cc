@@ -241,9 +241,9 @@ INSTANTIATE_TEST_SUITE_P(
                     "ghost_mappings", "growing_memory", "inotify", "many_descriptors",
                     "many_mappings", "many_threads", "pipe_content", "process_state", "rseq",
                     "seccomp", "shared_anonymous", "shared_pages", "shared_large", "shared_writers",
-                    "memfd", "memfd_state", "leaderless", "stopped", "unix_listeners", "signalfd",
-                    "task_attributes", "timerfd", "spinning_vectors", "thread_storm", "timers",
-                    "unix_pair"),
+                    "memfd", "memfd_state", "leaderless", "packets", "stopped", "unix_listeners",
+                    "signalfd", "task_attributes", "timerfd", "spinning_vectors", "thread_storm",
+                    "timers", "unix_pair"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(Sessions, AnAbortDuringPrecopyLeavesTheServiceUnharmed) {

@@ -230,6 +230,39 @@ struct UnixSocket {
     bool operator==(const UnixSocket&) const = default;
 };
 
+// netlink(7).
+struct NetlinkSocket {
+    std::uint32_t inode = 0;
+    int type = SOCK_RAW;     // SOCK_RAW or SOCK_DGRAM
+    int protocol = 0;        // NETLINK_*
+    std::uint32_t port = 0;  // 0: it has none yet
+    std::uint32_t peer = 0;  // connect(2)'s port; 0: the kernel
+    std::uint32_t peer_groups = 0;
+    std::vector<std::uint32_t> groups;  // that it is a member of; bit n of word m is group 32*m+n+1
+    SocketOptions options;
+    bool operator==(const NetlinkSocket&) const = default;
+};
+
+// packet(7), without rings.
+struct PacketSocket {
+    // PACKET_ADD_MEMBERSHIP
+    struct Membership {
+        std::string device;
+        std::uint32_t index = 0;  // of the device, at the source
+        std::uint16_t type = 0;   // PACKET_MR_*
+        Bytes address;
+        bool operator==(const Membership&) const = default;
+    };
+    std::uint32_t inode = 0;
+    int type = SOCK_RAW;         // SOCK_RAW or SOCK_DGRAM
+    std::uint16_t protocol = 0;  // ETH_P_*, host byte order; 0: it receives nothing
+    std::string device;          // bound to; empty: to all
+    std::uint32_t index = 0;     // of it, at the source
+    std::vector<Membership> memberships;
+    SocketOptions options;
+    bool operator==(const PacketSocket&) const = default;
+};
+
 // A standard stream that leads out of the container whose first process got it from its runtime: a
 // pipe to a logger, a file of the host, a device of the host. Nothing of it is carried; another
 // host's runtime gives its own.
@@ -241,8 +274,9 @@ struct GivenStream {
     bool operator==(const GivenStream&) const = default;
 };
 
-using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify,
-                              InetSocket, UnixSocket, MemoryFile, GivenStream>;
+using FileBody =
+    std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify, InetSocket,
+                 UnixSocket, NetlinkSocket, PacketSocket, MemoryFile, GivenStream>;
 
 struct OpenFile {
     FileId id = 0;

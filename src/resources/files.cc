@@ -25,6 +25,8 @@
 #include "resources/inet_socket.h"
 #include "resources/inotify.h"
 #include "resources/memfd.h"
+#include "resources/netlink_socket.h"
+#include "resources/packet_socket.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
@@ -166,6 +168,12 @@ struct FileCollector::Impl {
     Result<UnixReading> read_unix(int copy, const Slot& slot, const SocketKind& kind,
                                   bool with_queue);
 
+    struct LinkReading {
+        model::FileBody body;
+        std::string busy;
+    };
+    Result<LinkReading> read_link_socket(int copy, const Slot& slot, const SocketKind& kind);
+
     Result<> scan(std::span<const Pid> pids, Pass& pass);
     Result<> read_group(std::size_t group, Pass& pass);
     Result<model::FileBody> read_body(const Slot& slot, std::size_t group, Pass& pass);
@@ -220,9 +228,19 @@ Result<UnixReading> FileCollector::Impl::read_unix(int copy, const Slot& slot,
                              with_queue, plain_options);
 }
 
-std::unexpected<Error> refuse_family(const Holder& holder, int family) {
-    return refuse(holder,
-                  fmt::format("a socket of family {}, which is not carried: close it", family));
+// Neither of the internet nor of Unix.
+Result<FileCollector::Impl::LinkReading> FileCollector::Impl::read_link_socket(
+    int copy, const Slot& slot, const SocketKind& kind) {
+    if (kind.family == AF_NETLINK) {
+        NetlinkReading reading = TRY(read_netlink_socket(copy, slot.holder, kind, plain_options));
+        return LinkReading{.body = std::move(reading.socket), .busy = std::move(reading.busy)};
+    }
+    if (kind.family == AF_PACKET) {
+        return LinkReading{.body = TRY(read_packet_socket(copy, slot.holder, kind, plain_options)),
+                           .busy = {}};
+    }
+    return refuse(slot.holder, fmt::format("a socket of family {}, which is not carried: close it",
+                                           kind.family));
 }
 
 Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen) {
@@ -236,7 +254,10 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
         if (reading.socket.state == TCP_LISTEN) listening_families.insert(kind.family);
         return {};
     }
-    if (kind.family != AF_UNIX) return refuse_family(slot.holder, kind.family);
+    if (kind.family != AF_UNIX) {
+        TRY(read_link_socket(copy.get(), slot, kind));
+        return {};
+    }
     UnixReading reading = TRY(read_unix(copy.get(), slot, kind, false));
     std::ranges::move(reading.pending, std::back_inserter(seen.pending));
     seen.unix_sockets.push_back(std::move(reading.socket));
@@ -495,7 +516,9 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
         return std::move(reading.socket);
     }
     if (kind.family != AF_INET && kind.family != AF_INET6) {
-        return refuse_family(slot.holder, kind.family);
+        LinkReading reading = TRY(read_link_socket(copy, slot, kind));
+        if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
+        return std::move(reading.body);
     }
     InetReading reading = TRY(read_inet_socket(
         copy, slot.holder, kind, {.tcp_established = options.tcp_established}, plain_options));

@@ -15,6 +15,8 @@
 #include "resources/inet_socket.h"
 #include "resources/inotify.h"
 #include "resources/memfd.h"
+#include "resources/netlink_socket.h"
+#include "resources/packet_socket.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
@@ -180,6 +182,12 @@ Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pi
         keep(file, TRY(open_inotify(*inotify)));
     } else if (const auto* inet_socket = std::get_if<model::InetSocket>(&file.body)) {
         keep(file, TRY(open_inet(*inet_socket)));
+    } else if (const auto* netlink = std::get_if<model::NetlinkSocket>(&file.body)) {
+        const os::NetworkScope there = TRY(os::NetworkScope::enter(surroundings.network.get()));
+        keep(file, TRY(open_netlink_socket(*netlink)));
+    } else if (const auto* packet = std::get_if<model::PacketSocket>(&file.body)) {
+        const os::NetworkScope there = TRY(os::NetworkScope::enter(surroundings.network.get()));
+        keep(file, TRY(open_packet_socket(*packet)));
     } else if (const auto* memory = std::get_if<model::MemoryFile>(&file.body)) {
         const int object = options.shared_memory ? options.shared_memory(memory->inode) : -1;
         keep(file, TRY(open_memfd(*memory, object, file.flags)));

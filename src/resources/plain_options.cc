@@ -1,6 +1,8 @@
 #include "resources/plain_options.h"
 
 #include <fmt/format.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -24,7 +26,7 @@ enum class Use : std::uint8_t {
 };
 
 struct Row {
-    int family;    // AF_UNSPEC: IPv4 and IPv6
+    int family;    // AF_UNSPEC: any but AF_UNIX
     int protocol;  // 0: any
     int level, option;
     const char* name;
@@ -124,6 +126,23 @@ constexpr Row kRows[] = {
     {AF_INET6, kUdp, kIp6, kIpv6MulticastAll, "IPV6_MULTICAST_ALL", Use::Carried},
     {AF_INET6, kUdp, kIp6, IPV6_MULTICAST_IF, "IPV6_MULTICAST_IF", Use::Refused},
     {AF_INET6, kUdp, kIp6, IPV6_UNICAST_IF, "IPV6_UNICAST_IF", Use::Refused},
+    {AF_NETLINK, 0, SOL_NETLINK, NETLINK_PKTINFO, "NETLINK_PKTINFO", Use::Carried},
+    {AF_NETLINK, 0, SOL_NETLINK, NETLINK_BROADCAST_ERROR, "NETLINK_BROADCAST_ERROR", Use::Carried},
+    {AF_NETLINK, 0, SOL_NETLINK, NETLINK_NO_ENOBUFS, "NETLINK_NO_ENOBUFS", Use::Carried},
+    {AF_NETLINK, 0, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, "NETLINK_LISTEN_ALL_NSID", Use::Carried},
+    {AF_NETLINK, 0, SOL_NETLINK, NETLINK_CAP_ACK, "NETLINK_CAP_ACK", Use::Carried},
+    {AF_NETLINK, 0, SOL_NETLINK, NETLINK_EXT_ACK, "NETLINK_EXT_ACK", Use::Carried},
+    {AF_NETLINK, 0, SOL_NETLINK, NETLINK_GET_STRICT_CHK, "NETLINK_GET_STRICT_CHK", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_COPY_THRESH, "PACKET_COPY_THRESH", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_AUXDATA, "PACKET_AUXDATA", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_ORIGDEV, "PACKET_ORIGDEV", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_VERSION, "PACKET_VERSION", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_RESERVE, "PACKET_RESERVE", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_LOSS, "PACKET_LOSS", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_VNET_HDR, "PACKET_VNET_HDR", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_TIMESTAMP, "PACKET_TIMESTAMP", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_QDISC_BYPASS, "PACKET_QDISC_BYPASS", Use::Carried},
+    {AF_PACKET, 0, SOL_PACKET, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", Use::Carried},
     // The last one: it forbids what the others of the filter are set by.
     {kAnyFamily, 0, SOL_SOCKET, SO_LOCK_FILTER, "SO_LOCK_FILTER", Use::Carried},
 };

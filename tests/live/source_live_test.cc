@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -10,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -461,6 +464,44 @@ TEST(Open, RefusesAChildThatItsParentTraces) {
     for (const pid_t pid : {child, parent}) ::kill(pid, SIGKILL);
     ::waitpid(parent, nullptr, 0);
     for (const int end : ends) ::close(end);
+}
+
+// A child that has made a socket, and what is said of it.
+void expect_socket_refused(int (*make)(), const std::string& words) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::setsid();
+        const int made = make();
+        (void)!::write(ends[1], &made, sizeof(made));
+        ::close(ends[0]);
+        ::close(ends[1]);
+        for (;;) ::pause();
+    }
+    int made = -1;
+    ASSERT_EQ(::read(ends[0], &made, sizeof(made)), static_cast<ssize_t>(sizeof(made)));
+    EXPECT_GE(made, 0);
+    for (const int end : ends) ::close(end);
+    const auto tree = SourceTree::open(Pid{child}, {});
+    expect_refused(tree, Error::Kind::Unsupported, words);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+}
+
+TEST(Open, RefusesAPacketSocketWithARing) {
+    const auto make = [] {
+        const int fd = ::socket(AF_PACKET, SOCK_RAW, 0);
+        const tpacket_req ring = {
+            .tp_block_size = 4096, .tp_block_nr = 1, .tp_frame_size = 2048, .tp_frame_nr = 2};
+        return ::setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)) == 0 ? fd : -1;
+    };
+    expect_socket_refused(make, "a packet socket with a ring");
+}
+
+TEST(Open, RefusesANetlinkProtocolThatKeepsMoreThanItShows) {
+    expect_socket_refused([] { return ::socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER); },
+                          "a netlink socket of protocol 12");
 }
 
 }  // namespace
