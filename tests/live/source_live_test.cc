@@ -1,9 +1,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <linux/aio_abi.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -466,13 +468,15 @@ TEST(Open, RefusesAChildThatItsParentTraces) {
     for (const int end : ends) ::close(end);
 }
 
-// A child that has made a socket, and what is said of it.
-void expect_socket_refused(int (*make)(), const std::string& words) {
+// A session of its own that has called `make` and waits.
+pid_t start_maker(int (*make)()) {
     int ends[2];
-    ASSERT_EQ(::pipe(ends), 0);
+    if (::pipe(ends) != 0) return -1;
     const pid_t child = ::fork();
     if (child == 0) {
         ::setsid();
+        ::close_range(static_cast<unsigned>(ends[1]) + 1, ~0U,
+                      0);  // whatever the test was started with
         const int made = make();
         (void)!::write(ends[1], &made, sizeof(made));
         ::close(ends[0]);
@@ -480,11 +484,15 @@ void expect_socket_refused(int (*make)(), const std::string& words) {
         for (;;) ::pause();
     }
     int made = -1;
-    ASSERT_EQ(::read(ends[0], &made, sizeof(made)), static_cast<ssize_t>(sizeof(made)));
+    EXPECT_EQ(::read(ends[0], &made, sizeof(made)), static_cast<ssize_t>(sizeof(made)));
     EXPECT_GE(made, 0);
     for (const int end : ends) ::close(end);
-    const auto tree = SourceTree::open(Pid{child}, {});
-    expect_refused(tree, Error::Kind::Unsupported, words);
+    return child;
+}
+
+void expect_maker_refused(int (*make)(), const std::string& words) {
+    const pid_t child = start_maker(make);
+    expect_refused(SourceTree::open(Pid{child}, {}), Error::Kind::Unsupported, words);
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
 }
@@ -496,12 +504,73 @@ TEST(Open, RefusesAPacketSocketWithARing) {
             .tp_block_size = 4096, .tp_block_nr = 1, .tp_frame_size = 2048, .tp_frame_nr = 2};
         return ::setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)) == 0 ? fd : -1;
     };
-    expect_socket_refused(make, "a packet socket with a ring");
+    expect_maker_refused(make, "a packet socket with a ring");
 }
 
 TEST(Open, RefusesANetlinkProtocolThatKeepsMoreThanItShows) {
-    expect_socket_refused([] { return ::socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER); },
-                          "a netlink socket of protocol 12");
+    expect_maker_refused([] { return ::socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER); },
+                         "a netlink socket of protocol 12");
+}
+
+TEST(Open, RefusesARingWhoseContextIsAnotherProcesss) {
+    const auto make = [] {
+        aio_context_t context = 0;
+        if (::syscall(SYS_io_setup, 1, &context) != 0) return -1;
+        if (::fork() == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            for (;;) ::pause();
+        }
+        return 0;
+    };
+    expect_maker_refused(make, "of an aio context of another process");
+}
+
+TEST(Collect, WaitsForNetlinkMessagesThatWereNotRead) {
+    const pid_t child = start_maker([] {
+        const int fd = ::socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+        struct {
+            nlmsghdr header;
+            rtgenmsg body;
+        } question = {};
+        question.header.nlmsg_len = sizeof(question);
+        question.header.nlmsg_type = RTM_GETLINK;
+        question.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+        return ::send(fd, &question, sizeof(question), 0) == sizeof(question) ? fd : -1;
+    });
+    auto tree = SourceTree::open(Pid{child}, {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    auto frozen = tree->freeze();
+    ASSERT_TRUE(frozen) << frozen.error().describe();
+    const auto collected = tree->collect(*frozen);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_NE(collected->busy.find("unread netlink messages"), std::string::npos);
+    expect_ok(std::move(*frozen).thaw());
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+}
+
+TEST(Freeze, LeavesAStoppedProcessStoppedWhateverHappens) {
+    VictimProcess victim("plain");
+    ASSERT_TRUE(victim.started());
+    ::kill(victim.pid().value, SIGSTOP);
+    while (victim.state() != 'T') std::this_thread::yield();
+    auto tree = SourceTree::open(victim.pid(), {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    ASSERT_TRUE(tree->make_userfaultfd(victim.pid()));
+    for (const bool held : {false, true}) {
+        auto frozen = tree->freeze();
+        ASSERT_TRUE(frozen) << frozen.error().describe();
+        const auto collected = tree->collect(*frozen);
+        ASSERT_TRUE(collected) << collected.error().describe();
+        ASSERT_TRUE(collected->checkpoint.root().stop.has_value());
+        EXPECT_EQ(collected->checkpoint.root().stop->signal, SIGSTOP);
+        if (held) expect_ok(frozen->hold());
+        expect_ok(std::move(*frozen).thaw());
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        EXPECT_EQ(victim.state(), 'T');
+    }
+    ::kill(victim.pid().value, SIGCONT);
+    EXPECT_EQ(victim.verdict(), "PASS");
 }
 
 }  // namespace
