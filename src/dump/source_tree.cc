@@ -131,6 +131,7 @@ struct SourceTree::Impl {
     std::map<Pid, SourceProcess> processes;
     Outsiders outsiders;
     std::optional<resources::IpcNamespace> ipc;  // if it is the tree's own
+    bool pins_in_the_way = false;  // the last collect() has waited in vain
 
     // The remembered process, or a new one where there is none yet, or where it is not the same any
     // more.
@@ -218,7 +219,7 @@ struct SourceTree::Impl {
     }
 
     // The last thing to be collected, so that requests have had time to end.
-    Result<> collect_aio(Collected& collected) const {
+    Result<> collect_aio(Collected& collected) {
         constexpr std::chrono::milliseconds kTimeout{20};
         const auto is_ring = [](const model::Vma& vma) {
             return vma.kind == model::VmaKind::AioRing;
@@ -228,6 +229,7 @@ struct SourceTree::Impl {
             if (std::ranges::none_of(process.address_space.vmas, is_ring)) continue;
             ended = ended || TRY(resources::await_no_transfers(kTimeout));
             if (!ended) {
+                pins_in_the_way = true;
                 collected.busy =
                     fmt::format("process {} has an aio context, and pages are pinned for a device",
                                 process.pid);
@@ -387,7 +389,8 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
                                             .files = nullptr,
                                             .processes = {},
                                             .outsiders = {},
-                                            .ipc = {}});
+                                            .ipc = {},
+                                            .pins_in_the_way = false});
     const std::vector<Found> found = TRY(walk(root));
     TRY(check_session(found.front().stat, pids_of(found), options.files.shell_job));
     impl->guardian = TRY(Guardian::start());
@@ -404,6 +407,12 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
 }
 
 Result<model::Checkpoint> SourceTree::skeleton() {
+    // Others on this host may keep pages pinned without a pause for as long as a second (a
+    // migration's reads do): better waited for while the tree runs.
+    constexpr std::chrono::milliseconds kPatience{1500};
+    if (std::exchange(impl_->pins_in_the_way, false)) {
+        TRY(resources::await_no_transfers(kPatience));
+    }
     // A process that is forked meanwhile may hold what then seems to lead out of the tree.
     constexpr int kLooks = 5;
     for (int look = 1;; ++look) {

@@ -51,7 +51,8 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     RestoreReport report;
     const auto begin = Clock::now();
     const auto store = TRY(image::DirectoryStore::open(options.images_directory));
-    const Checkpoint checkpoint = TRY(image::decode(store));
+    Checkpoint checkpoint = TRY(image::decode(store));
+    TRY(take_aio_rings(store, checkpoint));
     TRY(check_options(checkpoint, options));
     report.root = checkpoint.root().pid;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <ranges>
+#include <span>
 #include <vector>
 
 #include "image/page_files.h"
@@ -98,6 +99,35 @@ Result<std::uint64_t> fill_shared(StagedTree& tree, const image::DirectoryStore&
 }
 
 }  // namespace
+
+Result<> take_aio_rings(const image::DirectoryStore& store, model::Checkpoint& checkpoint) {
+    constexpr std::uint64_t kRingBytesMax = 64u << 20;  // fs.aio-max-nr is 65,536 by default
+    for (model::Process& process : checkpoint.processes) {
+        std::vector<AddrRange> rings;
+        for (const model::Vma& vma : process.address_space.vmas) {
+            if (vma.kind == model::VmaKind::AioRing) rings.push_back(vma.range);
+        }
+        if (rings.size() == process.aio_rings.size()) continue;
+        process.aio_rings.clear();
+        const auto pagemap =
+            TRY(image::PagemapReader::open(store, image::PagemapId::process(process.pid)));
+        for (const AddrRange& range : rings) {
+            if (range.size() > kRingBytesMax) return fail(Error::limit("an aio ring's size"));
+            model::AioRing ring = {.address = range.start.value,
+                                   .content = model::Bytes(range.size())};
+            for (const image::PageRun& run : pagemap.runs()) {
+                const RemoteAddr start = std::max(run.range.start, range.start);
+                const RemoteAddr end = std::min(run.range.end, range.end);
+                if (start >= end) continue;
+                TRY(os::pread_all(pagemap.pages_fd(run),
+                                  std::span(ring.content).subspan(start - range.start, end - start),
+                                  run.offset + (start - run.range.start)));
+            }
+            process.aio_rings.push_back(std::move(ring));
+        }
+    }
+    return {};
+}
 
 ImageFiller::ImageFiller(const model::Checkpoint& checkpoint, const image::DirectoryStore& store)
     : checkpoint_(checkpoint), store_(store), generations_(generations(checkpoint)) {}

@@ -29,4 +29,8 @@ class ImageFiller {
     const std::map<Pid, int> generations_;  // how far each process is from the root
 };
 
+// Images that CRIU wrote have the rings of aio contexts (Process::aio_rings) among the pages only:
+// puts them into their place. Limit: a ring that no kernel makes.
+Result<> take_aio_rings(const image::DirectoryStore& store, model::Checkpoint& checkpoint);
+
 }  // namespace ferry::restore

@@ -77,6 +77,21 @@ INSTANTIATE_TEST_SUITE_P(
                     "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
+TEST(Restore, FindsAioRingsAmongThePagesWhereTheImageIsCrius) {
+    auto victim = Victim::start("aio");
+    ASSERT_TRUE(victim.has_value()) << victim.error().describe();
+    const ImageDirectory images;
+    const auto dumped = dump(victim->pid(), images.path());
+    ASSERT_TRUE(dumped.has_value()) << dumped.error().describe();
+    ::waitpid(victim->pid().value, nullptr, 0);
+    std::filesystem::remove(images.path() + "/ferry.json");
+    restore::RestoreOptions options;
+    options.images_directory = images.path();
+    const auto report = restore::restore_from_images(options);
+    ASSERT_TRUE(report.has_value()) << report.error().describe();
+    EXPECT_EQ(victim->verdict(), "PASS");
+}
+
 TEST(Restore, LeavesALockToWhoeverHasItByNow) {
     auto victim = Victim::start("file_locks");
     ASSERT_TRUE(victim.has_value()) << victim.error().describe();
