@@ -84,12 +84,9 @@ Result<> leave_kernel(Pid pid, Tid tid) {
     return std::move(tracee).detach();
 }
 
-// Nobody can see where the requests of an aio context read to: waits until those that are under way
-// have ended. If the disk has never nothing to do, only a process that asks for no more comes to
-// an end with what it has asked for.
-Result<> await_requests(Pid pid, const proc::ProcessDirectory& process) {
-    constexpr std::chrono::milliseconds kGlance{2}, kTimeout{2000};
-    if (TRY(resources::await_no_transfers(kGlance))) return {};
+// True: no transfer is under way any more while the process asks for none.
+Result<bool> await_standing_still(Pid pid, const proc::ProcessDirectory& process,
+                                  std::chrono::milliseconds timeout) {
     std::vector<trace::Tracee> stopped;
     for (const Tid tid : TRY(process.threads())) {
         auto tracee = trace::Tracee::seize(pid, tid);
@@ -99,9 +96,22 @@ Result<> await_requests(Pid pid, const proc::ProcessDirectory& process) {
             return fail(halted.error());
         }
     }
-    const bool ended = TRY(resources::await_no_transfers(kTimeout));
+    const bool ended = TRY(resources::await_no_transfers(timeout));
     for (trace::Tracee& thread : stopped) TRY(std::move(thread).detach());
-    if (ended) return {};
+    return ended;
+}
+
+// Nobody can see where the requests of an aio context read to: waits until those that are under way
+// have ended. If it is the process itself that always has some, it has to stand still for them; if
+// it is others on this host, that is in vain, and they are waited for while it runs.
+Result<> await_requests(Pid pid, const proc::ProcessDirectory& process) {
+    constexpr std::chrono::milliseconds kGlance{2}, kStandstill{100}, kPatience{500};
+    constexpr int kLooks = 10;
+    if (TRY(resources::await_no_transfers(kGlance))) return {};
+    for (int look = 0; look < kLooks; ++look) {
+        if (TRY(await_standing_still(pid, process, kStandstill))) return {};
+        if (TRY(resources::await_no_transfers(kPatience))) return {};
+    }
     return fail(Error::unsupported(fmt::format(
         "process {} has an aio context, and pages on this host stay pinned for a device: whether "
         "its requests have ended cannot be told",

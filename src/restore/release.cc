@@ -17,6 +17,7 @@
 #include "os/process.h"
 #include "os/schedule.h"
 #include "proc/process_directory.h"
+#include "proc/syscall.h"
 #include "trace/remote_calls.h"
 
 namespace ferry::restore {
@@ -114,15 +115,25 @@ Result<> settle_parent(StubProcess& parent, Pid child, bool noticed) {
     return std::move(calls).give_back();
 }
 
+// Only a thread that is off its processor has told the parent: it shows as stopped before.
+Result<bool> has_stopped(const StubProcess& process) {
+    for (const auto& thread : process.threads) {
+        const auto directory =
+            TRY(proc::ProcessDirectory::open_thread(process.here, thread->here()));
+        const proc::Syscall call = TRY(proc::parse_syscall(TRY(directory.text("syscall"))));
+        if (call.is_running || TRY(directory.stat()).state != 'T') return false;
+    }
+    return true;
+}
+
 // The signal is queued while every thread stands still: the first that runs on stops the process.
 Result<> stop_again(Tree& tree, StubProcess& process) {
     constexpr std::chrono::milliseconds kTimeout{1000};
     constexpr std::chrono::microseconds kPause{50};
     TRY(process.pidfd->send_signal(process.stop->signal));
     for (auto& thread : process.threads) TRY(std::move(thread->tracee()).detach());
-    const auto directory = TRY(proc::ProcessDirectory::open(process.here));
     const auto deadline = std::chrono::steady_clock::now() + kTimeout;
-    while (TRY(directory.stat()).state != 'T') {
+    while (!TRY(has_stopped(process))) {
         if (std::chrono::steady_clock::now() > deadline) {
             return fail(Error::limit(fmt::format("process {} does not stop", process.pid)));
         }
