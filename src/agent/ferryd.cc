@@ -1,5 +1,6 @@
-// The program ferryd. Besides the agent it is also the agent's workers and the question that a
-// worker puts to the peer's agent: one file on disk, one version.
+// The program ferryd. Besides the agent it is also the agent's workers, the question that a worker
+// puts to the peer's agent, and what Podman finds in the place of its runtime: one file on disk,
+// one version.
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,8 +9,11 @@
 #include "agent/daemon.h"
 #include "agent/worker.h"
 #include "agent/worker_message.h"
+#include "container/podman_stand_in.h"
 
 int main(int argc, char** argv) {
+    const auto stand_in = ferry::container::run_stand_in({argv, static_cast<std::size_t>(argc)});
+    if (stand_in) return *stand_in;
     const std::string_view verb = argc > 1 ? argv[1] : "";
     if (verb == ferry::agent::kWorkerVerb) return ferry::agent::run_worker();
     ferry::agent::allow_only_tls13_in_grpc();

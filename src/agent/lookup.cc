@@ -33,35 +33,6 @@ bool has_matching_ancestor(const ProcessTable& all, pid_t pid, const std::string
     return false;
 }
 
-// The argument after `option`, of a command line as of proc_pid_cmdline(5); empty: there is none.
-std::string_view value_of(std::string_view line, std::string_view option) {
-    bool is_next = false;
-    for (const auto part : std::views::split(line, '\0')) {
-        const std::string_view argument(part.begin(), part.end());
-        if (is_next) return argument;
-        is_next = argument == option;
-    }
-    return {};
-}
-
-// Podman's containers are known by their monitors' arguments (conmon(8)). One that went away from
-// under its monitor would be one that has ended, for Podman, and be cleaned up by it.
-Result<> refuse_podmans(const ProcessTable& all, const std::string& text) {
-    constexpr std::size_t kShortIdBytes = 12;  // as `podman ps` shows it
-    for (const auto& [pid, process] : all) {
-        if (process.name != "conmon") continue;
-        const std::string line =
-            os::read_file(fmt::format("/proc/{}/cmdline", pid)).value_or(std::string());
-        const bool is_id = text.size() >= kShortIdBytes && value_of(line, "-c").starts_with(text);
-        if (!is_id && value_of(line, "-n") != text) continue;
-        return fail(Error::unsupported(
-            fmt::format("{} is a container of Podman (its monitor conmon is process {}): Ferry "
-                        "moves containers that were started by runc itself",
-                        text, pid)));
-    }
-    return {};
-}
-
 }  // namespace
 
 Result<Service> find_service(const std::string& text, const std::string& runtime_root) {
@@ -71,11 +42,11 @@ Result<Service> find_service(const std::string& text, const std::string& runtime
         if (all.contains(*pid)) return Service{.root = Pid{*pid}, .container = {}};
         return fail(Error::gone(fmt::format("there is no process {}", *pid)));
     }
-    TRY(refuse_podmans(all, text));
     const container::Runtime runtime = {.root = runtime_root};
-    if (container::Runtime::check_id(text) &&
-        os::fstatat(os::kCwd, runtime.directory_of(text) + "/state.json")) {
-        const container::Container found = TRY(container::find(text, runtime));
+    const bool is_runcs = container::Runtime::check_id(text) &&
+                          os::fstatat(os::kCwd, runtime.directory_of(text) + "/state.json");
+    if (is_runcs || TRY(container::find_monitor(text))) {
+        const container::Container found = TRY(container::find_anywhere(text, runtime));
         TRY(container::check_movable(found));
         return Service{.root = found.state.init, .container = text};
     }

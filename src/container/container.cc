@@ -12,6 +12,7 @@
 
 #include "base/limits.h"
 #include "container/control_groups.h"
+#include "container/program.h"
 #include "os/fd.h"
 #include "proc/ancestry.h"
 #include "proc/process_directory.h"
@@ -73,6 +74,13 @@ Result<Status> status_of(const Container& container) {
     return TRY(is_frozen(container.state)) ? Status::Paused : Status::Running;
 }
 
+// Podman leaves them where a monitor did not live to see the end.
+void remove_groups(const State& state) {
+    for (const auto& [controller, path] : state.cgroup_paths) {
+        static_cast<void>(os::unlinkat(os::kCwd, path, AT_REMOVEDIR));
+    }
+}
+
 }  // namespace
 
 std::string_view name_of(Status status) {
@@ -113,6 +121,15 @@ Result<Container> find(const std::string& id, const Runtime& runtime) {
     container.config_text = TRY(std::move(config_text));
     container.config = TRY(with_context(parse_config(container.config_text), bundle));
     container.status = TRY(status_of(container));
+    return container;
+}
+
+Result<Container> find_anywhere(const std::string& name, const Runtime& runtime) {
+    auto monitor = TRY(find_monitor(name));
+    if (!monitor) return find(name, runtime);
+    Container container =
+        TRY(find(monitor->id, {.program = monitor->runtime, .root = monitor->runtime_root}));
+    container.monitor = std::move(monitor);
     return container;
 }
 
@@ -177,6 +194,12 @@ Result<std::vector<Pid>> strangers(const Container& container) {
 }
 
 Result<> remove(const Container& container) {
+    if (container.monitor) {
+        TRY(run_checked(
+            {.arguments = podman_removal(container.monitor->podman, container.state.id, {})}));
+        remove_groups(container.state);
+        return {};
+    }
     const auto now = find(container.state.id, container.runtime);
     if (!now && now.error().kind() == Error::Kind::Invalid) return {};
     if (now && (now->state.init != container.state.init ||

@@ -2,6 +2,7 @@
 // host. Everything read here (state.json, config.json, procfs) is treated as foreign.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "container/config.h"
+#include "container/podman.h"
 #include "container/runtime.h"
 #include "container/state.h"
 
@@ -27,12 +29,15 @@ struct Container {
     State state;
     Config config;
     Status status = Status::Stopped;
+    std::optional<Monitor> monitor = {};  // where Podman has made it
     std::string state_text, config_text;
 };
 
 // Invalid: there is no such container, or it has no bundle any more. Corrupt: a document makes no
 // sense.
 Result<Container> find(const std::string& id, const Runtime& runtime);
+// Also by the name that Podman has given it; then whatever the runtime root.
+Result<Container> find_anywhere(const std::string& name, const Runtime& runtime);
 
 // What of its configuration and of its runtime's view cannot be carried, by name.
 std::vector<std::string> obstacles(const Config& config, const State& state);
@@ -45,8 +50,8 @@ Result<> check_movable(const Container& container);
 // would stay behind. Changes while the container runs.
 Result<std::vector<Pid>> strangers(const Container& container);
 
-// After a migration: nothing of the container remains, its runtime has forgotten it. Whoever holds
-// a container of that name that is not this one (it was made meanwhile) keeps it:
+// After a migration: nothing of the container remains, its runtime (and Podman) has forgotten it.
+// Whoever holds a container of that name that is not this one (it was made meanwhile) keeps it:
 // Error::Kind::Gone.
 Result<> remove(const Container& container);
 
@@ -57,8 +62,9 @@ struct Description {
     std::string runtime_version;  // of runc
     std::string runtime_root;
     std::string bundle;
-    std::string state, config;  // the documents
-    std::string mounts;         // /proc/PID/mountinfo of its first process
+    std::string state, config;                // the documents
+    std::string mounts;                       // /proc/PID/mountinfo of its first process
+    std::optional<PodmanRecord> podman = {};  // where Podman has made it
     bool operator==(const Description&) const = default;
 };
 Result<Description> describe(const Container& container);

@@ -125,13 +125,28 @@ Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
     TRY(with_context(await_undoing(kAside, id), what));
     if (!options.version_later) TRY(with_context(creation->check_runtime(), what));
     TRY(with_context(creation->check(), what));
-    const State state = TRY(parse_state(creation->description_.state));
-    creation->streams_ = TRY(with_context(
-        Streams::open(state.streams, options.output.empty()
-                                         ? fmt::format("{}/{}.log", kOutputDirectory, id)
-                                         : options.output),
-        what));
+    if (creation->description_.podman) {
+        TRY(with_context(creation->import_into_podman(), what));
+    } else {
+        TRY(with_context(creation->prepare_streams(options.output), what));
+    }
     return creation;
+}
+
+Result<> Creation::prepare_streams(const std::string& output) {
+    const State state = TRY(parse_state(description_.state));
+    const std::string& id = description_.id;
+    streams_ = TRY(Streams::open(
+        state.streams, output.empty() ? fmt::format("{}/{}.log", kOutputDirectory, id) : output));
+    return {};
+}
+
+Result<> Creation::import_into_podman() {
+    podman_ = TRY(PodmanImport::start(*description_.podman));
+    bundle_ = podman_->bundle();
+    description_.config = TRY(os::read_file(bundle_ + "/config.json"));
+    streams_ = TRY(Streams::given(podman_->take_streams()));
+    return {};
 }
 
 Creation::~Creation() {
@@ -166,7 +181,7 @@ Result<> Creation::check() const {
         if (TRY(members_of(group)).empty()) continue;
         return fail(Error::invalid(fmt::format("the control group {} is in use here", group)));
     }
-    return check_bundle(config);
+    return description_.podman ? Result<>() : check_bundle(config);
 }
 
 Result<> Creation::check_bundle(const Config& config) const {
@@ -191,11 +206,15 @@ Result<> Creation::check_bundle(const Config& config) const {
 
 Result<> Creation::write_aside(int socket_number, const os::FlatImage& image) {
     const Config config = TRY(parse_config(description_.config));
-    aside_ = TRY(make_aside(kAside, description_.id));
-    guardian_ = TRY(os::undo_after_death({.command = runtime_.remove_command(description_.id),
-                                          .until_gone = runtime_.directory_of(description_.id),
-                                          .files = {aside_ + "/config.json"},
-                                          .directories = {aside_}}));
+    if (podman_) {
+        aside_ = podman_->altered_bundle();
+    } else {
+        aside_ = TRY(make_aside(kAside, description_.id));
+        guardian_ = TRY(os::undo_after_death({.command = runtime_.remove_command(description_.id),
+                                              .until_gone = runtime_.directory_of(description_.id),
+                                              .files = {aside_ + "/config.json"},
+                                              .directories = {aside_}}));
+    }
     const FirstProgram program{.arguments = entry_arguments(image, socket_number),
                                .capabilities = TRY(grantable_capabilities()),
                                .rootfs = rootfs(config)};
@@ -206,9 +225,14 @@ Result<> Creation::write_aside(int socket_number, const os::FlatImage& image) {
 Result<Pid> Creation::create_and_start(const os::FlatImage& image, int socket) {
     const os::UniqueFd program = TRY(entry_program());
     made_ = true;
-    TRY(runtime_.create_and_start({.id = description_.id,
-                                   .bundle = aside_,
-                                   .passed = {image.memory, socket, program.get()}}));
+    const Runtime::Creation step = {
+        .id = description_.id, .bundle = aside_, .passed = {image.memory, socket, program.get()}};
+    if (podman_) {
+        TRY(podman_->create(step));
+        TRY(runtime_.start(description_.id));
+    } else {
+        TRY(runtime_.create_and_start(step));
+    }
     const Container created = TRY(find(description_.id, runtime_));
     if (created.status != Status::Running) {
         return fail(
@@ -250,6 +274,7 @@ Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_n
         const auto pid = create_and_start(image, socket);
         done = pid ? restore_limits() : fail(pid.error());
         if (done) done = restore_state();
+        if (done && podman_) done = podman_->settle();
     }
     if (!done) {
         roll_back();
@@ -263,11 +288,16 @@ void Creation::commit() && {
     made_ = false;
     guardian_ = {};
     streams_.keep();
+    if (podman_) podman_->commit();
     remove_aside();
 }
 
 void Creation::remove_aside() {
-    if (aside_.empty()) return;
+    if (aside_.empty() || podman_) {
+        podman_.reset();
+        aside_.clear();
+        return;
+    }
     static_cast<void>(os::unlinkat(os::kCwd, aside_ + "/config.json"));
     const auto removed = os::unlinkat(os::kCwd, aside_, AT_REMOVEDIR);
     if (!removed) log_warn("{}", removed.error().message());
@@ -283,6 +313,8 @@ void Creation::roll_back() {
         }
         init_.reset();
     }
+    // Podman asks the runtime itself.
+    if (podman_) made_ = false;
     if (made_) {
         const auto removed = runtime_.remove(description_.id);
         if (!removed) log_warn("{}", removed.error().message());

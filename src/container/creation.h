@@ -1,7 +1,7 @@
 // The container at the destination: made by its runtime, with a first process that is a stub of
 // ours (blob/entry) instead of its program; everything else about it is as its configuration says.
 //
-//   prepare()   checks; nothing is made
+//   prepare()   checks; nothing is made (by Podman: all but the container itself)
 //   start()     the container exists and its first process stands in our image, waiting
 //   commit()    it is the runtime's from now on
 //
@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "container/container.h"
+#include "container/podman_import.h"
 #include "container/runtime.h"
 #include "container/streams.h"
 #include "os/clone.h"
@@ -62,6 +63,10 @@ class Creation {
     Result<Pid> start(const os::FlatImage& image, int socket, int socket_number);
     // After start().
     [[nodiscard]] const os::PidFd& init() const { return *init_; }
+    // Podman's where it is Podman's; else nullptr.
+    [[nodiscard]] const PodmanImport* podman() const { return podman_.get(); }
+    // The configuration that the container has here.
+    [[nodiscard]] const std::string& config() const { return description_.config; }
     // Our descriptor of what the container has here as standard stream `number`, instead of what
     // the original had outside of itself.
     [[nodiscard]] int stream(int number) const { return streams_.fd(number); }
@@ -76,6 +81,8 @@ class Creation {
         : description_(std::move(description)),
           runtime_(std::move(runtime)),
           bundle_(std::move(bundle)) {}
+    Result<> prepare_streams(const std::string& output);
+    Result<> import_into_podman();
     Result<> check() const;
     // Once; waits until the runtime has said its version.
     Result<> check_runtime();
@@ -91,6 +98,7 @@ class Creation {
     Description description_;
     Runtime runtime_;
     std::string bundle_;
+    std::unique_ptr<PodmanImport> podman_;
     Streams streams_;
     std::optional<Runtime::VersionQuestion> version_;  // until it is answered
     std::string aside_;  // the directory of the altered configuration, while it exists

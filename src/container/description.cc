@@ -2,6 +2,7 @@
 
 #include "container/container.h"
 #include "container/json_access.h"
+#include "container/podman_export.h"
 #include "proc/mounts.h"
 #include "proc/process_directory.h"
 
@@ -18,6 +19,9 @@ Result<Description> read_description(const Json& json) {
         .config = TRY(text_in(json, "config")),
         .mounts = TRY(text_in(json, "mounts")),
     };
+    if (const std::string podman = TRY(text_in(json, "podman")); !podman.empty()) {
+        description.podman = TRY(podman_record_from_json(podman));
+    }
     TRY(Runtime::check_id(description.id));
     for (const std::string* path : {&description.runtime_root, &description.bundle}) {
         if (!path->starts_with('/')) {
@@ -34,6 +38,11 @@ Result<Description> read_description(const Json& json) {
 
 Result<Description> describe(const Container& container) {
     const auto init = TRY(proc::ProcessDirectory::open(container.state.init));
+    std::optional<PodmanRecord> podman;
+    if (container.monitor) {
+        podman =
+            TRY(export_from_podman(*container.monitor, container.config, container.state.bundle));
+    }
     return Description{
         .id = container.state.id,
         .runtime_version = TRY(container.runtime.version()),
@@ -42,6 +51,7 @@ Result<Description> describe(const Container& container) {
         .state = container.state_text,
         .config = container.config_text,
         .mounts = TRY(init.text("mountinfo")),
+        .podman = std::move(podman),
     };
 }
 
@@ -54,6 +64,7 @@ std::string to_json(const Description& description) {
         {"state", description.state},
         {"config", description.config},
         {"mounts", description.mounts},
+        {"podman", description.podman ? to_json(*description.podman) : std::string()},
     });
 }
 

@@ -37,7 +37,8 @@ bool has_option(const ConfiguredMount& mount, std::string_view option) {
     return std::ranges::find(mount.options, option) != mount.options.end();
 }
 
-std::vector<Candidate> candidates(const State& state, const Config& config) {
+std::vector<Candidate> candidates(const State& state, const Config& config,
+                                  const std::string& log) {
     std::vector<Candidate> all = {{.path = state.rootfs,
                                    .point = "/",
                                    .what = "the root file system",
@@ -53,6 +54,9 @@ std::vector<Candidate> candidates(const State& state, const Config& config) {
                        .what = fmt::format("the volume {}", mount.destination),
                        .is_writable = !has_option(mount, "ro"),
                        .with_mounts = has_option(mount, "rbind")});
+    }
+    if (!log.empty()) {
+        all.push_back({.path = log, .point = kLogPoint, .what = "the log"});
     }
     return all;
 }
@@ -94,7 +98,8 @@ Result<std::optional<FileTree>> look_at(const Candidate& candidate, int root,
     const bool is_directory = S_ISDIR(status.st_mode);
     if (!is_directory && !S_ISREG(status.st_mode)) return std::nullopt;
     if (is_made_up(TRY(os::file_system_type(node->get())))) return std::nullopt;
-    const struct stat inside = TRY(seen_by_container(root, candidate));
+    const struct stat inside =
+        candidate.point == kLogPoint ? status : TRY(seen_by_container(root, candidate));
     if (inside.st_dev != status.st_dev || inside.st_ino != status.st_ino) {
         return fail(Error::unsupported(
             fmt::format("{} is not what is at {} now", candidate.what, candidate.path)));
@@ -164,7 +169,8 @@ Result<std::vector<FileTree>> file_trees(const Container& container) {
     const os::UniqueFd root = TRY(open_root(container.state.init));
     const auto mounts = TRY(proc::parse_mounts(TRY(os::read_file("/proc/self/mountinfo"))));
     std::vector<FileTree> trees;
-    for (const Candidate& candidate : candidates(container.state, container.config)) {
+    for (const Candidate& candidate : candidates(container.state, container.config,
+                                                 container.monitor ? container.monitor->log : "")) {
         const bool is_there = std::ranges::any_of(trees, [&candidate](const FileTree& tree) {
             return lies_in(candidate.path, tree.place.path);
         });
@@ -203,7 +209,8 @@ Result<std::vector<FileTree>> file_trees_from_json(std::string_view text,
     constexpr std::string_view kWhat = "the container's files";
     const Json json = TRY(parse_object(text, kWhat));
     const auto allowed =
-        candidates(TRY(parse_state(description.state)), TRY(parse_config(description.config)));
+        candidates(TRY(parse_state(description.state)), TRY(parse_config(description.config)),
+                   description.podman ? description.podman->log : "");
     std::vector<FileTree> trees;
     for (const Json& entry : *TRY(with_context(objects_in(json, "trees"), kWhat))) {
         FileTree tree = TRY(with_context(tree_of(entry), kWhat));

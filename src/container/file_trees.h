@@ -22,6 +22,9 @@ struct Overlay {
     bool operator==(const Overlay&) const = default;
 };
 
+// Where a file with the log of a container of Podman's has its place: nowhere in the container.
+inline constexpr const char* kLogPoint = "log";
+
 struct FileTree {
     files::TreePlace place;  // on both hosts
     std::string point;       // as the container sees it: "/" or "/data"

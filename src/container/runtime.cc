@@ -1,61 +1,19 @@
 #include "container/runtime.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cctype>
 
+#include "container/program.h"
 #include "os/fd.h"
-#include "os/launch.h"
 
 namespace ferry::container {
 namespace {
 
-// runc makes a container in a fifth of a second; a loaded host may take its time.
-constexpr std::chrono::seconds kTimeout{60};
-constexpr std::size_t kMessageBytesMax = 4096;
-
-struct Finished {
-    int status = 0;
-    std::string err;  // cut at kMessageBytesMax
-};
-
-Result<std::string> begin_of(const os::UniqueFd& file) {
-    std::string text(kMessageBytesMax, '\0');
-    text.resize(TRY(os::pread(file.get(), std::as_writable_bytes(std::span(text)), 0)));
-    return text;
-}
-
-// Errors go to a memory file and not to a pipe: what the runtime leaves running keeps it.
-Result<Finished> run(os::Launch launch) {
-    const os::UniqueFd err = TRY(os::memfd_create("stderr", 0));
-    launch.stderr_fd = err.get();
-    os::ChildProcess child = TRY(os::ChildProcess::start(launch));
-    const auto status = TRY(child.wait(kTimeout));
-    if (!status) {
-        return fail(Error::limit(fmt::format("`{}` has not ended in {} s",
-                                             fmt::join(launch.arguments, " "), kTimeout.count())));
-    }
-    return Finished{.status = *status, .err = TRY(begin_of(err))};
-}
-
-// What runtimes say is a line, or several of which the last tells most.
-std::string last_line(std::string text) {
-    while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) {
-        text.pop_back();
-    }
-    return text.substr(text.rfind('\n') + 1);
-}
-
-Result<> run_checked(os::Launch launch) {
-    const std::string line = fmt::format("{}", fmt::join(launch.arguments, " "));
-    const Finished finished = TRY(run(std::move(launch)));
-    if (finished.status == 0) return {};
-    const std::string said = last_line(finished.err);
-    if (!said.empty()) return fail(Error::peer(said));
-    return fail(Error::peer(fmt::format("`{}` ended with {}", line, finished.status)));
+Result<> run_quietly(os::Launch launch) {
+    TRY(run_checked(std::move(launch)));
+    return {};
 }
 
 }  // namespace
@@ -96,7 +54,7 @@ Result<Runtime::VersionQuestion> Runtime::ask_version() const {
 }
 
 Result<std::string> Runtime::answer(VersionQuestion question) const {
-    const auto status = TRY(question.child.wait(kTimeout));
+    const auto status = TRY(question.child.wait(kProgramTimeout));
     const std::string out = TRY(begin_of(question.out));
     constexpr std::string_view kBegin = "runc version ";
     const std::string_view first = std::string_view(out).substr(0, out.find('\n'));
@@ -108,23 +66,27 @@ Result<std::string> Runtime::answer(VersionQuestion question) const {
 
 // Not killed with us in the middle of its work: what it makes could then not be deleted by name.
 Result<> Runtime::create_and_start(const Creation& creation) const {
-    return run_checked(
+    return run_quietly(
         {.arguments = command({"run", "--detach", "--bundle", creation.bundle, "--preserve-fds",
                                std::to_string(creation.passed.size()), creation.id}),
          .passed = creation.passed,
          .dies_with_parent = false});
 }
 
+Result<> Runtime::start(const std::string& id) const {
+    return run_quietly({.arguments = command({"start", id}), .dies_with_parent = false});
+}
+
 Result<> Runtime::update(const std::string& id, const std::string& resources) const {
     const os::UniqueFd input = TRY(os::memfd_create("resources", 0));
     TRY(os::pwrite_all(input.get(), os::as_bytes(resources), 0));
-    return run_checked({.arguments = command({"update", "--resources", "-", id}),
+    return run_quietly({.arguments = command({"update", "--resources", "-", id}),
                         .stdin_fd = input.get(),
                         .dies_with_parent = false});
 }
 
 Result<> Runtime::remove(const std::string& id) const {
-    return run_checked({.arguments = remove_command(id), .dies_with_parent = false});
+    return run_quietly({.arguments = remove_command(id), .dies_with_parent = false});
 }
 
 std::vector<std::string> Runtime::remove_command(const std::string& id) const {

@@ -39,6 +39,8 @@ struct Runtime {
     };
     // `runc run --detach`: returns when the first process is about to execute its program.
     Result<> create_and_start(const Creation& creation) const;
+    // `runc start`: of what Podman's monitor has made by `runc create`.
+    Result<> start(const std::string& id) const;
     // `runc update`. Resources as the OCI runtime specification writes them (JSON).
     Result<> update(const std::string& id, const std::string& resources) const;
     // `runc delete --force`: kills what runs in it. No error if there is no such container.

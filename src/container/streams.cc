@@ -72,6 +72,16 @@ Result<Streams> Streams::open(const StreamLinks& originals, const std::string& o
     return streams;
 }
 
+Result<Streams> Streams::given(std::vector<os::UniqueFd> fds) {
+    Streams streams;
+    for (std::size_t number = 0; number < streams.fds_.size(); ++number) {
+        streams.links_.at(number) =
+            TRY(os::readlinkat(os::kCwd, fmt::format("/proc/self/fd/{}", fds.at(number).get())));
+        streams.fds_.at(number) = std::move(fds.at(number));
+    }
+    return streams;
+}
+
 int Streams::fd(int number) const {
     return fds_.at(static_cast<std::size_t>(number)).get();
 }

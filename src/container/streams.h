@@ -26,6 +26,9 @@ class Streams {
     // directory is made. Invalid, with the path: one cannot be opened here.
     static Result<Streams> open(const StreamLinks& originals, const std::string& output);
 
+    // Those of somebody who takes what the container writes.
+    static Result<Streams> given(std::vector<os::UniqueFd> fds);
+
     [[nodiscard]] int fd(int number) const;
     // What they are here.
     [[nodiscard]] const StreamLinks& links() const { return links_; }

@@ -78,6 +78,9 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
                                             image::DirectoryStore& store) {
     DepartingContainer container =
         TRY(DepartingContainer::find(options.name, options.runtime_root));
+    if (container.description().podman) {
+        return fail(Error::unsupported("image files of a container of Podman"));
+    }
     dump::SourceTree tree = TRY(
         dump::SourceTree::open(container.root(), {.files = options.files, .is_container = true}));
     std::optional<os::LateClosing> closing;

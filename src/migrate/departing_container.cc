@@ -1,9 +1,11 @@
 #include "migrate/departing_container.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <vector>
 
+#include "container/podman_export.h"
 #include "proc/process_directory.h"
 
 namespace ferry::migrate {
@@ -11,11 +13,15 @@ namespace ferry::migrate {
 Result<DepartingContainer> DepartingContainer::find(const std::string& name,
                                                     const std::string& runtime_root) {
     const container::Runtime runtime = {.root = runtime_root};
-    container::Container container = TRY(container::find(name, runtime));
+    container::Container container = TRY(container::find_anywhere(name, runtime));
     TRY(container::check_movable(container));
     container::Description description = TRY(container::describe(container));
     container::TmpfsSource tmpfs = TRY(container::TmpfsSource::open(container));
-    return DepartingContainer(std::move(container), std::move(description), std::move(tmpfs));
+    DepartingContainer departing(std::move(container), std::move(description), std::move(tmpfs));
+    if (const auto& monitor = departing.container_.monitor) {
+        departing.monitor_.emplace(TRY(os::PidFd::open(monitor->pid)));
+    }
+    return departing;
 }
 
 Result<> DepartingContainer::check_strangers() const {
@@ -31,6 +37,18 @@ Result<> DepartingContainer::check_mounts() const {
     if (TRY(directory.text("mountinfo")) == description_.mounts) return {};
     return fail(Error::unsupported(fmt::format(
         "the mounts of container \"{}\" have changed meanwhile; try again", container_.state.id)));
+}
+
+Result<> DepartingContainer::await_log() const {
+    if (!monitor_) return {};
+    return container::await_log(*container_.monitor, container_.state.streams);
+}
+
+Result<> DepartingContainer::end_monitor() const {
+    if (!monitor_) return {};
+    const auto ended = monitor_->send_signal(SIGKILL);
+    if (!ended && ended.error().kind() != Error::Kind::Gone) return ended;
+    return {};
 }
 
 }  // namespace ferry::migrate

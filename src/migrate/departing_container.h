@@ -1,12 +1,14 @@
 // A container that is to leave its host, to another one or into image files. Internal to migrate/.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/error.h"
 #include "base/types.h"
 #include "container/container.h"
 #include "container/tmpfs_source.h"
+#include "os/process.h"
 
 namespace ferry::migrate {
 
@@ -27,6 +29,10 @@ class DepartingContainer {
     [[nodiscard]] Result<> check_mounts() const;
     // TmpfsSource::collect().
     Result<std::string> collect_files() { return tmpfs_.collect(); }
+    // In the freeze, where Podman has made it: its log has what it wrote.
+    [[nodiscard]] Result<> await_log() const;
+    // After the commit, before its processes end: its monitor would have Podman start it anew.
+    [[nodiscard]] Result<> end_monitor() const;
     // After its processes have ended: container::remove().
     [[nodiscard]] Result<> remove() const { return container::remove(container_); }
 
@@ -40,6 +46,7 @@ class DepartingContainer {
     container::Container container_;
     container::Description description_;
     container::TmpfsSource tmpfs_;
+    std::optional<os::PidFd> monitor_;  // Podman's
 };
 
 }  // namespace ferry::migrate

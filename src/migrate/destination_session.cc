@@ -94,11 +94,15 @@ Result<> DestinationSession::welcome() {
     TRY(check_cpu(hello));
     if (!hello.container.empty()) {
         container::Description description = TRY(container::description_from_json(hello.container));
-        config_ = TRY(container::parse_config(description.config));
-        if (!hello.files.empty()) TRY(agree_on_files(description, hello.files));
+        if (!description.podman && !hello.files.empty()) {
+            TRY(agree_on_files(description, hello.files));
+        }
         creation_ = TRY(container::Creation::prepare(
-            std::move(description),
-            {.runtime_root = request_.runtime_root, .output = request_.output}));
+            description,
+            {.runtime_root = description.podman ? std::string() : request_.runtime_root,
+             .output = request_.output}));
+        config_ = TRY(container::parse_config(creation_->config()));
+        if (description.podman) TRY(agree_on_podmans_files(description, hello.files));
     }
     service_network_ = TRY(handover::decode_network(hello.network));
     TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));
@@ -121,6 +125,24 @@ Result<> DestinationSession::agree_on_files(const container::Description& descri
     StorageBody wanted{.seen = std::vector<bool>(probes.size())};
     for (const std::uint32_t number : arrival_->wanted()) wanted.seen[number] = true;
     incoming_.emplace(TRY(files::Incoming::open(arrival_->places())));
+    return link_->send(FrameType::Storage, encode(wanted));
+}
+
+// Podman has made room for them by now.
+Result<> DestinationSession::agree_on_podmans_files(const container::Description& description,
+                                                    const std::string& files) {
+    const auto trees = TRY(container::file_trees_from_json(files, description));
+    const auto all = TRY(creation_->podman()->places(trees, config_));
+    StorageBody wanted{.seen = std::vector<bool>(all.size())};
+    std::vector<files::TreePlace> places;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        wanted.seen[i] = !all[i].path.empty();
+        if (wanted.seen[i]) places.push_back(all[i]);
+    }
+    const StorageBody nothing{.probes = std::vector<std::string>(all.size())};
+    TRY(link_->send(FrameType::Storage, encode(nothing)));
+    TRY(link_->expect(FrameType::Storage));
+    incoming_.emplace(TRY(files::Incoming::open(places)));
     return link_->send(FrameType::Storage, encode(wanted));
 }
 

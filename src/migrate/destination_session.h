@@ -43,6 +43,8 @@ class DestinationSession {
     Result<> welcome();
     // Which of the container's files the source has to send, and room for them.
     Result<> agree_on_files(const container::Description& description, const std::string& files);
+    Result<> agree_on_podmans_files(const container::Description& description,
+                                    const std::string& files);
     // The devices, muted, in the namespace where the service will be.
     Result<> prepare_network(const os::NetworkNamespace& space);
     // Until everything is restored and Ready was sent.

@@ -197,6 +197,11 @@ Result<std::string> SourceSession::find_container() {
     if (request_.container.empty()) return std::string();
     container_ = TRY(DepartingContainer::find(request_.container, request_.runtime_root));
     root_ = container_->root();
+    const bool is_podmans = container_->description().podman.has_value();
+    if (is_podmans && (request_.shared_storage || !is_live())) {
+        return fail(Error::unsupported(
+            "a container of Podman with --shared-storage or --method checkpoint"));
+    }
     if (!request_.shared_storage) files_.emplace(TRY(FileSender::open(container_->container())));
     return container::to_json(container_->description());
 }
@@ -360,6 +365,7 @@ Result<> SourceSession::send_files() {
 Result<> SourceSession::send_last_files(const model::Checkpoint& checkpoint) {
     if (!files_) return {};
     const Clock::time_point begun = Clock::now();
+    TRY(container_->await_log());
     const files::Moved moved = TRY(files_->send_last(*link_, checkpoint));
     report_.files_compared += moved.files;
     report_.file_bytes += moved.bytes;
@@ -653,13 +659,14 @@ void SourceSession::finish() {
     const auto tolerate = [](const Result<>& result, const char* what) {
         if (!result) log_warn("{}: {}, ignoring", what, result.error().message());
     };
+    if (container_) tolerate(container_->end_monitor(), "ending the container's monitor");
     tolerate(frozen_->condemn(), "condemning the tree at the source");
     if (locks_wanted_) tolerate(give_up_locks(), "giving up the locks of files");
     tolerate(network_->commit(), "committing the network");
     tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(end_tree(), "ending the tree at the source");
     if (container_) tolerate(container_->remove(), "removing the container at the source");
-    if (files_) {
+    if (files_ && !container_->description().podman) {
         tolerate(container::mark_as_left(files_->places(), request_.container,
                                          request_.destination_name),
                  "marking the files that are left at the source");

@@ -52,7 +52,7 @@ TEST_F(RefusalTest, AnUnknownName) {
     expect_refused({"migrate", "no-such-service", "--to", kPeer}, "no-such-service");
 }
 
-TEST_F(RefusalTest, AContainerOfPodman) {
+TEST_F(RefusalTest, AContainerOfPodmanThatHasNoImage) {
     Host& host = platform(0).host();
     const std::string storage = "/run/lab/podman";
     ASSERT_OK(mount_cgroups(host));
@@ -75,8 +75,8 @@ TEST_F(RefusalTest, AContainerOfPodman) {
     ASSERT_OK(id);
     id->erase(id->find_last_not_of('\n') + 1);
     remember();  // with what Podman keeps
-    expect_refused({"migrate", "monitored", "--to", kPeer}, "a container of Podman");
-    expect_refused({"migrate", *id, "--to", kPeer}, "a container of Podman");
+    expect_refused({"migrate", "monitored", "--to", kPeer}, "made of a directory (--rootfs)");
+    expect_refused({"migrate", *id, "--to", kPeer}, "made of a directory (--rootfs)");
     const auto listed = podman({"ps", "--format={{.Names}} {{.Status}}"});
     ASSERT_OK(listed);
     EXPECT_THAT(*listed, testing::HasSubstr("monitored Up"));

@@ -1,0 +1,161 @@
+#include "container/podman_export.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "container/program.h"
+#include "os/fd.h"
+#include "os/process.h"
+#include "os/sweeper.h"
+#include "proc/process_directory.h"
+
+namespace ferry::container {
+namespace {
+
+constexpr std::chrono::milliseconds kLogTimeout{200};
+
+Result<std::string> read_entry(archive* reader, archive_entry* header, std::string_view name) {
+    const la_int64_t size = archive_entry_size(header);
+    if (size < 0 || static_cast<std::uint64_t>(size) > limits::kContainerDocumentBytesMax) {
+        return fail(Error::limit(fmt::format("Podman's {} has {} bytes", name, size)));
+    }
+    std::string text(static_cast<std::size_t>(size), '\0');
+    if (archive_read_data(reader, text.data(), text.size()) != size) {
+        return fail(Error::corrupt(fmt::format("Podman's {} cannot be read", name)));
+    }
+    return text;
+}
+
+// The documents in an archive of Podman's; what else there is, is passed over.
+Result<PodmanRecord> read_archive(const std::string& path) {
+    const os::UniqueFd file = TRY(os::open(path, O_RDONLY));
+    const std::unique_ptr<archive, decltype(&archive_read_free)> reader(archive_read_new(),
+                                                                        &archive_read_free);
+    CHECK(reader != nullptr);
+    archive_read_support_format_tar(reader.get());
+    constexpr std::size_t kBlockBytes = 64 << 10;
+    if (archive_read_open_fd(reader.get(), file.get(), kBlockBytes) != ARCHIVE_OK) {
+        return fail(Error::corrupt("Podman's archive is none"));
+    }
+    PodmanRecord record;
+    archive_entry* header = nullptr;
+    while (archive_read_next_header(reader.get(), &header) == ARCHIVE_OK) {
+        const char* text = archive_entry_pathname(header);
+        const std::string_view name = text == nullptr ? "" : text;
+        if (name == "config.dump") record.config = TRY(read_entry(reader.get(), header, name));
+        if (name == "spec.dump") record.spec = TRY(read_entry(reader.get(), header, name));
+        if (name == "network.status") record.network = TRY(read_entry(reader.get(), header, name));
+    }
+    if (record.config.empty() || record.spec.empty()) {
+        return fail(Error::corrupt("Podman's archive does not describe the container"));
+    }
+    return record;
+}
+
+// What is bound into it from anywhere but Podman's own directories.
+std::vector<std::string> foreign_binds(const Monitor& monitor, const Config& config) {
+    std::vector<std::string> foreign;
+    for (const ConfiguredMount& mount : config.mounts) {
+        if (!mount.is_bind() || std::ranges::find(mount.options, "ro") != mount.options.end()) {
+            continue;
+        }
+        const auto is_below = [&](std::string_view option) {
+            const std::string directory = monitor.option(option);
+            return !directory.empty() && mount.source.starts_with(directory + "/");
+        };
+        if (is_below("--root") || is_below("--runroot") || is_below("--volumepath")) continue;
+        foreign.push_back(fmt::format("the directory {} of the host is its volume {}", mount.source,
+                                      mount.destination));
+    }
+    return foreign;
+}
+
+Result<> check(const Monitor& monitor, const Config& config, const PodmanRecord& record) {
+    std::vector<std::string> reasons = TRY(parse_podman_config(record.config)).obstacles;
+    std::ranges::move(foreign_binds(monitor, config), std::back_inserter(reasons));
+    const ConfiguredNamespace* network = config.find_namespace("network");
+    if (network == nullptr) {
+        reasons.emplace_back("it is in the host's network");
+    } else if (!network->path.empty()) {
+        reasons.emplace_back("Podman has connected it to a network");
+    }
+    if (reasons.empty()) return {};
+    return fail(Error::unsupported(
+        fmt::format("Podman's container \"{}\": {}", monitor.name, fmt::join(reasons, "; "))));
+}
+
+// What an export leaves beside the container's configuration.
+void remove_traces(const std::string& bundle) {
+    for (const char* name :
+         {"checkpoint/inventory.img", "devshm-checkpoint.tar", "network.status", "stats-dump"}) {
+        static_cast<void>(os::unlinkat(os::kCwd, fmt::format("{}/{}", bundle, name)));
+    }
+    static_cast<void>(os::unlinkat(os::kCwd, bundle + "/checkpoint", AT_REMOVEDIR));
+}
+
+bool is_idle(const proc::ProcessDirectory& monitor) {
+    const auto stat = monitor.stat();
+    return !stat || stat->state == 'S';
+}
+
+}  // namespace
+
+Result<PodmanRecord> export_from_podman(const Monitor& monitor, const Config& config,
+                                        const std::string& bundle) {
+    const std::string runtime = monitor.option("--runtime");
+    const StandIns stand_ins = TRY(StandIns::make(monitor.id, runtime, monitor.runtime));
+    const os::ChildProcess guardian =
+        TRY(os::run_after_death({"rm", "-rf", stand_ins.directory()}));
+    const std::string archive = stand_ins.path("export.tar");
+    const auto exported =
+        run_checked({.arguments = stand_ins.command(
+                         monitor.podman, {"container", "checkpoint", "--leave-running",
+                                          "--ignore-rootfs", "--ignore-volumes", "--compress",
+                                          "none", "--export", archive, monitor.id})});
+    remove_traces(bundle);
+    TRY(with_context(exported, "Podman"));
+    PodmanRecord record = TRY(read_archive(archive));
+    record.version = TRY(podman_version(monitor.podman));
+    record.log = monitor.log;
+    TRY(check(monitor, config, record));
+    return record;
+}
+
+// Its monitor reads at once. What it has read it writes before it sleeps again.
+Result<> await_log(const Monitor& monitor, const StreamLinks& streams) {
+    const auto directory = TRY(proc::ProcessDirectory::open(monitor.pid));
+    const os::PidFd process = TRY(os::PidFd::open(monitor.pid));
+    std::vector<os::UniqueFd> pipes;
+    const std::string fds = fmt::format("/proc/{}/fd", monitor.pid);
+    for (const std::string& number : TRY(os::list_directory(os::kCwd, fds))) {
+        const auto link = os::readlinkat(os::kCwd, fmt::format("{}/{}", fds, number));
+        if (!link || (*link != streams[1] && *link != streams[2])) continue;
+        if (link->starts_with("pipe:[")) pipes.push_back(TRY(process.getfd(std::stoi(number))));
+    }
+    const auto deadline = std::chrono::steady_clock::now() + kLogTimeout;
+    const auto is_read = [](const os::UniqueFd& pipe) {
+        int waiting = 0;
+        return !os::ioctl(pipe.get(), FIONREAD, &waiting) || waiting == 0;
+    };
+    while (!std::ranges::all_of(pipes, is_read) || !is_idle(directory)) {
+        if (std::chrono::steady_clock::now() > deadline) {
+            return fail(Error::limit("conmon does not read what the container has written"));
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    return {};
+}
+
+}  // namespace ferry::container
