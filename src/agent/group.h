@@ -1,5 +1,5 @@
 // The sessions of one `ferry migrate a b c`, as their agent coordinates them: frozen in one moment,
-// committed by one decision (docs/decisions/0021). The agent may die at any time: members then
+// committed by one decision (docs/decisions/0024). The agent may die at any time: members then
 // decide against the group where nothing is decided (agent/worker_gate.h).
 //
 // A thread of its own listens to the members. Thread-safe. The destructor waits for the end of all.

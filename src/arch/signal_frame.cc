@@ -127,6 +127,25 @@ std::vector<std::byte> signal_xsave(const XState& xstate) {
     return area;
 }
 
+// `mov $number, %eax; syscall`
+std::optional<std::uint64_t> number_loaded_by(std::span<const std::byte> text) {
+    constexpr std::byte kLoad{0xb8}, kSyscall[] = {std::byte{0x0f}, std::byte{0x05}};
+    std::uint32_t number = 0;
+    const bool is_known = text.size() == kCallTextBytes && text[0] == kLoad &&
+                          std::ranges::equal(text.subspan(1 + sizeof(number)), kSyscall);
+    if (!is_known) return std::nullopt;
+    std::memcpy(&number, text.data() + 1, sizeof(number));
+    return number;
+}
+
+// Where the caller wants to know the rest of its sleep, the kernel has written it when the sleep
+// was interrupted.
+void ask_for_the_rest(std::uint64_t number, Registers& registers) {
+    auto& raw = registers.raw;
+    if (number == SYS_nanosleep && raw.rsi != 0) raw.rdi = raw.rsi;
+    if (number == SYS_clock_nanosleep && raw.r10 != 0) raw.rdx = raw.r10;
+}
+
 }  // namespace
 
 void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadgets& found) {
@@ -158,13 +177,16 @@ bool in_remembered_call(const Registers& registers) {
            call_result(registers) == kRestartBlock;
 }
 
-Registers resolve_restart(Registers registers) {
+Registers resolve_restart(Registers registers, std::span<const std::byte> text) {
     if (in_restartable_call(registers)) {
-        if (in_remembered_call(registers)) {
-            registers.raw.rax = static_cast<std::uint64_t>(-EINTR);
-        } else {
-            registers.raw.rax = registers.raw.orig_rax;
+        std::optional<std::uint64_t> number = registers.raw.orig_rax;
+        if (*number == SYS_restart_syscall) number = number_loaded_by(text);
+        if (number) {
+            if (in_remembered_call(registers)) ask_for_the_rest(*number, registers);
+            registers.raw.rax = *number;
             registers.raw.rip -= kSyscallBytes;
+        } else {
+            registers.raw.rax = static_cast<std::uint64_t>(-EINTR);
         }
     }
     registers.raw.orig_rax = kNoCall;

@@ -39,9 +39,14 @@ void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadget
 // time of nanosleep, poll, futex). rt_sigreturn(2) makes it forget.
 [[nodiscard]] bool in_remembered_call(const Registers& registers);
 // The registers with which the thread can simply be started, here or elsewhere: the call is issued
-// again (rip - 2), or returns EINTR where its kernel state (the remaining time of nanosleep, poll,
-// futex) cannot be carried along. Marked as not being inside a call.
-[[nodiscard]] Registers resolve_restart(Registers registers);
+// again (rip - 2). One that the kernel continues waits for what it has written as the remaining
+// time, or anew for its whole time. Marked as not being inside a call.
+//
+// Once such a call has been continued, its number is gone from the registers (restart_syscall(2)).
+// Most code loads it right before: `text` are the kCallTextBytes before rip, or nothing. Where it
+// does not tell, the call returns EINTR.
+inline constexpr std::size_t kCallTextBytes = 7;
+[[nodiscard]] Registers resolve_restart(Registers registers, std::span<const std::byte> text = {});
 
 // struct rseq_cs of rseq(2).
 struct RestartableSection {

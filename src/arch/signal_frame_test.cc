@@ -42,11 +42,33 @@ TEST(ResolveRestart, IssuesAnInterruptedCallAgain) {
     }
 }
 
-TEST(ResolveRestart, MakesASleepWhoseRestTimeIsLostReturnEintr) {
-    const Registers r = resolve_restart(stopped_in_call(35, -516));
-    EXPECT_EQ(r.raw.rip, 0x401000u);
-    EXPECT_EQ(static_cast<long>(r.raw.rax), -EINTR);
-    EXPECT_EQ(r.raw.orig_rax, kNone);
+TEST(ResolveRestart, IssuesARememberedCallAgain) {
+    const Registers poll = resolve_restart(stopped_in_call(7, -516));
+    EXPECT_EQ(poll.raw.rip, 0x400ffeu);
+    EXPECT_EQ(poll.raw.rax, 7u);
+    EXPECT_EQ(poll.raw.orig_rax, kNone);
+    Registers sleep = stopped_in_call(35, -516);
+    sleep.raw.rdi = 1000;
+    EXPECT_EQ(resolve_restart(sleep).raw.rdi, 1000u);
+    sleep.raw.rsi = 2000;
+    EXPECT_EQ(resolve_restart(sleep).raw.rdi, 2000u);
+}
+
+TEST(ResolveRestart, FindsTheNumberOfAContinuedCallInItsText) {
+    const unsigned char text[] = {0xb8, 0x07, 0x00, 0x00, 0x00, 0x0f, 0x05};
+    const Registers r = resolve_restart(stopped_in_call(219, -516), std::as_bytes(std::span(text)));
+    EXPECT_EQ(r.raw.rip, 0x400ffeu);
+    EXPECT_EQ(r.raw.rax, 7u);
+}
+
+TEST(ResolveRestart, MakesAContinuedCallThatNobodyKnowsReturnEintr) {
+    const unsigned char text[] = {0x48, 0x89, 0xf8, 0x90, 0x90, 0x0f, 0x05};
+    for (const auto before : {std::span<const unsigned char>(text), {}}) {
+        const Registers r = resolve_restart(stopped_in_call(219, -516), std::as_bytes(before));
+        EXPECT_EQ(r.raw.rip, 0x401000u);
+        EXPECT_EQ(static_cast<long>(r.raw.rax), -EINTR);
+        EXPECT_EQ(r.raw.orig_rax, kNone);
+    }
 }
 
 TEST(ResolveRestart, LeavesAThreadInUserspaceAlone) {

@@ -29,8 +29,9 @@ Result<Finished> run_program(os::Launch launch) {
     os::ChildProcess child = TRY(os::ChildProcess::start(launch));
     const auto status = TRY(child.wait(kProgramTimeout));
     if (!status) {
-        return fail(Error::limit(fmt::format("`{}` has not ended in {} s",
-                                             fmt::join(launch.arguments, " "), kProgramTimeout.count())));
+        return fail(
+            Error::limit(fmt::format("`{}` has not ended in {} s", fmt::join(launch.arguments, " "),
+                                     kProgramTimeout.count())));
     }
     return Finished{.status = *status, .out = TRY(begin_of(out)), .err = TRY(begin_of(err))};
 }

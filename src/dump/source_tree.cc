@@ -131,7 +131,7 @@ struct SourceTree::Impl {
     std::map<Pid, SourceProcess> processes;
     Outsiders outsiders;
     std::optional<resources::IpcNamespace> ipc;  // if it is the tree's own
-    bool pins_in_the_way = false;  // the last collect() has waited in vain
+    bool pins_in_the_way = false;                // the last collect() has waited in vain
 
     // The remembered process, or a new one where there is none yet, or where it is not the same any
     // more.

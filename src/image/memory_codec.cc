@@ -20,18 +20,15 @@ using model::VmaKind;
 constexpr std::uint32_t kRegular = 1u << 0, kVsyscall = 1u << 2, kVdso = 1u << 3, kHeap = 1u << 5,
                         kFilePrivate = 1u << 6, kFileShared = 1u << 7, kAnonShared = 1u << 8,
                         kAnonPrivate = 1u << 9, kSegment = 1u << 10, kVvar = 1u << 12,
-                        kAioRing = 1u << 13,
-                        kMemfd = 1u << 14;
+                        kAioRing = 1u << 13, kMemfd = 1u << 14;
 
 struct Refused {
     std::uint32_t bit;
     const char* name;
 };
 constexpr Refused kRefused[] = {
-    {1u << 11, "a mapped packet socket"},
-    {1u << 15, "a shadow stack"},
-    {1u << 16, "guard pages (MADV_GUARD_INSTALL)"},
-    {1u << 17, "uprobes"},
+    {1u << 11, "a mapped packet socket"},           {1u << 15, "a shadow stack"},
+    {1u << 16, "guard pages (MADV_GUARD_INSTALL)"}, {1u << 17, "uprobes"},
     {1u << 27, "a mapping of a CRIU plugin"},
 };
 

@@ -1,4 +1,4 @@
-// How the sources of one group stay together (docs/decisions/0021): several sessions that are
+// How the sources of one group stay together (docs/decisions/0024): several sessions that are
 // frozen in one moment and committed by one decision. Implemented by agent/; all calls come from
 // the session's thread. Each member makes these steps, again from the first where one says so:
 //

@@ -77,7 +77,7 @@ model::Credentials credentials_of(const proc::Status& status) {
 Result<model::Thread> collect_thread(const trace::Tracee& stopped) {
     model::Thread thread;
     thread.tid = stopped.tid();
-    thread.registers = arch::resolve_restart(TRY(trace::registers_outside_section(stopped)));
+    thread.registers = TRY(trace::registers_to_start_with(stopped));
     thread.xstate = TRY(stopped.xstate());
     thread.signal_mask = TRY(stopped.signal_mask());
     const os::RseqConfiguration rseq = TRY(stopped.rseq());

@@ -132,6 +132,16 @@ Result<arch::Registers> registers_outside_section(const Tracee& stopped) {
     return arch::leave_section(registers, arch::RestartableSection::decode(bytes));
 }
 
+Result<arch::Registers> registers_to_start_with(const Tracee& stopped) {
+    const arch::Registers registers = TRY(registers_outside_section(stopped));
+    if (!arch::in_remembered_call(registers)) return arch::resolve_restart(registers);
+    std::array<std::byte, arch::kCallTextBytes> text;
+    const RemoteAddr before{registers.raw.rip - text.size()};
+    const bool is_known = read_some(stopped.process(), before, text) == text.size();
+    return arch::resolve_restart(
+        registers, is_known ? std::span<const std::byte>(text) : std::span<const std::byte>());
+}
+
 RemoteCalls::RemoteCalls(RemoteCalls&& other) noexcept
     : tracee_(std::exchange(other.tracee_, nullptr)),
       gadgets_(other.gadgets_),

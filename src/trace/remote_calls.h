@@ -48,6 +48,9 @@ Result<arch::Gadgets> find_gadgets(Pid process, const arch::Gadgets& of_relative
 // The registers of a stopped thread, as it would go on: outside of a restartable section (rseq(2)),
 // an interrupted call still marked as such. Reads the thread's memory.
 Result<arch::Registers> registers_outside_section(const Tracee& stopped);
+// The same with an interrupted call resolved (arch::resolve_restart): the thread can be started
+// with them anywhere.
+Result<arch::Registers> registers_to_start_with(const Tracee& stopped);
 
 // Owns the state of one borrowed thread; the Tracee must outlive it and stay stopped. The
 // destructor gives the thread back.

@@ -62,7 +62,7 @@ class Reader {
         for (trace::Tracee& tracee : frozen.threads) {
             model::Thread thread;
             thread.tid = tracee.tid();
-            thread.registers = arch::resolve_restart(TRY(trace::registers_outside_section(tracee)));
+            thread.registers = TRY(trace::registers_to_start_with(tracee));
             thread.xstate = TRY(tracee.xstate());
             thread.signal_mask = TRY(tracee.signal_mask());
             const os::RseqConfiguration rseq = TRY(tracee.rseq());
