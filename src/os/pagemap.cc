@@ -70,6 +70,8 @@ Result<PagemapScanReply> Pagemap::scan(const PagemapScanRequest& request,
     const int regions = ::ioctl(fd_.get(), kPagemapScan, &argument);
     if (regions < 0) {
         const int code = errno;
+        // The process, whom the descriptor does not name, has ended or executed something else.
+        if (code == ESRCH) return fail(Error::gone("the address space has ended"));
         return fail(Error::system(code, fmt::format("ioctl(PAGEMAP_SCAN, {})", request.range)));
     }
     return PagemapScanReply{.regions = static_cast<std::size_t>(regions),

@@ -159,9 +159,9 @@ TEST_F(ContainerFilesTest, FilesThatOutpaceTheLinkCrossInTheFreeze) {
 TEST_F(ContainerFilesTest, OfAnOverlayWhatLiesBelowIsNotSent) {
     on_overlay_ = true;
     data_ = "/web/upper/data";
-    std::filesystem::create_directories(directory_ + "/bundle/rootfs/etc");
-    std::ofstream(directory_ + "/bundle/rootfs/etc/large") << std::string(20u << 20, 'x');
-    std::ofstream(directory_ + "/bundle/rootfs/etc/gone") << "unwanted";
+    std::filesystem::create_directories(directory_ + "/bundle-web/rootfs/etc");
+    std::ofstream(directory_ + "/bundle-web/rootfs/etc/large") << std::string(20u << 20, 'x');
+    std::ofstream(directory_ + "/bundle-web/rootfs/etc/gone") << "unwanted";
     start_writer();
     ASSERT_OK(runc_checked(platform(0).host(), {"exec", "web", "rm", "/etc/gone"}, 10s));
     cross(0, 1);

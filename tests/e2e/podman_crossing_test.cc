@@ -182,7 +182,7 @@ TEST_F(PodmanCrossingTest, WhateverFailsLaterItStaysAndTheOtherSideIsAsBefore) {
     EXPECT_NE(refused.status, 0);
     EXPECT_THAT(refused.err + refused.out, HasSubstr("Podman has a volume data here"));
     ASSERT_OK(podman(1, {"volume", "rm", "data"}));
-    // After Podman there has made it: the source's worker is killed in the middle.
+    // After Podman there has made it: the destination's worker is killed in the middle.
     const auto words = os::open(directory_ + "/words", O_RDWR | O_CREAT | O_TRUNC);
     ASSERT_OK(words);
     os::Launch launch = platform(0).host().launch(
@@ -207,10 +207,12 @@ TEST_F(PodmanCrossingTest, WhateverFailsLaterItStaysAndTheOtherSideIsAsBefore) {
     EXPECT_EQ(podman(1, {"volume", "ls", "--quiet"}).value_or("unknown"), "");
     EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
     expect_to_run_on(0);
+    ASSERT_OK(podman(0, {"exec", "web", "sh", "-c", "echo kept > /data/file"}));
     const CommandResult moved = migrate();
     ASSERT_EQ(moved.status, 0) << moved.err << platform(1).agent_log();
     expect_to_run_on(1);
     EXPECT_EQ(podman(1, {"volume", "ls", "--quiet"}).value_or("unknown"), "data\n");
+    EXPECT_EQ(podman(1, {"exec", "web", "cat", "/data/file"}).value_or("nothing"), "kept\n");
 }
 
 TEST_F(PodmanCrossingTest, WithoutItsImageItIsRefusedAndStays) {

@@ -475,8 +475,8 @@ pid_t start_maker(int (*make)()) {
     const pid_t child = ::fork();
     if (child == 0) {
         ::setsid();
-        ::close_range(static_cast<unsigned>(ends[1]) + 1, ~0U,
-                      0);  // whatever the test was started with
+        leave_pipes_behind();
+        ::close_range(static_cast<unsigned>(ends[1]) + 1, ~0U, 0);
         const int made = make();
         (void)!::write(ends[1], &made, sizeof(made));
         ::close(ends[0]);
@@ -516,8 +516,10 @@ TEST(Open, RefusesARingWhoseContextIsAnotherProcesss) {
     const auto make = [] {
         aio_context_t context = 0;
         if (::syscall(SYS_io_setup, 1, &context) != 0) return -1;
+        const pid_t parent = ::getpid();
         if (::fork() == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (::getppid() != parent) ::_exit(0);  // it was killed before that
             for (;;) ::pause();
         }
         return 0;
@@ -538,14 +540,15 @@ TEST(Collect, WaitsForNetlinkMessagesThatWereNotRead) {
         return ::send(fd, &question, sizeof(question), 0) == sizeof(question) ? fd : -1;
     });
     auto tree = SourceTree::open(Pid{child}, {});
+    if (!tree) ::kill(child, SIGKILL);
     ASSERT_TRUE(tree) << tree.error().describe();
     auto frozen = tree->freeze();
     ASSERT_TRUE(frozen) << frozen.error().describe();
     const auto collected = tree->collect(*frozen);
+    ::kill(child, SIGKILL);
     ASSERT_TRUE(collected) << collected.error().describe();
     EXPECT_NE(collected->busy.find("unread netlink messages"), std::string::npos);
     expect_ok(std::move(*frozen).thaw());
-    ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
 }
 
