@@ -667,7 +667,7 @@ Result<> FileCollector::Impl::read_connections(Pass& pass) {
         socket.tcp = TRY(with_context(read_tcp_connection(fd, info),
                                       pass.slots[pass.groups[group].front()].holder.text()));
     }
-    // What is done to them outside of repair until the tree ends is nobody's concern any more.
+    // Read, they need not be deaf: whatever their timers say is not let out by the network's hold.
     for (const Connection& connection : connections) {
         TRY(leave_repair_silently(connection.fd.get(), connection.reuse_address));
     }

@@ -108,12 +108,7 @@ Result<NetlinkReading> read_netlink_socket(int fd, const Holder& holder, const S
 Result<os::UniqueFd> open_netlink_socket(const NetlinkSocket& socket) {
     os::UniqueFd opened = TRY(os::socket(AF_NETLINK, socket.type, socket.protocol));
     const int fd = opened.get();
-    FreshOptions fresh;
-    const SocketKind kind = options_kind(socket.type);
-    const model::SocketOptions& usual = *TRY(fresh.of(kind));
-    TRY(apply_buffer_sizes(fd, socket.options, usual));
-    TRY(apply_socket_options(fd, kind, socket.options, usual));
-    TRY(apply_buffer_locks(fd, socket.options));
+    TRY(apply_options_at_once(fd, options_kind(socket.type), socket.options));
     if (socket.port != 0) {
         const auto bound = os::bind(fd, os::make_address(address_of(socket.port, 0)));
         if (!bound && bound.error().code() == EADDRINUSE) {

@@ -145,12 +145,7 @@ Result<PacketSocket> read_packet_socket(int fd, const Holder& holder, const Sock
 Result<os::UniqueFd> open_packet_socket(const PacketSocket& socket) {
     os::UniqueFd opened = TRY(os::socket(AF_PACKET, socket.type, 0));
     const int fd = opened.get();
-    FreshOptions fresh;
-    const SocketKind kind = options_kind(socket.type);
-    const model::SocketOptions& usual = *TRY(fresh.of(kind));
-    TRY(apply_buffer_sizes(fd, socket.options, usual));
-    TRY(apply_socket_options(fd, kind, socket.options, usual));
-    TRY(apply_buffer_locks(fd, socket.options));
+    TRY(apply_options_at_once(fd, options_kind(socket.type), socket.options));
     for (const PacketSocket::Membership& membership : socket.memberships) {
         TRY(add_membership(fd, membership));
     }

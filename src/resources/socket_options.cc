@@ -221,6 +221,13 @@ Result<> apply_socket_options(int fd, const SocketKind& kind, const SocketOption
     return apply_plain_options(fd, kind, wanted.plain);
 }
 
+Result<> apply_options_at_once(int fd, const SocketKind& kind, const SocketOptions& wanted) {
+    const SocketOptions current = TRY(read_socket_options(fd, kind));
+    TRY(apply_buffer_sizes(fd, wanted, current));
+    TRY(apply_socket_options(fd, kind, wanted, current));
+    return apply_buffer_locks(fd, wanted);
+}
+
 Result<const SocketOptions*> FreshOptions::of(const SocketKind& kind) {
     const auto known = known_.find(kind);
     if (known != known_.end()) return &known->second;

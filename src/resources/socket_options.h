@@ -35,4 +35,7 @@ Result<> apply_buffer_sizes(int fd, const model::SocketOptions& wanted,
                             const model::SocketOptions& current);
 Result<> apply_buffer_locks(int fd, const model::SocketOptions& wanted);
 
+// All three for a socket that is fresh itself and never connects.
+Result<> apply_options_at_once(int fd, const SocketKind& kind, const model::SocketOptions& wanted);
+
 }  // namespace ferry::resources
