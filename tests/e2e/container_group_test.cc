@@ -52,10 +52,7 @@ class ContainerGroupTest : public ContainerCrossingTest {
         EXPECT_EQ(container_->status().value_or("?"), "running");
         EXPECT_EQ(talker_->status().value_or("?"), "running");
         expect_talk_goes_on();
-        static_cast<void>(load_->take_window());
-        std::this_thread::sleep_for(300ms);
-        EXPECT_GT(load_->take_window().writes_acknowledged, 0u);
-        EXPECT_EQ(load_->failure(), std::nullopt);
+        expect_goes_on(*load_);
     }
 
     std::unique_ptr<Load> load_;

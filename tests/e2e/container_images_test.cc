@@ -53,10 +53,7 @@ class ContainerImagesTest : public ContainerCrossingTest {
     void expect_runs_on(std::size_t where = 0) {
         EXPECT_THAT(runtime_says(where), HasSubstr("running"));
         if (load_ == nullptr) return;
-        static_cast<void>(load_->take_window());
-        std::this_thread::sleep_for(300ms);
-        EXPECT_GT(load_->take_window().writes_acknowledged, 0u);
-        EXPECT_EQ(load_->failure(), std::nullopt);
+        expect_goes_on(*load_);
     }
     void expect_nothing_lost() {
         ASSERT_OK(load_->stop());
@@ -78,7 +75,6 @@ TEST_F(ContainerImagesTest, DumpEndsItAndRestoreBringsItBackToItsClients) {
         const CommandResult restored = ferry(where, restore());
         ASSERT_EQ(restored.status, 0) << restored.err;
         ASSERT_OK(container_->follow_to(platform(where).host()));
-        std::this_thread::sleep_for(1s);  // their next attempt
         expect_runs_on(where);
     }
     Host& there = platform(1).host();

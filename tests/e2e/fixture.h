@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "going_on.h"
 #include "lab/system_snapshot.h"
 #include "lab/two_platforms.h"
 
@@ -84,10 +85,7 @@ class TwoPlatformsTest : public testing::Test {
 
     void expect_load_goes_on() {
         if (!lab_->has_load()) return;
-        static_cast<void>(lab_->load().take_window());
-        std::this_thread::sleep_for(300ms);
-        EXPECT_GT(lab_->load().take_window().writes_acknowledged, 0u);
-        EXPECT_EQ(lab_->load().failure(), std::nullopt);
+        expect_goes_on(lab_->load());
     }
 
     void expect_as_before(std::size_t index) {

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "going_on.h"
 #include "lab/load.h"
 #include "lab/redis_service.h"
 #include "lab/system_snapshot.h"
@@ -71,10 +72,11 @@ TEST_F(WorldTest, AServiceOnItsOwnInterfaceAnswersItsClientsAndLosesNoWrite) {
     ASSERT_TRUE(filled) << filled.error().describe();
     auto load = Load::start(world->host(2), {.address = redis.address, .keys = 20000});
     ASSERT_TRUE(load) << load.error().describe();
+    expect_goes_on(**load);
     std::this_thread::sleep_for(500ms);
     const LoadWindow window = (*load)->take_window();
-    EXPECT_GT(window.writes_acknowledged, 1000u);
-    EXPECT_GT(window.probes.count(), 100u);
+    EXPECT_GT(window.writes_acknowledged, 0u);
+    EXPECT_GT(window.probes.count(), 0u);
     EXPECT_GT(window.longest_pause(), 0);
     const auto stopped = (*load)->stop();
     ASSERT_TRUE(stopped) << stopped.error().describe();
