@@ -157,12 +157,16 @@ void find_gadgets(std::span<const std::byte> text, std::uint64_t address, Gadget
     static constexpr std::array<unsigned char, 2> kPopRax = {0x58, 0xc3};
     static constexpr std::array<unsigned char, 4> kStoreRsi = {0x48, 0x89, 0x06, 0xc3};
     static constexpr std::array<unsigned char, 4> kStoreRdx = {0x48, 0x89, 0x02, 0xc3};
+    static constexpr std::array<unsigned char, 2> kPopRdi = {0x5f, 0xc3};
+    static constexpr std::array<unsigned char, 2> kPopRsi = {0x5e, 0xc3};
     if (found.call == 0) found.call = find(text, address, kCall);
     if (found.sigreturn == 0) found.sigreturn = find(text, address, kSigreturn64);
     if (found.sigreturn == 0) found.sigreturn = find(text, address, kSigreturn32);
     if (found.pop_rax == 0) found.pop_rax = find(text, address, kPopRax);
     if (found.store_rsi == 0) found.store_rsi = find(text, address, kStoreRsi);
     if (found.store_rdx == 0) found.store_rdx = find(text, address, kStoreRdx);
+    if (found.pop_rdi == 0) found.pop_rdi = find(text, address, kPopRdi);
+    if (found.pop_rsi == 0) found.pop_rsi = find(text, address, kPopRsi);
 }
 
 bool in_restartable_call(const Registers& registers) {
@@ -263,6 +267,32 @@ CallChain chain_calls(const Registers& home, const BorrowedStack& stack, const G
             put(entry, PopChain{.pop_rax = gadgets.pop_rax, .number = SYS_rt_sigreturn});
         }
     }
+    return chain;
+}
+
+std::optional<CallChain> load_calls(const BorrowedStack& stack, const Gadgets& gadgets,
+                                    std::span<const Call> calls) {
+    if (!gadgets.can_load()) return std::nullopt;
+    std::vector<std::uint64_t> words;
+    for (const Call& call : calls) {
+        const auto& a = call.arguments;
+        const bool fits =
+            std::ranges::all_of(std::span(a).subspan(2),
+                                [](std::uint64_t argument) { return argument == 0; }) &&
+            (call.result == 0 || a[1] == 0);
+        if (!fits) return std::nullopt;
+        // call_registers() has loaded the first.
+        if (&call != calls.data()) {
+            words.insert(words.end(), {gadgets.pop_rax, static_cast<std::uint64_t>(call.number),
+                                       gadgets.pop_rdi, a[0], gadgets.pop_rsi,
+                                       call.result != 0 ? call.result : a[1], gadgets.call});
+        }
+        if (call.result != 0) words.push_back(gadgets.store_rsi);
+    }
+    const auto bytes = std::as_bytes(std::span(words));
+    CallChain chain;
+    chain.bytes.assign(bytes.begin(), bytes.end());
+    chain.address = chain.stack_pointer = stack.stack_pointer - bytes.size();
     return chain;
 }
 

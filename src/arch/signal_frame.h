@@ -22,11 +22,17 @@ struct Gadgets {
     std::uint64_t pop_rax = 0;    // pop %rax; ret
     std::uint64_t store_rsi = 0;  // mov %rax,(%rsi); ret
     std::uint64_t store_rdx = 0;  // mov %rax,(%rdx); ret
+    std::uint64_t pop_rdi = 0;    // pop %rdi; ret
+    std::uint64_t pop_rsi = 0;    // pop %rsi; ret
     bool operator==(const Gadgets&) const = default;
 
     // With pop_rax, the call itself with 15 in rax serves as the return.
     [[nodiscard]] bool complete() const { return call != 0 && (sigreturn != 0 || pop_rax != 0); }
     [[nodiscard]] bool can_store() const { return store_rsi != 0 || store_rdx != 0; }
+    // What load_calls() needs.
+    [[nodiscard]] bool can_load() const {
+        return pop_rax != 0 && pop_rdi != 0 && pop_rsi != 0 && store_rsi != 0;
+    }
 };
 
 // Looks for what `found` still lacks in text that is mapped at `address`.
@@ -101,6 +107,14 @@ struct CallChain {
 [[nodiscard]] CallChain chain_calls(const Registers& home, const BorrowedStack& stack,
                                     const Gadgets& gadgets, std::span<const Call> calls,
                                     std::uint64_t mask, std::uint64_t last_mask);
+
+// The same without rt_sigreturn(2) between the calls, so that the kernel goes on remembering an
+// interrupted call (in_remembered_call()): their registers are loaded from the stack. For calls of
+// at most two arguments, or one and a result; nothing if others are among them. The same signals
+// are blocked during all of them.
+[[nodiscard]] std::optional<CallChain> load_calls(const BorrowedStack& stack,
+                                                  const Gadgets& gadgets,
+                                                  std::span<const Call> calls);
 
 // The registers that make the thread issue one system call on the borrowed stack and then walk
 // home.

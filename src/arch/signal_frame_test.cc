@@ -202,6 +202,50 @@ TEST(ChainCalls, LeadsFromEachCallToTheNextAndHome) {
     }
 }
 
+TEST(LoadCalls, LeadsFromEachCallToTheNextAndHome) {
+    const Gadgets gadgets = {.call = 0x10,
+                             .sigreturn = 0x20,
+                             .pop_rax = 0x30,
+                             .store_rsi = 0x40,
+                             .store_rdx = 0,
+                             .pop_rdi = 0x50,
+                             .pop_rsi = 0x60};
+    BorrowedStack stack;
+    stack.stack_pointer = 0x7ffc00010000;
+    const Call calls[] = {{.number = 1, .arguments = {5}, .result = 0x88},
+                          {.number = 2, .arguments = {6, 7}},
+                          {.number = 3, .arguments = {8}, .result = 0x99}};
+    const auto chain = load_calls(stack, gadgets, calls);
+    ASSERT_TRUE(chain);
+    EXPECT_EQ(chain->end(), stack.stack_pointer);
+    EXPECT_EQ(chain->stack_pointer, chain->address);
+    std::vector<std::uint64_t> words(chain->bytes.size() / 8);
+    std::memcpy(words.data(), chain->bytes.data(), chain->bytes.size());
+    const std::vector<std::uint64_t> expected = {0x40, 0x30, 2,    0x50, 6,    0x60, 7,    0x10,
+                                                 0x30, 3,    0x50, 8,    0x60, 0x99, 0x10, 0x40};
+    EXPECT_EQ(words, expected);
+}
+
+TEST(LoadCalls, RefusesWhatItCannotLoad) {
+    Gadgets gadgets = {.call = 0x10,
+                       .sigreturn = 0x20,
+                       .pop_rax = 0x30,
+                       .store_rsi = 0x40,
+                       .store_rdx = 0,
+                       .pop_rdi = 0x50,
+                       .pop_rsi = 0x60};
+    BorrowedStack stack;
+    stack.stack_pointer = 0x7ffc00010000;
+    const Call three[] = {{.number = 1, .arguments = {1, 2, 3}}};
+    EXPECT_FALSE(load_calls(stack, gadgets, three));
+    const Call result[] = {{.number = 1, .arguments = {1, 2}, .result = 0x99}};
+    EXPECT_FALSE(load_calls(stack, gadgets, result));
+    const Call two[] = {{.number = 1, .arguments = {1, 2}}};
+    EXPECT_TRUE(load_calls(stack, gadgets, two));
+    gadgets.pop_rsi = 0;
+    EXPECT_FALSE(load_calls(stack, gadgets, two));
+}
+
 TEST(CallRegisters, KeepSegmentsAndBasesOfTheThread) {
     Registers home;
     home.raw.fs_base = 0x1234;

@@ -44,7 +44,7 @@ std::size_t read_some(Pid process, RemoteAddr from, std::span<std::byte> into) {
 }
 
 bool is_enough(const arch::Gadgets& found) {
-    return found.complete() && found.can_store();
+    return found.complete() && found.can_store() && found.can_load();
 }
 
 void search_mapping(Pid process, AddrRange range, std::vector<std::byte>& buffer,
@@ -80,7 +80,8 @@ bool has_gadgets(Pid process, const std::vector<proc::MapsEntry>& maps,
     constexpr std::size_t kGadgetBytesMax = 16;
     arch::Gadgets found;
     for (const std::uint64_t address :
-         {wanted.call, wanted.sigreturn, wanted.pop_rax, wanted.store_rsi, wanted.store_rdx}) {
+         {wanted.call, wanted.sigreturn, wanted.pop_rax, wanted.store_rsi, wanted.store_rdx,
+          wanted.pop_rdi, wanted.pop_rsi}) {
         const auto at = std::ranges::find_if(maps, [address](const proc::MapsEntry& entry) {
             return entry.has_file() && is_executable(entry) &&
                    entry.range.contains(RemoteAddr{address});
@@ -281,9 +282,10 @@ Result<> RemoteCalls::await_signal(int signal) {
         }
         if (stop.kind == Stop::Kind::Signal && stop.signal == signal) {
             tracee_->drop_signal();
-            return {};
+            // Or it is somebody else's, which means as little.
+            if (TRY(tracee_->registers()).raw.rsp == stack_.stack_pointer) return {};
         }
-        if (stop.kind == Stop::Kind::Signal && stop.signal != SIGSTOP) {
+        if (stop.kind == Stop::Kind::Signal && stop.signal != SIGSTOP && stop.signal != signal) {
             tracee_->drop_signal();
             return fail(Error::unsupported(fmt::format(
                 "system calls in thread {} faulted with signal {}", tracee_->tid(), stop.signal)));
@@ -296,17 +298,25 @@ Result<> RemoteCalls::start_chain(std::span<const arch::Call> calls) {
     const OwnSignal own = TRY(meaningless_signal());
     const int signal = own.number;
     if (signal == 0) return run_one_by_one(calls);
+    const std::uint64_t all_others = kAllSignals & ~(1ull << (signal - 1));
+    const bool remembers = arch::in_remembered_call(home_);
     std::vector<arch::Call> all(calls.begin(), calls.end());
-    all.push_back({.number = SYS_tgkill,
-                   .arguments = {static_cast<std::uint64_t>(own.process),
-                                 static_cast<std::uint64_t>(own.thread),
-                                 static_cast<std::uint64_t>(signal)}});
-    const arch::CallChain chain = arch::chain_calls(home_, stack_, gadgets_, all, kAllSignals,
-                                                    kAllSignals & ~(1ull << (signal - 1)));
+    const auto thread = static_cast<std::uint64_t>(own.thread);
+    const auto sent = static_cast<std::uint64_t>(signal);
+    std::optional<arch::CallChain> chain;
+    if (remembers) {
+        all.push_back({.number = SYS_tkill, .arguments = {thread, sent}});
+        chain = arch::load_calls(stack_, gadgets_, all);
+    } else {
+        all.push_back({.number = SYS_tgkill,
+                       .arguments = {static_cast<std::uint64_t>(own.process), thread, sent}});
+        chain = arch::chain_calls(home_, stack_, gadgets_, all, kAllSignals, all_others);
+    }
     // A small stack has room for one frame but not for many.
-    if (!keep_from(chain.address)) return run_one_by_one(calls);
-    TRY(os::pwrite_all(memory_.get(), chain.bytes, chain.address));
-    TRY(enter(arch::call_registers(home_, chain.stack_pointer, gadgets_, all.front())));
+    if (!chain || !keep_from(chain->address)) return run_one_by_one(calls);
+    TRY(os::pwrite_all(memory_.get(), chain->bytes, chain->address));
+    TRY(enter(arch::call_registers(home_, chain->stack_pointer, gadgets_, all.front())));
+    TRY(tracee_->set_signal_mask(remembers ? all_others : kAllSignals));
     in_signal_path_ = false;
     TRY(tracee_->resume());
     awaited_ = signal;
@@ -327,8 +337,7 @@ Result<> RemoteCalls::start(std::span<const arch::Call> calls) {
     CHECK(tracee_ != nullptr);
     CHECK(awaited_ == 0);
     if (calls.empty()) return {};
-    // The frames of a chain would make an interrupted sleep return EINTR.
-    if (!gadgets_.can_store() || arch::in_remembered_call(home_)) return run_one_by_one(calls);
+    if (!gadgets_.can_store()) return run_one_by_one(calls);
     const auto some = calls.first(std::min(calls.size(), kChainCallsMax));
     const auto rest = calls.subspan(some.size());
     rest_.assign(rest.begin(), rest.end());
@@ -340,6 +349,7 @@ Result<> RemoteCalls::finish() {
         if (awaited_ != 0) {
             TRY(await_signal(awaited_));
             awaited_ = 0;
+            TRY(tracee_->set_signal_mask(kAllSignals));
             in_signal_path_ = true;
         }
         if (rest_.empty()) return {};

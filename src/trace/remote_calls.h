@@ -20,7 +20,9 @@
 //
 // start() makes many calls with one stop: a chain of frames leads from call to call, and the last
 // call sends the thread a signal that means nothing to it, at whose delivery it stops. On a busy
-// machine each stop costs a turn of the scheduler on both sides.
+// machine each stop costs a turn of the scheduler on both sides. Frames would make an interrupted
+// sleep return EINTR: where the thread is in one, registers are loaded from the stack instead
+// (arch::load_calls), or the calls are made one by one.
 #pragma once
 
 #include <array>

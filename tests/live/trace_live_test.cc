@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -115,6 +117,47 @@ TEST_P(TracerKilled, AtAnyOfItsSystemCallsLeavesTheVictimUnharmed) {
     EXPECT_GT(step, 50);
     EXPECT_LT(step, 2000);
     EXPECT_EQ(victim.verdict(), "PASS");
+}
+
+// The kernel remembers the rest of such a wait beside the registers.
+TEST(Questions, LeaveAWaitWithATimeoutAsItIs) {
+    constexpr int kWaitMs = 700;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const auto begun = std::chrono::steady_clock::now();
+        const int ready = ::poll(nullptr, 0, kWaitMs);
+        const auto waited = std::chrono::steady_clock::now() - begun;
+        ::_exit(ready == 0 && waited >= std::chrono::milliseconds(kWaitMs) &&
+                        waited < std::chrono::milliseconds(2 * kWaitMs)
+                    ? 0
+                    : 1);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kWaitMs / 2));
+    std::uint64_t slack = 0;
+    std::uint64_t address = 0;
+    const auto asked = [&]() -> Result<> {
+        const arch::Gadgets gadgets = TRY(find_gadgets(Pid{child}));
+        EXPECT_TRUE(gadgets.can_load());
+        Tracee tracee = TRY(Tracee::seize(Pid{child}, leader_of(Pid{child})));
+        TRY(tracee.stop());
+        RemoteCalls calls = TRY(RemoteCalls::borrow(tracee, gadgets));
+        Questions questions(calls);
+        for (int i = 0; i < 40; ++i) {
+            TRY(questions.ask_result(SYS_prctl, PR_GET_TIMERSLACK,
+                                     [&](std::uint64_t found) { slack = found; }));
+        }
+        TRY(questions.ask<std::uint64_t>(SYS_prctl, {PR_GET_TID_ADDRESS}, 1,
+                                         [&](std::uint64_t found) { address = found; }));
+        TRY(questions.put());
+        TRY(std::move(calls).give_back());
+        return std::move(tracee).detach();
+    }();
+    EXPECT_TRUE(asked) << asked.error().describe();
+    EXPECT_EQ(slack, static_cast<std::uint64_t>(::prctl(PR_GET_TIMERSLACK)));
+    EXPECT_NE(address, 0u);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
 TEST(Tracee, RefusesAThreadThatHasAnotherTracer) {
