@@ -19,7 +19,7 @@
 #include "os/process.h"
 #include "os/scope.h"
 #include "proc/process_directory.h"
-#include "resources/descriptor_limit.h"
+#include "resources/descriptor_room.h"
 #include "resources/event_files.h"
 #include "resources/file_lock.h"
 #include "resources/inet_socket.h"
@@ -119,6 +119,7 @@ struct FileCollector::Impl {
     };
     // What prepare() has seen so far.
     struct Preparation {
+        std::size_t descriptors = 0;
         PipeTable pipes;
         std::set<std::uint64_t> sockets;  // inodes
         std::deque<model::UnixSocket> unix_sockets;
@@ -149,6 +150,7 @@ struct FileCollector::Impl {
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
     PlainOptionReader plain_options;
     std::map<PathKey, PathEntry> paths;
+    std::map<PathKey, PathEntry> ahead;         // what only descriptors lead to, for skeletons
     std::map<MappedKey, model::FileId> mapped;  // since begin_paths()
     MemfdTable memfds;
     std::map<std::uint64_t, model::FileId> memfd_ids;  // for skeletons, by inode
@@ -162,6 +164,7 @@ struct FileCollector::Impl {
     Result<os::NetworkScope> enter_network();
     Result<> prepare_all(std::span<const Pid> pids, Preparation& seen);
     Result<> prepare_slot(const Slot& slot, Preparation& seen);
+    Result<> prepare_path(const Slot& slot);
     Result<> prepare_socket(const Slot& slot, Preparation& seen);
     Result<> prepare_pipes(const PipeTable& pipes);
     Result<SocketKind> kind_of(int copy, const Slot& slot);
@@ -265,13 +268,28 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
     return {};
 }
 
+// To make an unlinked file takes the destination milliseconds; so does, on an overlay, the first
+// opening for writing, which copies the file up.
+Result<> FileCollector::Impl::prepare_path(const Slot& slot) {
+    const PathFile found = TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
+    const bool is_slow = found.unlinked || (slot.info.flags & O_ACCMODE) != O_RDONLY;
+    if (!is_slow || !S_ISREG(found.status.st_mode)) return {};
+    PathEntry& entry = ahead[{found.path, slot.info.flags, found.status.st_dev, found.status.st_ino,
+                              found.unlinked}];
+    if (entry.file.id == 0) entry.file.id = next_id++;
+    entry.file.flags = slot.info.flags;
+    entry.file.body = to_model(found, 0);
+    entry.status = found.status;
+    entry.used = true;
+    return {};
+}
+
 Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) {
     TRY(check_locks(slot, options.file_locks));
     if (TRY(given.find(slot))) return {};
     switch (slot.kind) {
         case FileKind::Path:
-            TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
-            return {};
+            return prepare_path(slot);
         case FileKind::Pipe:
             seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot);
             return {};
@@ -306,10 +324,13 @@ Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids, Preparation
     const os::NetworkScope there = TRY(enter_network());
     for (const Pid pid : pids) {
         for (const Slot& slot : TRY(scanner.scan(pid))) {
+            ++seen.descriptors;
             const auto checked = prepare_slot(slot, seen);
             if (!checked && !has_vanished(checked.error())) return checked;
         }
     }
+    // Each may be duplicated; tasks take some, too.
+    TRY(make_room_for_descriptors(2 * seen.descriptors + 4 * pids.size()));
     return prepare_pipes(seen.pipes);
 }
 
@@ -323,7 +344,7 @@ Result<> FileCollector::Impl::prepare_pipes(const PipeTable& pipes) {
 }
 
 Result<> FileCollector::prepare(std::span<const Pid> pids) {
-    TRY(raise_descriptor_limit());
+    TRY(make_room_for_descriptors());
     TRY(check_tables(pids));
     // The tree runs: what is made, accepted or closed during a look may seem to lead out of the
     // tree. What is really in the way is there at each look; under load, something always is.
@@ -352,6 +373,8 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
 
 void FileCollector::begin_paths() {
     for (auto& [key, entry] : impl_->paths) entry.used = false;
+    std::erase_if(impl_->ahead, [](const auto& known) { return !known.second.used; });
+    for (auto& [key, entry] : impl_->ahead) entry.used = false;
     impl_->mapped.clear();
     impl_->memfds.begin();
 }
@@ -396,8 +419,10 @@ Result<model::FileId> FileCollector::add_mapped(Pid pid, const proc::MapsEntry& 
 
 Result<std::vector<model::OpenFile>> FileCollector::path_files() {
     std::vector<model::OpenFile> files;
-    for (const auto& [key, entry] : impl_->paths) {
-        if (entry.used) files.push_back(entry.file);
+    for (const auto* entries : {&impl_->paths, &impl_->ahead}) {
+        for (const auto& [key, entry] : *entries) {
+            if (entry.used) files.push_back(entry.file);
+        }
     }
     for (model::MemoryFile& file : TRY(impl_->memfds.all())) {
         model::FileId& id = impl_->memfd_ids[file.inode];
@@ -410,10 +435,12 @@ Result<std::vector<model::OpenFile>> FileCollector::path_files() {
 
 std::vector<model::GhostFile> FileCollector::path_ghosts() const {
     std::map<std::uint32_t, model::GhostFile> ghosts;
-    for (const auto& [key, entry] : impl_->paths) {
-        const auto* body = std::get_if<model::RegularFile>(&entry.file.body);
-        if (!entry.used || body == nullptr || body->ghost == 0) continue;
-        ghosts.try_emplace(body->ghost, outline_ghost(entry.status, body->ghost));
+    for (const auto* entries : {&impl_->paths, &impl_->ahead}) {
+        for (const auto& [key, entry] : *entries) {
+            const auto* body = std::get_if<model::RegularFile>(&entry.file.body);
+            if (!entry.used || body == nullptr || body->ghost == 0) continue;
+            ghosts.try_emplace(body->ghost, outline_ghost(entry.status, body->ghost));
+        }
     }
     std::vector<model::GhostFile> result;
     for (auto& [id, ghost] : ghosts) result.push_back(std::move(ghost));
@@ -712,7 +739,7 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
     Impl::Pass pass;
     const auto work = [&]() -> Result<> {
         const os::NetworkScope there = TRY(impl_->enter_network());
-        TRY(raise_descriptor_limit());
+        TRY(make_room_for_descriptors());
         TRY(impl_->scan(pids, pass));
         for (std::size_t group = 0; group < pass.groups.size(); ++group) {
             TRY(impl_->read_group(group, pass));

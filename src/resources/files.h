@@ -103,8 +103,8 @@ class FileCollector {
     // map many parts of the same ones.
     Result<model::FileId> add_mapped(Pid pid, const proc::MapsEntry& line, std::uint32_t flags);
 
-    // The registered files as they are now, and each memfd once, for a skeleton that is sent ahead
-    // of the freeze. Follows prepare().
+    // The registered files as they are now, each memfd once, and what it takes long to open of what
+    // prepare() has seen: for a skeleton that is sent ahead of the freeze. Follows prepare().
     Result<std::vector<model::OpenFile>> path_files();
     // Those of them that have been unlinked, without their content.
     [[nodiscard]] std::vector<model::GhostFile> path_ghosts() const;

@@ -142,12 +142,14 @@ Result<model::GhostFile> read_ghost(const std::string& link, std::uint32_t id,
     return ghost;
 }
 
-Result<> GhostFiles::prepare(const model::Checkpoint& checkpoint, int root) {
-    for (const model::GhostFile& ghost : checkpoint.ghosts) {
-        if (files_.contains(ghost.id)) continue;
-        const std::string path = TRY(path_of(checkpoint, ghost.id));
-        files_[ghost.id] = TRY(with_context(make(ghost, path, root), describe(path)));
+Result<> GhostFiles::prepare(const model::Checkpoint& checkpoint, std::uint32_t id, int root) {
+    if (files_.contains(id)) return {};
+    const auto ghost = std::ranges::find(checkpoint.ghosts, id, &model::GhostFile::id);
+    if (ghost == checkpoint.ghosts.end()) {
+        return fail(Error::corrupt(fmt::format("there is no unlinked file {}", id)));
     }
+    const std::string path = TRY(path_of(checkpoint, id));
+    files_[id] = TRY(with_context(make(*ghost, path, root), describe(path)));
     return {};
 }
 

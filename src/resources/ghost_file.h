@@ -36,9 +36,9 @@ Result<model::GhostFile> read_ghost(const std::string& link, std::uint32_t id,
 // that nobody else has open.
 class GhostFiles {
   public:
-    // Makes those that are not there yet: with their size, still without content. Paths are those
-    // of `root` (os::RootScope).
-    Result<> prepare(const model::Checkpoint& checkpoint, int root);
+    // Makes one that is not there yet: with its size, still without content. Paths are those of
+    // `root` (os::RootScope). Corrupt: the checkpoint has none of this id.
+    Result<> prepare(const model::Checkpoint& checkpoint, std::uint32_t id, int root);
     // Content, owner, mode and times of all, which prepare() must have made.
     Result<> finish(const model::Checkpoint& checkpoint);
     // A new description of one, opened as `flags` (F_GETFL) say. Corrupt: there is no such ghost.

@@ -13,7 +13,7 @@
 
 #include <cstring>
 
-#include "resources/descriptor_limit.h"
+#include "resources/descriptor_room.h"
 
 namespace ferry::resources {
 namespace {
@@ -51,7 +51,7 @@ void enter_test_network() {
 }
 
 LiveTree::LiveTree(const std::function<void()>& set_up, const std::vector<int>& handed) {
-    EXPECT_TRUE(raise_descriptor_limit());
+    EXPECT_TRUE(make_room_for_descriptors());
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     pid_.value = ::fork();

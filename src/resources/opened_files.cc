@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <utility>
 
+#include "base/log.h"
 #include "os/description.h"
 #include "os/scope.h"
-#include "resources/descriptor_limit.h"
+#include "resources/descriptor_room.h"
 #include "resources/event_files.h"
 #include "resources/given_stream.h"
 #include "resources/inet_socket.h"
@@ -45,6 +47,17 @@ Result<> apply_owner(int fd, const model::FileOwner& owner, const os::PidNamespa
     return {};
 }
 
+// What processes map, execute and are in, which is there before a skeleton is.
+std::set<model::FileId> files_without_descriptor(const model::Checkpoint& skeleton) {
+    std::set<model::FileId> files;
+    for (const model::Process& process : skeleton.processes) {
+        files.insert(
+            {process.address_space.exe_file, process.working_directory, process.root_directory});
+        for (const model::Vma& vma : process.address_space.vmas) files.insert(vma.file);
+    }
+    return files;
+}
+
 struct OpenedFile {
     os::UniqueFd fd;
     // Files opened by path ahead of time: how, to see whether the final state still asks for this.
@@ -65,10 +78,12 @@ struct OpenedFiles::Impl {
     bool settled = false;  // all of them
     std::vector<model::InetSocket> with_datagrams;
 
-    Result<> open_path(const model::OpenFile& file, const model::RegularFile& body);
+    Result<> open_path(const model::Checkpoint& checkpoint, const model::OpenFile& file,
+                       const model::RegularFile& body);
     Result<os::UniqueFd> open_inet(const model::InetSocket& socket);
     Result<> open_unix(const model::Checkpoint& checkpoint);
-    Result<> open_one(const model::OpenFile& file, PipeOpener& pipes);
+    Result<> open_one(const model::Checkpoint& checkpoint, const model::OpenFile& file,
+                      PipeOpener& pipes);
     Result<> settle(const model::OpenFile& file);
     void keep(const model::OpenFile& file, os::UniqueFd fd) {
         files[file.id] = {.fd = std::move(fd), .path = {}, .flags = file.flags};
@@ -98,13 +113,15 @@ int OpenedFiles::fd(model::FileId id) const {
     return found == impl_->files.end() ? -1 : found->second.fd.get();
 }
 
-Result<> OpenedFiles::Impl::open_path(const model::OpenFile& file, const model::RegularFile& body) {
+Result<> OpenedFiles::Impl::open_path(const model::Checkpoint& checkpoint,
+                                      const model::OpenFile& file, const model::RegularFile& body) {
     const auto known = files.find(file.id);
     if (known != files.end() && known->second.path == body.path &&
         known->second.flags == file.flags) {
         return {};
     }
     if (body.ghost != 0) {
+        TRY(ghosts.prepare(checkpoint, body.ghost, surroundings.root.get()));
         files[file.id] = {.fd = TRY(ghosts.open(body.ghost, opening_flags(file.flags))),
                           .path = body.path,
                           .flags = file.flags};
@@ -118,12 +135,15 @@ Result<> OpenedFiles::Impl::open_path(const model::OpenFile& file, const model::
 }
 
 Result<> OpenedFiles::prepare(const model::Checkpoint& skeleton) {
-    TRY(raise_descriptor_limit());
-    TRY(impl_->ghosts.prepare(skeleton, impl_->surroundings.root.get()));
+    TRY(make_room_for_descriptors());
+    const std::set<model::FileId> needed = files_without_descriptor(skeleton);
     for (const model::OpenFile& file : skeleton.files) {
-        if (const auto* body = std::get_if<model::RegularFile>(&file.body)) {
-            TRY(impl_->open_path(file, *body));
-        }
+        const auto* body = std::get_if<model::RegularFile>(&file.body);
+        if (body == nullptr) continue;
+        auto opened = impl_->open_path(skeleton, file, *body);
+        if (!opened && needed.contains(file.id)) return opened;
+        // What a descriptor leads to may have been made a moment ago.
+        if (!opened) log_debug("{}, ignoring: not there yet", opened.error().message());
     }
     return {};
 }
@@ -133,7 +153,7 @@ Result<os::UniqueFd> OpenedFiles::open_ghost(const model::Checkpoint& checkpoint
     const model::OpenFile* file = checkpoint.find_file(id);
     const auto* body = file == nullptr ? nullptr : std::get_if<model::RegularFile>(&file->body);
     if (body == nullptr) return fail(Error::corrupt(fmt::format("file {} is no regular one", id)));
-    TRY(impl_->ghosts.prepare(checkpoint, impl_->surroundings.root.get()));
+    TRY(impl_->ghosts.prepare(checkpoint, body->ghost, impl_->surroundings.root.get()));
     return impl_->ghosts.open(body->ghost, opening_flags(file->flags));
 }
 
@@ -161,9 +181,10 @@ Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
     return {};
 }
 
-Result<> OpenedFiles::Impl::open_one(const model::OpenFile& file, PipeOpener& pipes) {
+Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
+                                     const model::OpenFile& file, PipeOpener& pipes) {
     if (const auto* path = std::get_if<model::RegularFile>(&file.body))
-        return open_path(file, *path);
+        return open_path(checkpoint, file, *path);
     if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
         const bool has_path = !end->path.empty();
         const os::RootScope there =
@@ -213,11 +234,13 @@ Result<> OpenedFiles::Impl::settle(const model::OpenFile& file) {
 }
 
 Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
-    TRY(raise_descriptor_limit());
+    TRY(make_room_for_descriptors());
     std::erase_if(impl_->files, [&](const auto& entry) {
         return !std::ranges::binary_search(checkpoint.files, entry.first, {}, &model::OpenFile::id);
     });
-    TRY(impl_->ghosts.prepare(checkpoint, impl_->surroundings.root.get()));
+    for (const model::GhostFile& ghost : checkpoint.ghosts) {
+        TRY(impl_->ghosts.prepare(checkpoint, ghost.id, impl_->surroundings.root.get()));
+    }
     TRY(impl_->ghosts.finish(checkpoint));
     PipeOpener pipes;
     for (const model::Pipe& pipe : checkpoint.pipes) pipes.announce(pipe);
@@ -227,7 +250,7 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
         for (const model::OpenFile& file : checkpoint.files) {
             if (std::holds_alternative<model::Inotify>(file.body) != watches) continue;
             const std::string what = fmt::format("file {}", file.id);
-            TRY(with_context(impl_->open_one(file, pipes), what));
+            TRY(with_context(impl_->open_one(checkpoint, file, pipes), what));
             TRY(with_context(impl_->settle(file), what));
         }
     }

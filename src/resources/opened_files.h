@@ -1,13 +1,12 @@
 // Opens the files of a Checkpoint again, in the host process; the caller hands the descriptors to
 // the tasks (SCM_RIGHTS). The counterpart of files.h.
 //
-//   prepare(skeleton)   before the freeze: what does not depend on the final state (regular files
-//   of
-//                       mappings, exe, cwd). May be repeated.
+//   prepare(skeleton)   before the freeze: what does not depend on the final state: regular files
+//                       of mappings, exe, cwd, which must be there; of descriptors those that are.
+//                       May be repeated.
 //   finish(final)       every file, with positions, contents, queues. TCP connections are complete
-//   but
-//                       in repair mode: silent. Needs a route to each peer (any device will do);
-//                       the source address need not be up, unless a connection is half-closed
+//                       but in repair mode: silent. Needs a route to each peer (any device will
+//                       do); the source address need not be up, unless a connection is half-closed
 //                       (below).
 //   settle_connections()  after commit: every connection is in its state, still in repair. It takes
 //                       what its peer sends as it would outside of repair.

@@ -21,6 +21,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "os/process.h"
 #include "os/ptrace.h"
 #include "os/socket.h"
 #include "proc/process_directory.h"
@@ -107,6 +108,20 @@ void reap(const std::vector<Pid>& pids) {
             if (!status->has_value()) std::this_thread::sleep_for(std::chrono::microseconds(200));
         }
     }
+}
+
+// While there is but one thread: afterwards the table of descriptors grows by a grace period of RCU
+// each time (descriptor_room.h), and what is placed in it is placed in the freeze.
+Result<> add_descriptor_room(StubProcess& process, Program& program) {
+    constexpr rlim64_t kRoom = 4096;
+    if (process.threads.size() > 1) return {};
+    const rlimit64 limit = TRY(os::prlimit(process.here, RLIMIT_NOFILE));
+    const auto highest = static_cast<int>(std::min(kRoom, limit.rlim_cur)) - 1;
+    const int any = process.leader().socket_number();
+    if (highest <= any) return {};
+    program.call("dup3", SYS_dup3, {any, highest, O_CLOEXEC});
+    program.call("close", SYS_close, {highest});
+    return {};
 }
 
 }  // namespace
@@ -499,6 +514,7 @@ Result<> Tree::match_threads(StubProcess& process, const model::Process& wanted)
     std::erase(process.threads, nullptr);
 
     Program program;
+    if (!tids.empty()) TRY(add_descriptor_room(process, program));
     std::vector<std::pair<Tid, SlotRun>> made;
     for (const Tid tid : tids) {
         const SlotRun slots = TRY(arena_.allocate(1));
