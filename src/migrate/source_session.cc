@@ -17,6 +17,7 @@
 #include "migrate/container_images.h"
 #include "migrate/endpoints.h"
 #include "migrate/packets.h"
+#include "migrate/source_layout.h"
 #include "migrate/tree_figures.h"
 #include "os/schedule.h"
 
@@ -57,39 +58,6 @@ std::vector<Pid> pids_of(const model::Checkpoint& checkpoint) {
     std::vector<Pid> pids;
     for (const model::Process& process : checkpoint.processes) pids.push_back(process.pid);
     return pids;
-}
-
-bool same_layout(const model::Process& a, const model::Process& b) {
-    const auto same_tid = [](const model::Thread& x, const model::Thread& y) {
-        return x.tid == y.tid;
-    };
-    return a.pid == b.pid && a.parent == b.parent && a.is_zombie == b.is_zombie &&
-           a.address_space == b.address_space &&
-           std::equal(a.threads.begin(), a.threads.end(), b.threads.begin(), b.threads.end(),
-                      same_tid);
-}
-
-bool same_objects(const model::Checkpoint& a, const model::Checkpoint& b) {
-    const auto same = [](const model::SharedMemory& x, const model::SharedMemory& y) {
-        return x.id == y.id && x.bytes == y.bytes;
-    };
-    return std::ranges::equal(a.shared_memory(), b.shared_memory(), same);
-}
-
-// Whatever the order of the processes.
-bool same_layout(const model::Checkpoint& a, const model::Checkpoint& b) {
-    return a.processes.size() == b.processes.size() && same_objects(a, b) &&
-           std::ranges::all_of(a.processes, [&b](const model::Process& process) {
-               const model::Process* other = b.find_process(process.pid);
-               return other != nullptr && same_layout(process, *other);
-           });
-}
-
-bool same_processes(const model::Checkpoint& a, const model::Checkpoint& b) {
-    return a.processes.size() == b.processes.size() &&
-           std::ranges::all_of(a.processes, [&b](const model::Process& process) {
-               return b.find_process(process.pid) != nullptr;
-           });
 }
 
 }  // namespace
@@ -284,50 +252,6 @@ Result<bool> SourceSession::despair(const pages::Decision& decision) {
     return false;
 }
 
-// Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged
-// by forking its parent's stub, after its parent's memory has been sent. All at once where the
-// order of forks and sessions wants it so; then nothing is shared.
-Result<> SourceSession::follow(const model::Checkpoint& skeleton) {
-    const bool at_once = layout_.processes.empty() && skeleton.has_early_child();
-    for (;;) {
-        model::Checkpoint next = skeleton;
-        next.processes.clear();
-        std::vector<Pid> added;
-        for (const model::Process& process : skeleton.processes) {
-            const bool known = layout_.find_process(process.pid) != nullptr;
-            const bool can_be_forked = layout_.find_process(process.parent) != nullptr;
-            const bool is_root = process.pid == skeleton.root().pid;
-            if (!known && !can_be_forked && !is_root && !at_once) continue;
-            if (!known) added.push_back(process.pid);
-            next.processes.push_back(process);
-        }
-        for (const Pid pid : added) {
-            const Pid parent = next.find_process(pid)->parent;
-            if (layout_.find_process(parent) != nullptr) TRY(memory_->send_written(parent));
-        }
-        const model::Checkpoint before = std::exchange(layout_, next);
-        if (!same_layout(before, next)) TRY(send_layout(FrameType::Layout, next));
-        for (const model::Process& process : before.processes) {
-            if (next.find_process(process.pid) == nullptr) memory_->remove(process.pid);
-        }
-        for (const model::Process& process : next.processes) {
-            if (before.find_process(process.pid) != nullptr) {
-                TRY(memory_->follow(process));
-                continue;
-            }
-            const bool forked = before.find_process(process.parent) != nullptr;
-            const Result<> started = [&]() -> Result<> {
-                return memory_->add(process, TRY(tree_->number_from_inside(process.pid)),
-                                    forked ? std::optional(process.parent) : std::nullopt);
-            }();
-            // It has ended since the skeleton was taken; the next one will not have it.
-            if (!started && started.error().kind() != Error::Kind::Gone) return started;
-        }
-        TRY(memory_->follow_shared(next));
-        if (next.processes.size() == skeleton.processes.size()) return {};
-    }
-}
-
 Result<> SourceSession::send_checkpoint(FrameType type, model::Checkpoint checkpoint) {
     TRY(tree_->number_from_inside(checkpoint));
     image::MemoryStore store;
@@ -371,23 +295,6 @@ Result<> SourceSession::send_last_files(const model::Checkpoint& checkpoint) {
     report_.file_bytes += moved.bytes;
     report_.files_frozen_ms = elapsed_ms(begun);
     return {};
-}
-
-Result<> SourceSession::send_tmpfs() {
-    if (!container_) return {};
-    const std::string archive = TRY(container_->collect_files());
-    return link_->send(FrameType::Files, std::as_bytes(std::span(archive)));
-}
-
-Result<> SourceSession::send_layout(FrameType type, const model::Checkpoint& layout) {
-    TRY(send_tmpfs());
-    TRY(send_checkpoint(type, layout));
-    return with_context(
-        [&]() -> Result<> {
-            TRY(link_->expect(FrameType::Staged));
-            return {};
-        }(),
-        "staging at the destination");
 }
 
 Result<> SourceSession::send_round_end(int number) {
@@ -486,6 +393,7 @@ Result<bool> SourceSession::try_cut_over() {
     TRY(link_->channel().set_silence_limit(kFrozenSilenceLimit));
     report_.precopy_ms = elapsed_ms(begun_);
     const Clock::time_point begun = Clock::now();
+    steps_ = {};
     auto frozen = tree_->freeze(first_);
     if (!frozen && frozen.error().kind() == Error::Kind::Unsupported) {
         // On a busy machine a thread may wait long for its turn to stop.
@@ -495,8 +403,10 @@ Result<bool> SourceSession::try_cut_over() {
         return group_is_frozen(false);
     }
     frozen_ = TRY(std::move(frozen));
+    steps_.done("stop");
     TRY(link_->send(FrameType::Frozen, std::span<const std::byte>{}));
     TRY(hold_->hold_everything());
+    steps_.done("hold");
     const dump::Collected collected = TRY(tree_->collect(*frozen_));
     if (!collected.busy.empty() || (is_live() && !same_processes(collected.checkpoint, layout_))) {
         in_the_way_ =
@@ -506,17 +416,25 @@ Result<bool> SourceSession::try_cut_over() {
         give_more_time(collected.waiting);
         return group_is_frozen(false);
     }
+    steps_.done("collect");
     if (container_) TRY(container_->check_mounts());
     if (!TRY(group_is_frozen(true))) {
         log_info("thawed for another attempt: {}", in_the_way_);
         thaw();
         return false;
     }
+    steps_.done("group");
     locks_ = collected.checkpoint.locks;
     TRY(send_last_files(collected.checkpoint));
+    steps_.done("files");
     TRY(is_live() ? send_state(collected, begun) : send_images(collected.checkpoint, begun));
+    steps_.done("restore");
     TRY(tree_->check_aio(collected.checkpoint));
     TRY(commit());
+    steps_.done("commit");
+    log_info("frozen: {}; collected: tasks {} us, mappings {} us, files {} us", steps_.text(),
+             collected.times.tasks.count(), collected.times.mappings.count(),
+             collected.times.files.count());
     report_.frozen_ms = elapsed_ms(begun);
     return true;
 }
@@ -526,14 +444,17 @@ Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time
         const model::Checkpoint before = std::exchange(layout_, collected.checkpoint);
         TRY(send_layout(FrameType::Layout, layout_));
         for (const model::Process& process : layout_.processes) {
-            const bool same =
-                process.address_space == before.find_process(process.pid)->address_space;
-            if (!same) TRY(memory_->follow(process));
+            if (!same_layout(process, *before.find_process(process.pid))) {
+                TRY(memory_->follow(process));
+            }
         }
     }
+    steps_.done("layout");
     TRY(memory_->follow_shared(collected.checkpoint));
+    steps_.done("shared");
     const Clock::time_point pages_begun = Clock::now();
     const Moved moved = TRY(memory_->send_last());
+    steps_.done("pages");
     report_.rounds.push_back({.number = ++round_,
                               .pages = moved.pages,
                               .bytes = moved.bytes,
@@ -543,12 +464,7 @@ Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time
     TRY(send_tmpfs());
     TRY(send_checkpoint(FrameType::Final, collected.checkpoint));
     report_.checkpoint_ms = elapsed_ms(begun);
-    log_info(
-        "frozen: stop {} us, tasks {} us, mappings {} us, files {} us, pages {:.1f} ms, all {:.1f} "
-        "ms",
-        collected.times.stop.count(), collected.times.tasks.count(),
-        collected.times.mappings.count(), collected.times.files.count(),
-        report_.rounds.back().milliseconds, report_.checkpoint_ms);
+    steps_.done("final");
     return await_ready();
 }
 
@@ -575,8 +491,6 @@ Result<> SourceSession::send_images(const model::Checkpoint& checkpoint, Clock::
     progress("restore");
     TRY(await_ready());
     report_.transfer_ms = elapsed_ms(transfer_begun) - report_.restore_ms;
-    log_info("frozen: checkpoint {:.1f} ms, transfer {:.1f} ms, restore {:.1f} ms",
-             report_.checkpoint_ms, report_.transfer_ms, report_.restore_ms);
     return {};
 }
 

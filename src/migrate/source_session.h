@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/step_times.h"
 #include "dump/source_tree.h"
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
@@ -121,6 +122,7 @@ class SourceSession {
     std::optional<handover::NetworkHold> hold_;
     std::vector<handover::HeldPacket> taken_;
     std::optional<dump::Frozen> frozen_;
+    StepTimes steps_;           // of the freeze
     model::Checkpoint layout_;  // as the destination has it
     pages::Convergence convergence_;
     dump::StopFirst first_;               // of the next freeze
