@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -212,14 +213,14 @@ void MemorySender::compress(pages::Compression compression) {
 Result<Moved> MemorySender::send_written(Pid pid) {
     const auto found = tasks_.find(pid);
     if (found == tasks_.end()) return Moved{};
-    return send_task(found->second, pages::Protect::Yes);
+    return send_task(found->second);
 }
 
 Result<Moved> MemorySender::send_all_written() {
     Moved moved;
     round_bytes_ = 0;
     for (auto& [pid, task] : tasks_) {
-        moved += TRY(send_task(task, pages::Protect::Yes, std::exchange(task.seen, std::nullopt)));
+        moved += TRY(send_task(task, std::exchange(task.seen, std::nullopt)));
     }
     moved += TRY(shared_.send_changed());
     return moved;
@@ -229,7 +230,20 @@ Result<Moved> MemorySender::send_last() {
     Moved moved;
     round_bytes_ = 0;
     shared_.start_last_look();
-    for (auto& [pid, task] : tasks_) moved += TRY(send_task(task, pages::Protect::No));
+    std::vector<Task*> tasks;
+    for (auto& [pid, task] : tasks_) {
+        if (!task.lost) tasks.push_back(&task);
+    }
+    // Another thread looks at the next ones while this one sends.
+    std::vector<std::promise<Result<pages::Changes>>> looks(tasks.size());
+    const std::jthread looker([&] {
+        for (std::size_t i = 0; i < tasks.size(); ++i) {
+            looks[i].set_value(look_for_changes(tasks[i]->tracker, tasks[i]->ranges));
+        }
+    });
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+        moved += TRY(send_last_of(*tasks[i], looks[i].get_future().get()));
+    }
     moved += TRY(shared_.send_last());
     return moved;
 }
@@ -248,26 +262,28 @@ Result<std::uint64_t> MemorySender::written_bytes() {
     return bytes;
 }
 
-Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect,
-                                      std::optional<pages::Changes> seen) {
-    const auto tolerate_gone = [&task](Result<Moved> result) -> Result<Moved> {
-        if (result || result.error().kind() != Error::Kind::Gone) return result;
-        task.lost = true;
-        return Moved{};
-    };
+Result<Moved> MemorySender::tolerate_gone(Task& task, Result<Moved> result) {
+    if (result || result.error().kind() != Error::Kind::Gone) return result;
+    task.lost = true;
+    return Moved{};
+}
+
+Result<Moved> MemorySender::send_last_of(Task& task, Result<pages::Changes> looked) {
+    const pages::PageSet doubtful = std::exchange(task.doubtful, {});
+    if (!looked) return tolerate_gone(task, fail(std::move(looked.error())));
+    add_doubtful(doubtful, task.ranges, *looked);
+    return tolerate_gone(task, send_changes(task, *looked));
+}
+
+Result<Moved> MemorySender::send_task(Task& task, std::optional<pages::Changes> seen) {
     if (task.lost) return Moved{};
     const auto send = [&](Result<pages::Changes> changes) -> Result<Moved> {
         return send_changes(task, TRY(std::move(changes)));
     };
     const pages::PageSet doubtful = std::exchange(task.doubtful, {});
-    if (protect == pages::Protect::No) {
-        auto looked = look_for_changes(task.tracker, task.ranges);
-        if (looked) add_doubtful(doubtful, task.ranges, *looked);
-        return tolerate_gone(send(std::move(looked)));
-    }
     if (!seen) {
         auto looked = look_for_changes(task.tracker, task.ranges);
-        if (!looked) return tolerate_gone(fail(looked.error()));
+        if (!looked) return tolerate_gone(task, fail(std::move(looked.error())));
         seen = std::move(*looked);
     }
     add_doubtful(doubtful, task.ranges, *seen);
@@ -286,13 +302,13 @@ Result<Moved> MemorySender::send_task(Task& task, pages::Protect protect,
             room -= piece.back().size();
             at = piece.back().end;
             if (room > 0) continue;
-            moved += TRY(tolerate_gone(send(changes_of(task, piece, doubtful))));
+            moved += TRY(tolerate_gone(task, send(changes_of(task, piece, doubtful))));
             piece.clear();
             room = most;
         }
     }
     if (piece.empty() || task.lost) return moved;
-    moved += TRY(tolerate_gone(send(changes_of(task, piece, doubtful))));
+    moved += TRY(tolerate_gone(task, send(changes_of(task, piece, doubtful))));
     return moved;
 }
 

@@ -86,11 +86,14 @@ class MemorySender {
     };
 
     [[nodiscard]] pages::Tracker* tracker_of(Pid pid);
-    // With Protect::Yes: goes through what `seen` has, or a look of its own finds; what was written
-    // elsewhere since is left for the next time. A parent whose child is about to be forked at the
-    // destination needs a look that is younger than the fork.
-    Result<Moved> send_task(Task& task, pages::Protect protect,
-                            std::optional<pages::Changes> seen = std::nullopt);
+    // Goes through what `seen` has, or a look of its own finds; what was written elsewhere since is
+    // left for the next time. A parent whose child is about to be forked at the destination needs a
+    // look that is younger than the fork.
+    Result<Moved> send_task(Task& task, std::optional<pages::Changes> seen = std::nullopt);
+    // In the freeze: all that is in `looked`, without protecting anew.
+    Result<Moved> send_last_of(Task& task, Result<pages::Changes> looked);
+    // A process that is gone is marked as lost.
+    static Result<Moved> tolerate_gone(Task& task, Result<Moved> result);
     // What is in a piece of a round, protected. `doubtful`: of the round before.
     Result<pages::Changes> changes_of(Task& task, std::span<const AddrRange> piece,
                                       const pages::PageSet& doubtful);
