@@ -36,6 +36,9 @@ class SourceProcess {
     // Outside the freeze: ids, mappings, attributes. Registers every file that the process's
     // memory, cwd and root refer to.
     Result<model::Process> outline(const proc::Stat& stat, resources::FileCollector& files);
+    // In the freeze, in any thread: what collect() would begin with, which the kernel takes long to
+    // write for a process with many mappings.
+    void read_ahead() { layout_.read_ahead(); }
     // In the freeze: everything but descriptors. `mappings_time` grows by what mappings took.
     Result<model::Process> collect(trace::FrozenProcess& frozen, resources::FileCollector& files,
                                    std::chrono::microseconds& mappings_time);

@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 #include <map>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -260,6 +262,28 @@ struct SourceTree::Impl {
     }
 };
 
+// Reads of one process after the other what its collection begins with, while the one before is
+// asked: the questions keep one processor busy.
+class ReadingAhead {
+  public:
+    // `processes`: nullptr where nothing is known yet. They outlive this object, or have been
+    // awaited.
+    explicit ReadingAhead(std::vector<SourceProcess*> processes)
+        : processes_(std::move(processes)), done_(processes_.size()), thread_([this] {
+              for (std::size_t i = 0; i < processes_.size(); ++i) {
+                  if (processes_[i] != nullptr) processes_[i]->read_ahead();
+                  done_[i].set_value();
+              }
+          }) {}
+    // Before process number `i` is touched. Once each.
+    void await(std::size_t i) { done_[i].get_future().wait(); }
+
+  private:
+    std::vector<SourceProcess*> processes_;
+    std::vector<std::promise<void>> done_;
+    std::jthread thread_;  // ends first
+};
+
 struct Frozen::Impl {
     os::Urgency urgency;  // of the thread that froze; ends last
     trace::Freeze freeze;
@@ -498,7 +522,16 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     collected.times.stop = between(frozen.since(), begun);
     impl_->files->begin_collect();
     std::vector<Pid> living;
+    std::vector<SourceProcess*> known;
+    for (const trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
+        const auto at = impl_->processes.find(process.pid);
+        const bool is_read = !process.is_zombie && at != impl_->processes.end();
+        known.push_back(is_read ? &at->second : nullptr);
+    }
+    ReadingAhead reading(std::move(known));
+    std::size_t number = 0;
     for (trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
+        reading.await(number++);
         auto collected_process = impl_->collect(process, checkpoint.ipc, collected.times.mappings);
         // Whoever has it for a child by now, outside of the tree, has reaped it.
         const bool is_reaped =

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include "base/log.h"
 #include "resources/aio.h"
@@ -142,8 +143,13 @@ Result<> MemoryLayout::read_details(std::vector<KnownMapping>& mappings, RemoteA
     return {};
 }
 
+void MemoryLayout::read_ahead() {
+    if (auto text = directory_->maps_text()) ahead_ = std::move(*text);
+}
+
 Result<bool> MemoryLayout::refresh() {
-    std::string text = TRY(directory_->maps_text());
+    std::optional<std::string> ahead = std::exchange(ahead_, std::nullopt);
+    std::string text = ahead ? std::move(*ahead) : TRY(directory_->maps_text());
     if (auxv_.empty()) auxv_ = TRY(directory_->auxv());
     if (text == text_) return false;
     std::vector<KnownMapping> fresh;

@@ -35,6 +35,8 @@ class MemoryLayout {
     // Looks again. True if a mapping changed. Unsupported: a kind of mapping that is not carried,
     // by name.
     Result<bool> refresh();
+    // Reads what the next refresh() looks at, in any thread. An error is left for that.
+    void read_ahead();
     // The mappings of the last refresh(), with their files registered in `files`, and the layout.
     // layout.brk is the end of [heap], page-aligned: the exact value is asked of the process
     // (process_state.h). `thp_disabled` and `dumpable` are not filled in.
@@ -47,7 +49,8 @@ class MemoryLayout {
 
     Pid pid_;
     const proc::ProcessDirectory* directory_;
-    std::string text_;  // of maps, when mappings_ was made from it
+    std::string text_;                  // of maps, when mappings_ was made from it
+    std::optional<std::string> ahead_;  // by read_ahead()
     std::vector<KnownMapping> mappings_;
     std::vector<std::uint64_t> auxv_;
     bool with_segments_ = false;
