@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char* kParent = "/run";
 constexpr std::size_t kSuffix = 6;  // what mkdtemp(3) appends
-constexpr std::chrono::seconds kTimeout{10};
+constexpr std::chrono::seconds kTimeout{60};
 
 std::string prefix_of(std::string_view what, const std::string& id) {
     return fmt::format("ferry-{}-{}-", what, id);

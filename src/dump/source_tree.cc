@@ -18,6 +18,7 @@
 #include "dump/outsiders.h"
 #include "dump/preflight.h"
 #include "dump/source_process.h"
+#include "os/description.h"
 #include "os/fd.h"
 #include "os/pid_namespace.h"
 #include "os/schedule.h"
@@ -89,6 +90,46 @@ Result<std::vector<Found>> walk(Pid root) {
         return fail(Error::gone(fmt::format("process {} has ended", root)));
     }
     return found;
+}
+
+// A child of vfork(2) is none of the tree's processes until it has called execve(2), a moment
+// later; its parent cannot be stopped before.
+Result<bool> shares_memory(Pid pid, Pid parent) {
+    const auto order = os::compare_memory(pid, parent);
+    if (!order && is_gone(order.error())) return false;
+    return TRY(order) == std::strong_ordering::equal;
+}
+
+std::unexpected<Error> refuse_shared_memory(Pid pid, Pid parent) {
+    return fail(Error::unsupported(fmt::format(
+        "process {} shares the memory of its parent {}, which is not carried", pid, parent)));
+}
+
+// Leaves those out that share the memory of their parents; Unsupported if they go on doing so.
+Result<> leave_out_vforked(std::vector<Found>& found) {
+    constexpr std::chrono::seconds kPatience{2};
+    constexpr std::chrono::milliseconds kPause{1};
+    const Clock::time_point deadline = Clock::now() + kPatience;
+    std::vector<Pid> left_out;
+    for (auto at = found.begin(); at != found.end();) {
+        const auto [pid, parent, stat] = *at;
+        const auto is_left_out = [&left_out](Pid known) {
+            return std::ranges::find(left_out, known) != left_out.end();
+        };
+        const bool shares =
+            parent.value != 0 && !stat.is_zombie() && TRY(shares_memory(pid, parent));
+        if (!shares && !is_left_out(parent)) {
+            ++at;
+            continue;
+        }
+        while (shares && TRY(shares_memory(pid, parent))) {
+            if (Clock::now() > deadline) return refuse_shared_memory(pid, parent);
+            std::this_thread::sleep_for(kPause);
+        }
+        left_out.push_back(pid);
+        at = found.erase(at);
+    }
+    return {};
 }
 
 bool has_ended(const Found& found) {
@@ -252,6 +293,9 @@ struct SourceTree::Impl {
             process.parent = frozen.parent;
             TRY(learn_numbers(process));
             return process;
+        }
+        if (frozen.parent.value != 0 && TRY(shares_memory(frozen.pid, frozen.parent))) {
+            return refuse_shared_memory(frozen.pid, frozen.parent);
         }
         SourceProcess* remembered = TRY(remember(frozen.pid, stat));
         model::Process process = TRY(remembered->collect(frozen, *files, maps));
@@ -440,7 +484,8 @@ Result<model::Checkpoint> SourceTree::skeleton() {
     // A process that is forked meanwhile may hold what then seems to lead out of the tree.
     constexpr int kLooks = 5;
     for (int look = 1;; ++look) {
-        const std::vector<Found> found = TRY(walk(impl_->root));
+        std::vector<Found> found = TRY(walk(impl_->root));
+        TRY(leave_out_vforked(found));
         auto skeleton = impl_->skeleton_of(found);
         if (skeleton || look == kLooks) return skeleton;
         if (pids_of(TRY(walk(impl_->root))) == pids_of(found)) return skeleton;

@@ -43,6 +43,10 @@ Result<std::strong_ordering> compare_tables(Pid pid_a, Pid pid_b) {
     return compare(pid_a, pid_b, KCMP_FILES, 0, 0);
 }
 
+Result<std::strong_ordering> compare_memory(Pid pid_a, Pid pid_b) {
+    return compare(pid_a, pid_b, KCMP_VM, 0, 0);
+}
+
 Result<std::strong_ordering> compare_semaphore_undo(Tid tid_a, Tid tid_b) {
     return compare(Pid{tid_a.value}, Pid{tid_b.value}, KCMP_SYSVSEM, 0, 0);
 }

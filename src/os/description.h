@@ -19,6 +19,8 @@ namespace ferry::os {
 Result<std::strong_ordering> compare_descriptions(Pid pid_a, int fd_a, Pid pid_b, int fd_b);
 // KCMP_FILES: the order of two descriptor tables.
 Result<std::strong_ordering> compare_tables(Pid pid_a, Pid pid_b);
+// KCMP_VM: that of two address spaces.
+Result<std::strong_ordering> compare_memory(Pid pid_a, Pid pid_b);
 // KCMP_SYSVSEM: that of what two threads have to undo (CLONE_SYSVSEM).
 Result<std::strong_ordering> compare_semaphore_undo(Tid tid_a, Tid tid_b);
 

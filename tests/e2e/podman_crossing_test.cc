@@ -51,6 +51,9 @@ constexpr const char* kCounter =
 
 class PodmanCrossingTest : public TwoPlatformsTest {
   protected:
+    // For anything; enough on a slow machine that does other things as well.
+    static constexpr std::chrono::seconds kLimit{240};
+
     void SetUp() override {
         std::string path = "/var/tmp/ferry-podman-XXXXXX";
         ASSERT_NE(::mkdtemp(path.data()), nullptr);
@@ -63,13 +66,14 @@ class PodmanCrossingTest : public TwoPlatformsTest {
         TwoPlatformsTest::SetUp();
         if (IsSkipped() || HasFatalFailure()) return;
         ASSERT_OK(lab::run_checked(
-            launch_here({"sh", "-c", kImage, "sh", path + "/rootfs", path + "/image.tar"}), 60s));
+            launch_here({"sh", "-c", kImage, "sh", path + "/rootfs", path + "/image.tar"}),
+            kLimit));
         for (std::size_t i = 0; i < 2; ++i) {
             const std::string own = fmt::format("{}/own{}", path, i);
             std::filesystem::create_directory(own);
             ASSERT_OK(mount_cgroups(platform(i).host()));
-            ASSERT_OK(
-                platform(i).host().run_checked({"sh", "-c", kPlatform, "sh", own, group(i)}, 10s));
+            ASSERT_OK(platform(i).host().run_checked({"sh", "-c", kPlatform, "sh", own, group(i)},
+                                                     kLimit));
         }
     }
 
@@ -96,7 +100,7 @@ class PodmanCrossingTest : public TwoPlatformsTest {
     }
     Result<std::string> podman(std::size_t i, std::vector<std::string> arguments) {
         arguments.insert(arguments.begin(), "podman");
-        return platform(i).host().run_checked(std::move(arguments), 60s);
+        return platform(i).host().run_checked(std::move(arguments), kLimit);
     }
     void load_image(std::size_t i, const std::string& name = "ferry/test:1") {
         if (i == 0) {
@@ -115,7 +119,10 @@ class PodmanCrossingTest : public TwoPlatformsTest {
         id_ = id->substr(0, 64);
     }
     CommandResult migrate() {
-        return ferry(0, {"migrate", "web", "--to", platform(1).address(), "--json"});
+        auto result = platform(0).run_ferry(
+            {"migrate", "web", "--to", platform(1).address(), "--json"}, kLimit);
+        EXPECT_OK(result);
+        return result.value_or(CommandResult{.status = -1, .out = {}, .err = {}});
     }
     // Everything that Podman has on a platform.
     std::string listed(std::size_t i) {
@@ -135,8 +142,16 @@ class PodmanCrossingTest : public TwoPlatformsTest {
     void expect_to_run_on(std::size_t i) {
         const int before = count(i);
         EXPECT_GT(before, 0);
-        std::this_thread::sleep_for(200ms);
-        EXPECT_GT(count(i), before);
+        EXPECT_TRUE(comes_true([&] { return count(i) > before; }));
+    }
+    template <class F>
+    static bool comes_true(F holds) {
+        const auto deadline = std::chrono::steady_clock::now() + kLimit;
+        while (!holds()) {
+            if (std::chrono::steady_clock::now() > deadline) return false;
+            std::this_thread::sleep_for(20ms);
+        }
+        return true;
     }
 
     std::string directory_, id_;
@@ -146,7 +161,7 @@ TEST_F(PodmanCrossingTest, ItIsPodmansOnTheOtherSideAndNothingOfItIsLeft) {
     load_image(0);
     load_image(1);
     start_container(kCounter, {"--restart=always"});
-    std::this_thread::sleep_for(500ms);
+    ASSERT_TRUE(comes_true([&] { return count(0) > 10; }));
     const CommandResult moved = migrate();
     ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(0).agent_log()
                                << platform(1).agent_log();
@@ -190,26 +205,27 @@ TEST_F(PodmanCrossingTest, WhateverFailsLaterItStaysAndTheOtherSideIsAsBefore) {
     launch.stderr_fd = words->get();
     auto migration = os::ChildProcess::start(launch);
     ASSERT_OK(migration);
-    const auto monitors = [&](std::size_t i) {
-        return processes_named(platform(i).host(), "conmon").value_or(std::vector<Pid>());
-    };
-    for (int i = 0; i < 2000 && monitors(1).empty(); ++i) std::this_thread::sleep_for(2ms);
-    EXPECT_FALSE(monitors(1).empty()) << os::read_file(directory_ + "/words").value_or("");
-    ASSERT_OK(platform(1).host().run_checked(
-        {"sh", "-c", "kill -9 $(pgrep -P $(pgrep -o -x ferryd))"}, 5s));
-    const auto status = migration->wait(60s);
+    // In one shell: whoever waits out here for a processor would come too late.
+    EXPECT_OK(platform(1).host().run_checked(
+        {"sh", "-c",
+         "until pgrep -x conmon; do sleep 0.01; done; kill -9 $(pgrep -P $(pgrep -o -x ferryd))"},
+        kLimit));
+    const auto status = migration->wait(kLimit);
     ASSERT_OK(status);
-    EXPECT_NE(status->value_or(0), 0);
-    for (int i = 0; i < 100 && (listed(1) != "" || !monitors(1).empty()); ++i) {
-        std::this_thread::sleep_for(100ms);
-    }
+    EXPECT_NE(status->value_or(0), 0) << os::read_file(directory_ + "/words").value_or("");
+    const auto is_gone = [&] {
+        const auto monitors = processes_named(platform(1).host(), "conmon");
+        return listed(1).empty() && monitors && monitors->empty();
+    };
+    EXPECT_TRUE(comes_true(is_gone));
     EXPECT_EQ(listed(1), "");
     EXPECT_EQ(podman(1, {"volume", "ls", "--quiet"}).value_or("unknown"), "");
     EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
     expect_to_run_on(0);
     ASSERT_OK(podman(0, {"exec", "web", "sh", "-c", "echo kept > /data/file"}));
     const CommandResult moved = migrate();
-    ASSERT_EQ(moved.status, 0) << moved.err << platform(1).agent_log();
+    ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(0).agent_log()
+                               << platform(1).agent_log();
     expect_to_run_on(1);
     EXPECT_EQ(podman(1, {"volume", "ls", "--quiet"}).value_or("unknown"), "data\n");
     EXPECT_EQ(podman(1, {"exec", "web", "cat", "/data/file"}).value_or("nothing"), "kept\n");

@@ -527,6 +527,49 @@ TEST(Open, RefusesARingWhoseContextIsAnotherProcesss) {
     expect_maker_refused(make, "of an aio context of another process");
 }
 
+// With a child that uses its parent's memory until it ends.
+struct SharingParent {
+    static int child(void* self) {
+        static_cast<void>(::usleep(static_cast<const SharingParent*>(self)->life));
+        ::_exit(0);
+    }
+    SharingParent(int flags, useconds_t child_life) : life(child_life) {
+        pid = ::fork();
+        if (pid == 0) {
+            ::setsid();
+            leave_pipes_behind();
+            ::clone(&child, stack + sizeof stack, CLONE_VM | flags | SIGCHLD, this);
+            for (;;) ::pause();
+        }
+        const std::string children = fmt::format("/proc/{0}/task/{0}/children", pid);
+        while (os::read_file(children).value_or("").empty()) ::usleep(100);
+    }
+    ~SharingParent() {
+        ::kill(-pid, SIGKILL);
+        ::waitpid(pid, nullptr, 0);
+    }
+    alignas(16) char stack[64 << 10] = {};
+    useconds_t life;
+    pid_t pid = -1;
+};
+
+TEST(Open, WaitsUntilAChildOfVforkHasItsOwnMemory) {
+    const SharingParent process(CLONE_VFORK, 300'000);
+    auto tree = SourceTree::open(Pid{process.pid}, {});
+    ASSERT_TRUE(tree) << tree.error().describe();
+    auto frozen = tree->freeze();
+    ASSERT_TRUE(frozen) << frozen.error().describe();
+    const auto collected = tree->collect(*frozen);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_EQ(collected->checkpoint.root().pid, Pid{process.pid});
+}
+
+TEST(Open, RefusesAProcessThatSharesItsParentsMemoryByName) {
+    const SharingParent process(0, 100'000'000);
+    expect_refused(SourceTree::open(Pid{process.pid}, {}), Error::Kind::Unsupported,
+                   "shares the memory of its parent");
+}
+
 TEST(Collect, WaitsForNetlinkMessagesThatWereNotRead) {
     const pid_t child = start_maker([] {
         const int fd = ::socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
