@@ -1,5 +1,6 @@
 #include "image/link_sockets_codec.h"
 
+#include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <sys/socket.h>
 
@@ -81,7 +82,7 @@ Result<model::NetlinkSocket> netlink_from_wire(const wire::NetlinkSk& from,
 void packet_to_wire(const model::PacketSocket& socket, wire::PacketSk& into,
                     wire::FerrySocket& extra) {
     into.set_type(static_cast<std::uint32_t>(socket.type));
-    into.set_protocol(socket.protocol);
+    into.set_protocol(htons(socket.protocol));  // as CRIU gives it to socket(2)
     into.set_ifindex(socket.index);
     options_to_wire(socket.options, false, *into.mutable_opts());
     into.set_version(packet_option(socket, PACKET_VERSION));
@@ -119,7 +120,7 @@ Result<model::PacketSocket> packet_from_wire(const wire::PacketSk& from,
     };
     model::PacketSocket socket = {.inode = extra.inode(),
                                   .type = static_cast<int>(from.type()),
-                                  .protocol = static_cast<std::uint16_t>(from.protocol()),
+                                  .protocol = ntohs(static_cast<std::uint16_t>(from.protocol())),
                                   .device = device(0),
                                   .index = from.ifindex(),
                                   .memberships = {},

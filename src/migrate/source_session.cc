@@ -273,12 +273,14 @@ Result<> SourceSession::send_files() {
     if (is_first) progress("files");
     std::uint64_t before = 0;
     for (int pass = 0; pass < kFilePasses; ++pass) {
+        const Clock::time_point pass_begun = Clock::now();
         const files::Moved moved = TRY(files_->send_all(*link_, on_sent));
+        file_changes_.add_pass(pass_begun, moved.bytes);
         round_files_ += moved;
         report_.files_compared += moved.files;
         report_.file_bytes += moved.bytes;
-        // Little, or as much as is written in the time that sending it takes.
-        const bool enough = moved.bytes < kLittleBytes || (pass > 0 && moved.bytes > before / 2);
+        // Little, or as much as is written while it is sent, of which the first pass tells nothing.
+        const bool enough = pass > 0 && (moved.bytes < kLittleBytes || moved.bytes > before / 2);
         before = moved.bytes;
         if (!is_first || enough) break;
     }
@@ -324,9 +326,7 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
     while (!TRY(link_->wait(kThrottleStep))) TRY(throttle_->step());
     TRY(link_->expect(FrameType::RoundDone));
     const Clock::duration took = Clock::now() - begun;
-    // Of files about as much as in this round.
-    const std::uint64_t dirty =
-        TRY(memory_->written_bytes()) + (number > 1 ? round_files_.bytes : 0);
+    const auto dirty = TRY(memory_->written_bytes()) + file_changes_.expected(Clock::now());
     round_expected_ = dirty;
     const pages::Decision decision =
         convergence_.after_round({.bytes_sent = moved.bytes + round_files_.bytes,

@@ -13,6 +13,7 @@
 #include "handover/network_hold.h"
 #include "handover/network_move.h"
 #include "migrate/departing_container.h"
+#include "migrate/file_changes.h"
 #include "migrate/file_sender.h"
 #include "migrate/image_transfer.h"
 #include "migrate/link.h"
@@ -112,6 +113,7 @@ class SourceSession {
     std::optional<DepartingContainer> container_;
     std::optional<FileSender> files_;
     files::Moved round_files_;  // in this round
+    FileChanges file_changes_;
     std::optional<dump::SourceTree> tree_;
     std::optional<Throttle> throttle_;  // ends before the tree that it stops
     std::optional<MemorySender> memory_;

@@ -196,7 +196,12 @@ Result<> release(Tree& tree, RunMode mode) {
     for (StubProcess* process : tree.processes()) {
         if (process->stop) continue;
         if (mode == RunMode::Stopped) note(process->pidfd->send_signal(SIGSTOP));
-        for (auto& thread : process->threads) note(std::move(thread->tracee()).detach());
+        for (auto& thread : process->threads) {
+            const Result<> detached = std::move(thread->tracee()).detach();
+            // The first of them that runs may end the whole process.
+            const bool is_over = !detached && detached.error().kind() == Error::Kind::Gone;
+            if (!is_over) note(detached);
+        }
     }
     tree.disown();
     return first;

@@ -211,6 +211,23 @@ TEST(StagedTree, DropsPagesThatAreGoneAtTheSource) {
     EXPECT_EQ(victim->verdict(), "PASS");
 }
 
+// The first thread that runs takes the signal, while the others are still held.
+TEST(StagedTree, MayEndTheMomentItRuns) {
+    auto victim = Victim::start("many_threads");
+    ASSERT_TRUE(victim.has_value()) << victim.error().describe();
+    auto snapshot = take_snapshot(victim->pid());
+    ASSERT_TRUE(snapshot.has_value()) << snapshot.error().describe();
+    model::SignalInfo signal = {};
+    signal[0] = std::byte{SIGUSR1};  // si_signo
+    snapshot->checkpoint.processes.front().pending.push_back(signal);
+    const auto report = restore_snapshot(*snapshot);
+    EXPECT_TRUE(report.has_value()) << report.error().describe();
+    int status = 0;
+    ASSERT_EQ(::waitpid(victim->pid().value, &status, 0), victim->pid().value);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1) << status;
+    victim->forget();
+}
+
 TEST(StagedTree, CanBeLeftStopped) {
     auto victim = Victim::start("plain");
     ASSERT_TRUE(victim.has_value());
