@@ -153,7 +153,10 @@ Result<std::vector<std::shared_ptr<Session>>> Agent::migrate(const MigrateOrder&
         }
         planned.push_back(std::move(*prepared));
     }
-    return start_all(planned, group);
+    return start_all(planned, group,
+                     {.convergence = {.max_downtime = order.max_downtime,
+                                      .max_rounds = std::max(1u, order.max_rounds)},
+                      .on_no_convergence = order.on_no_convergence});
 }
 
 Result<Agent::Planned> Agent::prepare_peer(const MigrateOrder& order, WorkerSetup setup) {
@@ -180,7 +183,8 @@ void Agent::cancel_peer(Planned& planned) {
 }
 
 Result<std::vector<std::shared_ptr<Session>>> Agent::start_all(std::vector<Planned>& planned,
-                                                               const std::string& group) {
+                                                               const std::string& group,
+                                                               const Group::Limits& limits) {
     std::vector<std::shared_ptr<Session>> started;
     std::vector<Group::Member> members;
     const auto start = [&](const WorkerSetup& setup) -> Result<> {
@@ -201,8 +205,8 @@ Result<std::vector<std::shared_ptr<Session>>> Agent::start_all(std::vector<Plann
     }
     if (!group.empty()) {
         const std::lock_guard lock(mutex_);
-        groups_.push_back(
-            std::make_unique<Group>(GroupVote(store_.directory(), group), std::move(members)));
+        groups_.push_back(std::make_unique<Group>(GroupVote(store_.directory(), group), limits,
+                                                  std::move(members)));
     }
     return started;
 }

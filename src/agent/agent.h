@@ -99,7 +99,8 @@ class Agent {
     Result<Planned> prepare_peer(const MigrateOrder& order, WorkerSetup setup);
     static void cancel_peer(Planned& planned);
     Result<std::vector<std::shared_ptr<Session>>> start_all(std::vector<Planned>& planned,
-                                                            const std::string& group);
+                                                            const std::string& group,
+                                                            const Group::Limits& limits);
     Result<> forget_decisions();
     Result<> check_room(std::size_t count = 1);
     Result<bool> ask_outcome(const SessionInfo& info);

@@ -77,9 +77,9 @@ class AgentTest : public ::testing::Test {
     // beta.
     template <class Then>
     Result<std::vector<SessionInfo>> migrate_group(const std::vector<std::string>& scripts,
-                                                   Then then) {
+                                                   Then then, MigrateOrder order = {}) {
         std::vector<std::unique_ptr<NamedProcess>> services;
-        MigrateOrder order = {.service = {}, .destination = beta_address()};
+        order.destination = beta_address();
         for (const std::string& script : scripts) {
             services.push_back(std::make_unique<NamedProcess>(directory_.path(), script));
             order.others.push_back(services.back()->text());
@@ -486,6 +486,29 @@ TEST_F(AgentTest, AGroupGoesTogether) {
         EXPECT_TRUE(is_session_id(info.group));
     }
     expect_all_end_in(*alpha_, 3, SessionState::Done);
+}
+
+TEST_F(AgentTest, WhatAGroupHasLeftIsJudgedTogether) {
+    using migrate::OnNoConvergence;
+    for (const auto& [choice, state, fits] :
+         {std::tuple(OnNoConvergence::StopCopy, SessionState::Done, false),
+          std::tuple(OnNoConvergence::Throttle, SessionState::Done, true),
+          std::tuple(OnNoConvergence::Abort, SessionState::Aborted, false)}) {
+        MigrateOrder order;
+        order.on_no_convergence = choice;
+        const auto ended = migrate_group({"rehearse-ok", "rehearse-heavy"}, [] {}, order);
+        ASSERT_TRUE(ended) << ended.error().message();
+        for (const SessionInfo& info : *ended) {
+            EXPECT_EQ(info.state, state) << name_of(choice) << ": " << info.error;
+            const auto report = migrate::report_from_json(info.report);
+            ASSERT_TRUE(report) << info.report;
+            EXPECT_EQ(report->fits_downtime, fits) << name_of(choice);
+            EXPECT_EQ(
+                info.error.find("--max-downtime of 50 ms cannot be kept") != std::string::npos,
+                state == SessionState::Aborted)
+                << info.error;
+        }
+    }
 }
 
 TEST_F(AgentTest, AMemberThatDoesNotGoKeepsItsGroup) {

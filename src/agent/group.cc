@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include "agent/group_words.h"
 #include "base/log.h"
@@ -16,7 +17,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kWordBytesMax = 64;
 // A decision that cannot be written is tried again.
 constexpr milliseconds kTryAgain{100};
 // From the end of a worker to the agent's word on it.
@@ -29,7 +29,10 @@ void tell(int gate, std::string_view word) {
 
 }  // namespace
 
-Group::Group(GroupVote vote, std::vector<Member> members) : vote_(std::move(vote)) {
+Group::Group(GroupVote vote, const Limits& limits, std::vector<Member> members)
+    : vote_(std::move(vote)),
+      limits_(limits),
+      convergence_(limits.convergence, members.size(), std::thread::hardware_concurrency()) {
     for (Member& member : members) states_.push_back({.member = std::move(member)});
     thread_ = std::thread([this] { run(); });
 }
@@ -57,7 +60,7 @@ void Group::run() {
 }
 
 void Group::hear(State& from) {
-    std::array<std::byte, kWordBytesMax> packet = {};
+    std::array<std::byte, words::kWordBytesMax> packet = {};
     const auto received = os::receive_with_fds(from.member.gate.get(), packet);
     if (received && received->bytes > 0) {
         return take(from, {reinterpret_cast<const char*>(packet.data()), received->bytes});
@@ -71,19 +74,25 @@ void Group::hear(State& from) {
 }
 
 void Group::take(State& from, std::string_view word) {
-    if (word == words::kReady || word == words::kBack) from.ready = word == words::kReady;
+    if (word.starts_with(words::kReady)) hear_round(from, word);
+    if (word == words::kBack) from.ready = false;
     if (word == words::kPassed) from.passed = true;
     if (word == words::kFrozen) from.frozen = true;
     if (word == words::kBusy) from.busy = true;
     if (word == words::kVote) from.voted = true;
 }
 
+void Group::hear_round(State& from, std::string_view word) {
+    from.ready = true;
+    const auto round = words::round_of(word);
+    if (!round) return log_error("{}", round.error().message());
+    if (!*round) return;
+    const pages::Seconds now = std::chrono::steady_clock::now().time_since_epoch();
+    convergence_.add(static_cast<std::size_t>(&from - states_.data()), **round, now);
+}
+
 void Group::advance() {
-    if (phase_ == Phase::Converging && all(&State::ready)) {
-        for (State& state : states_) state.ready = false;
-        phase_ = Phase::Passing;
-        tell_all(words::kPass);
-    }
+    if (phase_ == Phase::Converging && all(&State::ready)) judge();
     if (phase_ == Phase::Passing && all(&State::passed)) {
         for (State& state : states_) state.passed = false;
         phase_ = Phase::Freezing;
@@ -91,6 +100,37 @@ void Group::advance() {
     }
     if (phase_ == Phase::Freezing) end_attempt();
     if (phase_ == Phase::Voting && all(&State::voted)) decide(GroupDecision::Commit, "");
+}
+
+void Group::judge() {
+    using Next = migrate::GroupVerdict::Next;
+    if (convergence_.has_news()) verdict_ = verdict(convergence_.decide());
+    if (!verdict_.fits && verdict_.next == Next::Go &&
+        limits_.on_no_convergence == migrate::OnNoConvergence::Abort) {
+        return decide(GroupDecision::Abort,
+                      migrate::describe_long_freeze(limits_.convergence.max_downtime, verdict_.rule,
+                                                    verdict_.expected_downtime));
+    }
+    for (State& state : states_) state.ready = false;
+    if (verdict_.next == Next::Go) phase_ = Phase::Passing;
+    tell_all(words::of(verdict_));
+}
+
+migrate::GroupVerdict Group::verdict(const pages::Decision& decision) {
+    using Next = migrate::GroupVerdict::Next;
+    const bool slower_helps = decision.stop && !decision.fits &&
+                              decision.rule == pages::Rule::NotShrinking &&
+                              convergence_.can_be_slower();
+    if (slower_helps) convergence_.look_again();
+    return {.next = slower_helps    ? Next::Slow
+                    : decision.stop ? Next::Go
+                                    : Next::Again,
+            .is_judged = true,
+            .rule = std::string(pages::describe(decision.rule)),
+            .fits = decision.fits,
+            .expected_downtime = decision.expected_downtime,
+            .bandwidth = decision.bandwidth,
+            .dirty_rate = convergence_.dirty_rate()};
 }
 
 // Who stands still while another cannot is let go at once, and all begin again.
@@ -103,7 +143,8 @@ void Group::end_attempt() {
             tell(state.member.gate.get(), words::kThaw);
         }
         if (!all(&State::busy)) return;
-        for (State& state : states_) state.busy = false;
+        // One that has heard late that others were ready may have said so once more.
+        for (State& state : states_) state.busy = state.ready = false;
         phase_ = Phase::Converging;
     } else if (all(&State::frozen)) {
         phase_ = Phase::Voting;

@@ -15,6 +15,9 @@
 #include "agent/group_decision.h"
 #include "agent/session.h"
 #include "base/error.h"
+#include "migrate/group_convergence.h"
+#include "migrate/group_gate.h"
+#include "migrate/no_convergence.h"
 #include "os/fd.h"
 
 namespace ferry::agent {
@@ -25,7 +28,12 @@ class Group {
         std::shared_ptr<Session> session;
         os::UniqueFd gate;  // our end
     };
-    Group(GroupVote vote, std::vector<Member> members);
+    // What of the order holds for all together.
+    struct Limits {
+        pages::ConvergenceLimits convergence = {};
+        migrate::OnNoConvergence on_no_convergence = migrate::OnNoConvergence::StopCopy;
+    };
+    Group(GroupVote vote, const Limits& limits, std::vector<Member> members);
     Group(const Group&) = delete;
     Group& operator=(const Group&) = delete;
     ~Group();
@@ -46,14 +54,21 @@ class Group {
     void run();
     void hear(State& from);
     void take(State& from, std::string_view word);
+    void hear_round(State& from, std::string_view word);
     void advance();
+    // All are ready: what they do next, by what they have left together.
+    void judge();
+    migrate::GroupVerdict verdict(const pages::Decision& decision);
     void end_attempt();
     void decide(GroupDecision proposal, const std::string& why);
     void tell_all(std::string_view word);
     [[nodiscard]] bool all(bool State::* what) const;
 
     const GroupVote vote_;
+    const Limits limits_;
     std::vector<State> states_;
+    migrate::GroupConvergence convergence_;
+    migrate::GroupVerdict verdict_;  // the latest
     Phase phase_ = Phase::Converging;
     std::atomic<bool> finished_ = false;
     std::thread thread_;

@@ -3,20 +3,34 @@
 // far as nothing is decided.
 //
 //   worker -> agent        agent -> worker
-//   ready                  pass             once all are ready; back: not any more
+//   ready ROUND            pass VERDICT     once all are ready; back: not any more
+//                          again VERDICT    the same, but another round is due
 //   passed                 freeze           once all have passed
 //   frozen, or busy        go, or thaw      busy is not answered
 //   vote                   decided          the decision is where group_decision.h says
 //                          abort: WHY       at any time
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
+
+#include "base/error.h"
+#include "migrate/group_gate.h"
 
 namespace ferry::agent::words {
 
-inline constexpr std::string_view kReady = "ready", kBack = "back", kPass = "pass";
+inline constexpr std::size_t kWordBytesMax = 4096;
+inline constexpr std::string_view kReady = "ready", kBack = "back";
 inline constexpr std::string_view kPassed = "passed", kFreeze = "freeze";
 inline constexpr std::string_view kFrozen = "frozen", kBusy = "busy", kGo = "go", kThaw = "thaw";
 inline constexpr std::string_view kVote = "vote", kDecided = "decided", kAbort = "abort: ";
+
+// ROUND is left out where it has been told.
+[[nodiscard]] std::string ready(const std::optional<migrate::MemberRound>& round);
+[[nodiscard]] Result<std::optional<migrate::MemberRound>> round_of(std::string_view ready);
+// "pass" or "again", as the verdict says.
+[[nodiscard]] std::string of(const migrate::GroupVerdict& verdict);
+[[nodiscard]] Result<migrate::GroupVerdict> verdict_of(std::string_view word);
 
 }  // namespace ferry::agent::words

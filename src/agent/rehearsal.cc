@@ -37,18 +37,34 @@ net::TlsIdentity identity(const TlsFiles& files) {
     return {.ca = files.ca, .certificate = files.certificate, .key = files.key};
 }
 
-// Until all of the group do, in one moment.
-Result<> stand_still(GroupGate& group, const std::string& script) {
-    bool is_busy = script.ends_with("busy");
+// A "heavy" one writes more than all may have left, until it has been slowed down.
+Result<GroupVerdict> converge(GroupGate& group, const std::string& script, bool throttles) {
+    MemberRound round = {.bytes_sent = 100'000'000,
+                         .duration = 1s,
+                         .bytes_dirty = script.ends_with("heavy") ? 20'000'000u : 0u,
+                         .dirty_rate = 50'000'000,
+                         .can_be_slower = throttles};
     for (;;) {
-        while (!TRY(group.all_converged(20ms))) {
-        }
-        TRY(group.all_passed());
-        if (TRY(group.all_frozen(!std::exchange(is_busy, false)))) return {};
+        const auto verdict = TRY(group.all_converged(round, 20ms));
+        if (!verdict) continue;
+        if (verdict->next == GroupVerdict::Next::Go) return *verdict;
+        if (verdict->next == GroupVerdict::Next::Slow) round.bytes_dirty = 2'000'000;
+        round.bytes_sent = 4096;  // says nothing of the link
+        round.duration = 20ms;
     }
 }
 
-Result<> source(const SourceRequest& request, SessionHost& host) {
+// Until all of the group do, in one moment.
+Result<GroupVerdict> stand_still(GroupGate& group, const std::string& script, bool throttles) {
+    bool is_busy = script.ends_with("busy");
+    for (;;) {
+        const GroupVerdict verdict = TRY(converge(group, script, throttles));
+        TRY(group.all_passed());
+        if (TRY(group.all_frozen(!std::exchange(is_busy, false)))) return verdict;
+    }
+}
+
+Result<> source(const SourceRequest& request, SessionHost& host, Report& report) {
     std::string script = TRY(os::read_file(fmt::format("/proc/{}/comm", request.root)));
     script.resize(script.find('\n'));
     if (script.ends_with("refuse")) return fail(Error::unsupported("this cannot be moved"));
@@ -70,7 +86,10 @@ Result<> source(const SourceRequest& request, SessionHost& host) {
         std::ignore = os::poll(std::span(&control, 1), 30000);
         return fail(Error::aborted("the agent is gone"));
     }
-    if (host.group() != nullptr) TRY(stand_still(*host.group(), script));
+    if (host.group() != nullptr) {
+        const bool throttles = request.on_no_convergence == OnNoConvergence::Throttle;
+        report.fits_downtime = TRY(stand_still(*host.group(), script, throttles)).fits;
+    }
     std::byte ready{};
     TRY(channel.read_all(std::span(&ready, 1)));
     if (script.ends_with("mute") && wait_for_abort(host)) {
@@ -106,7 +125,7 @@ Report run_source(const SourceRequest& request, SessionHost& host) {
     report.service = request.service;
     report.source = request.source_name;
     report.destination = request.destination_name;
-    const auto result = source(request, host);
+    const auto result = source(request, host, report);
     report.succeeded = result.has_value();
     if (!result) report.error = result.error().message();
     const bool is_asked = !result && result.error().kind() == Error::Kind::Aborted;

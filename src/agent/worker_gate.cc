@@ -15,7 +15,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kWordBytesMax = 4096;
 // A decision that cannot be written or read is tried again.
 constexpr milliseconds kTryAgain{100};
 
@@ -39,7 +38,7 @@ Result<std::optional<std::string>> WorkerGate::hear(net::Deadline deadline) {
             return fail(Error::aborted(why.empty() ? "aborted on request" : why));
         }
         if (fds[0].revents == 0) continue;
-        std::array<std::byte, kWordBytesMax> packet = {};
+        std::array<std::byte, words::kWordBytesMax> packet = {};
         const auto received = TRY(os::receive_with_fds(gate_, packet));
         if (received.bytes == 0) return fail(Error::aborted("the agent is gone"));
         std::string word(reinterpret_cast<const char*>(packet.data()), received.bytes);
@@ -49,12 +48,14 @@ Result<std::optional<std::string>> WorkerGate::hear(net::Deadline deadline) {
     }
 }
 
-Result<bool> WorkerGate::all_converged(milliseconds timeout) {
-    TRY(say(words::kReady));
+Result<std::optional<migrate::GroupVerdict>> WorkerGate::all_converged(
+    const std::optional<migrate::MemberRound>& round, milliseconds timeout) {
+    TRY(say(words::ready(round)));
     const auto word = TRY(hear(net::Deadline::after(timeout)));
+    if (word) return TRY(words::verdict_of(*word));
     // Where both happen at once, the word is found the next time.
-    if (!word) TRY(say(words::kBack));
-    return word.has_value();
+    TRY(say(words::kBack));
+    return std::nullopt;
 }
 
 Result<> WorkerGate::all_passed() {
@@ -94,7 +95,7 @@ std::string WorkerGate::why_aborted() {
         std::array<pollfd, 1> fds = {watch(gate_)};
         const auto ready = os::poll(fds, 0);
         if (!ready || *ready == 0) break;
-        std::array<std::byte, kWordBytesMax> packet = {};
+        std::array<std::byte, words::kWordBytesMax> packet = {};
         const auto received = os::receive_with_fds(gate_, packet);
         if (!received || received->bytes == 0) break;
         const std::string_view word(reinterpret_cast<const char*>(packet.data()), received->bytes);

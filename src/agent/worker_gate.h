@@ -20,7 +20,9 @@ class WorkerGate final : public migrate::GroupGate {
         : gate_(gate), control_(control), vote_(std::move(vote)) {}
 
     [[nodiscard]] const std::string& decision() const override { return vote_.path(); }
-    Result<bool> all_converged(std::chrono::milliseconds timeout) override;
+    Result<std::optional<migrate::GroupVerdict>> all_converged(
+        const std::optional<migrate::MemberRound>& round,
+        std::chrono::milliseconds timeout) override;
     Result<> all_passed() override;
     Result<bool> all_frozen(bool here) override;
     Result<> vote(int link_fd) override;

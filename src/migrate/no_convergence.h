@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,5 +37,10 @@ inline constexpr std::array<std::pair<OnNoConvergence, std::string_view>, 3> kOn
     }
     return std::nullopt;
 }
+
+// For people: why the freeze is not what was asked for. `rule` as pages::describe() has it.
+[[nodiscard]] std::string describe_long_freeze(std::chrono::duration<double> max_downtime,
+                                               std::string_view rule,
+                                               std::chrono::duration<double> expected);
 
 }  // namespace ferry::migrate

@@ -1,5 +1,6 @@
 // What the source half of a session does for the group that it is a member of, if it is of one.
 #include <algorithm>
+#include <utility>
 
 #include "migrate/group_gate.h"
 #include "migrate/source_session.h"
@@ -17,7 +18,11 @@ Result<> SourceSession::await_group() {
     GroupGate* const group = host_.group();
     if (group == nullptr) return {};
     std::chrono::milliseconds pause = kWhileOthersConverge;
-    while (!TRY(group->all_converged(pause))) {
+    for (;;) {
+        const auto verdict =
+            TRY(group->all_converged(std::exchange(round_for_group_, std::nullopt), pause));
+        if (verdict) follow_verdict(*verdict);
+        if (verdict && verdict->next == GroupVerdict::Next::Go) return {};
         const Clock::time_point begun = Clock::now();
         if (is_live()) {
             TRY(round());
@@ -28,7 +33,6 @@ Result<> SourceSession::await_group() {
             std::max(kWhileOthersConverge,
                      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun));
     }
-    return {};
 }
 
 // Who has little to send does not stand still while others send much.

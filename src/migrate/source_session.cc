@@ -194,10 +194,12 @@ Result<> SourceSession::precopy() {
     for (;;) {
         const pages::Decision decision = TRY(round());
         if (!decision.stop) continue;
+        report_.precopy_ms = elapsed_ms(begun_);
+        // What all of a group have left together is for their agent to judge.
+        if (host_.group() != nullptr) return {};
         report_.stop_rule = pages::describe(decision.rule);
         report_.fits_downtime = decision.fits;
         report_.predicted_downtime_ms = decision.expected_downtime.count() * 1000.0;
-        report_.precopy_ms = elapsed_ms(begun_);
         if (decision.fits || !TRY(despair(decision))) return {};
     }
 }
@@ -229,27 +231,6 @@ Result<> SourceSession::look_again() {
         layout_.processes = {skeleton.root()};
     }
     return {};
-}
-
-Result<bool> SourceSession::despair(const pages::Decision& decision) {
-    const std::string why = fmt::format(
-        "--max-downtime of {} ms cannot be kept: {}; the service would stand still for "
-        "{:.0f} ms",
-        request_.max_downtime.count(), pages::describe(decision.rule),
-        decision.expected_downtime.count() * 1000.0);
-    if (request_.on_no_convergence == OnNoConvergence::Abort) return fail(Error::limit(why));
-    // Where it is not memory that takes the time, a slower service saves none.
-    const bool slower_helps = decision.rule == pages::Rule::NotShrinking;
-    const Round& last = report_.rounds.back();
-    if (request_.on_no_convergence == OnNoConvergence::Throttle && slower_helps &&
-        throttle_->tighten(last.dirty_rate().value_or(0), decision.bandwidth)) {
-        convergence_.look_again();
-        progress("precopy",
-                 fmt::format("{}; slowed down by {:.0f} %", why, 100 * throttle_->share()));
-        return true;
-    }
-    progress("precopy", why + "; it is frozen all the same");
-    return false;
 }
 
 Result<> SourceSession::send_checkpoint(FrameType type, model::Checkpoint checkpoint) {
@@ -328,11 +309,11 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
     const Clock::duration took = Clock::now() - begun;
     const auto dirty = TRY(memory_->written_bytes()) + file_changes_.expected(Clock::now());
     round_expected_ = dirty;
-    const pages::Decision decision =
-        convergence_.after_round({.bytes_sent = moved.bytes + round_files_.bytes,
-                                  .duration = took,
-                                  .bytes_dirty = dirty,
-                                  .fixed_cost = fixed_cost()});
+    const pages::RoundMeasure measure = {.bytes_sent = moved.bytes + round_files_.bytes,
+                                         .duration = took,
+                                         .bytes_dirty = dirty,
+                                         .fixed_cost = fixed_cost()};
+    const pages::Decision decision = convergence_.after_round(measure);
     report_.rounds.push_back(
         {.number = number,
          .pages = moved.pages,
@@ -343,6 +324,7 @@ Result<pages::Decision> SourceSession::end_round(const Moved& moved, Clock::time
          .bandwidth = decision.bandwidth,
          .expected_downtime_ms = decision.expected_downtime.count() * 1000.0,
          .throttle = throttle_->share()});
+    if (host_.group() != nullptr) note_for_group(measure);
     return decision;
 }
 

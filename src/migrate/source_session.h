@@ -15,6 +15,7 @@
 #include "migrate/departing_container.h"
 #include "migrate/file_changes.h"
 #include "migrate/file_sender.h"
+#include "migrate/group_gate.h"
 #include "migrate/image_transfer.h"
 #include "migrate/link.h"
 #include "migrate/memory_sender.h"
@@ -62,12 +63,15 @@ class SourceSession {
     // The rules have ended the pre-copy, and the freeze is expected to be too long. True: another
     // round is due.
     Result<bool> despair(const pages::Decision& decision);
+    void tell_slower(const std::string& why);
 
     // False: the tree runs again and another round is due (a process appeared, a connection was
     // about to be accepted).
     Result<bool> try_cut_over();
     // The steps of migrate/group_gate.h, which a session of its own makes without waiting.
     Result<> await_group();
+    void follow_verdict(const GroupVerdict& verdict);
+    void note_for_group(const pages::RoundMeasure& round);
     Result<> await_last_passes();
     Result<bool> group_is_frozen(bool here);
     Result<> hold_and_decide();
@@ -127,8 +131,9 @@ class SourceSession {
     StepTimes steps_;           // of the freeze
     model::Checkpoint layout_;  // as the destination has it
     pages::Convergence convergence_;
-    dump::StopFirst first_;               // of the next freeze
-    std::vector<model::FileLock> locks_;  // of the tree, while it is frozen
+    std::optional<MemberRound> round_for_group_;  // that it has not been told yet
+    dump::StopFirst first_;                       // of the next freeze
+    std::vector<model::FileLock> locks_;          // of the tree, while it is frozen
     pages::CompressionChoice compression_;
 };
 

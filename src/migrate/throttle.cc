@@ -17,8 +17,12 @@ constexpr std::chrono::milliseconds kSlice{10};
 
 }  // namespace
 
+bool Throttle::can_be_tightened() const {
+    return share_ < kShareMax;
+}
+
 bool Throttle::tighten(double dirty_rate, double bandwidth) {
-    if (share_ >= kShareMax) return false;
+    if (!can_be_tightened()) return false;
     const double running = share_ > 0
                                ? (1 - share_) / 2
                                : kLinkShare * (dirty_rate > 0 ? bandwidth / dirty_rate : 1.0);

@@ -23,6 +23,7 @@ class Throttle {
     // For a tree that writes so many bytes per second over a link of that many: the first time so
     // that half of the link is enough, later half of what still runs. False: it cannot be slower.
     bool tighten(double dirty_rate, double bandwidth);
+    [[nodiscard]] bool can_be_tightened() const;
     // From here to end() the tree is stopped and continued. Nobody else may stop a task of it.
     void begin();
     // Stops or continues the tree, as the share wants it by now; nothing outside of begin() and

@@ -44,9 +44,12 @@ std::string_view describe(Rule rule) {
     return "unknown";
 }
 
+bool Convergence::measures_bandwidth(const RoundMeasure& round) {
+    return round.duration >= kShortestMeasure && round.bytes_sent >= kFewestBytes;
+}
+
 Decision Convergence::after_round(const RoundMeasure& round, double bandwidth_hint) {
-    const bool measured = round.duration >= kShortestMeasure && round.bytes_sent >= kFewestBytes;
-    if (measured) {
+    if (measures_bandwidth(round)) {
         const double latest = static_cast<double>(round.bytes_sent) / round.duration.count();
         // Recent rounds count more: the first one also warms caches and the TCP window.
         bandwidth_ = bandwidth_ > 0 ? (bandwidth_ + latest) / 2 : latest;
@@ -55,6 +58,10 @@ Decision Convergence::after_round(const RoundMeasure& round, double bandwidth_hi
     } else if (bandwidth_ <= 0 && round.bytes_sent > 0 && round.duration.count() > 0) {
         bandwidth_ = static_cast<double>(round.bytes_sent) / round.duration.count();
     }
+    return after_round_at(bandwidth_, round);
+}
+
+Decision Convergence::after_round_at(double bandwidth, const RoundMeasure& round) {
     const std::uint64_t lowest = rounds_ == 0 ? round.bytes_sent : lowest_dirty_;
     const double dirty = static_cast<double>(round.bytes_dirty);
     // The first round is compared with what it sent: everything.
@@ -63,11 +70,11 @@ Decision Convergence::after_round(const RoundMeasure& round, double bandwidth_hi
     lowest_dirty_ = rounds_ == 0 ? round.bytes_dirty : std::min(lowest_dirty_, round.bytes_dirty);
     ++rounds_;
 
-    const Seconds memory_part = time_for(round.bytes_dirty, bandwidth_);
+    const Seconds memory_part = time_for(round.bytes_dirty, bandwidth);
     Decision decision = {.stop = true,
                          .rule = Rule::NotYet,
                          .expected_downtime = round.fixed_cost + memory_part,
-                         .bandwidth = bandwidth_};
+                         .bandwidth = bandwidth};
     const bool fits = decision.expected_downtime <= limits_.max_downtime;
     decision.fits = fits;
     const bool small = memory_part <= limits_.memory_part_worth_a_round;

@@ -53,10 +53,14 @@ struct Decision {
 // One tree's pre-copy: feed it every round in order.
 class Convergence {
   public:
+    // Whether a round says more about bandwidth than about latencies.
+    [[nodiscard]] static bool measures_bandwidth(const RoundMeasure& round);
     explicit Convergence(ConvergenceLimits limits) : limits_(limits) {}
     // bandwidth_hint: bytes per second from elsewhere, used while no round was long enough to
     // measure one.
     [[nodiscard]] Decision after_round(const RoundMeasure& round, double bandwidth_hint = 0);
+    // The same with a bandwidth that has been measured elsewhere; the round's duration is not used.
+    [[nodiscard]] Decision after_round_at(double bandwidth, const RoundMeasure& round);
     [[nodiscard]] unsigned rounds() const { return rounds_; }
     // The tree has been slowed down: what did not shrink may shrink now.
     void look_again() { stalled_ = 0; }

@@ -44,7 +44,12 @@ class ContainerGroupTest : public ContainerCrossingTest {
         EXPECT_EQ(json["outcome"], "done");
         EXPECT_GT(json["frozen_ms"].get<double>(), 0);
         ASSERT_EQ(json["members"].size(), 2u);
-        for (const auto& member : json["members"]) EXPECT_EQ(member["state"], "done");
+        for (const auto& member : json["members"]) {
+            EXPECT_EQ(member["state"], "done");
+            // Of the freeze of all.
+            EXPECT_GT(member["predicted_downtime_ms"].get<double>(), 0);
+            EXPECT_EQ(member["predicted_downtime_ms"], json["members"][0]["predicted_downtime_ms"]);
+        }
         ASSERT_OK(container_->follow_to(platform(1 - from).host()));
         ASSERT_OK(talker_->follow_to(platform(1 - from).host()));
     }
