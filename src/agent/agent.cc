@@ -330,7 +330,7 @@ Result<SessionState> Agent::outcome(const std::string& id, const std::string& pe
     if (!info) return SessionState::Unknown;
     const std::string& other = info->role == Role::Source ? info->destination : info->source;
     if (other != peer) return fail(Error::invalid(fmt::format("this is no session with {}", peer)));
-    return info->state;
+    return state_for_peer(*info);
 }
 
 Result<SessionState> Agent::cancel(const std::string& id, const std::string& peer) {

@@ -76,8 +76,11 @@ class AgentTest : public ::testing::Test {
     // Moves services together, each named by its script; `then` runs once all are under way at
     // beta.
     template <class Then>
-    Result<std::vector<SessionInfo>> migrate_group(const std::vector<std::string>& scripts,
-                                                   Then then, MigrateOrder order = {}) {
+    Result<std::vector<SessionInfo>> migrate_group(
+        const std::vector<std::string>& scripts, Then then, MigrateOrder order = {},
+        const ControlClient::Watcher& watcher = {
+            .started = [](const SessionInfo&) {},
+            .progress = [](const std::string&, const migrate::Progress&) {}}) {
         std::vector<std::unique_ptr<NamedProcess>> services;
         order.destination = beta_address();
         for (const std::string& script : scripts) {
@@ -87,11 +90,8 @@ class AgentTest : public ::testing::Test {
         order.service = order.others.front();
         order.others.erase(order.others.begin());
         auto client = alpha_->control();
-        auto migrating = std::async(std::launch::async, [&] {
-            return client.migrate_group(
-                order, {.started = [](const SessionInfo&) {},
-                        .progress = [](const std::string&, const migrate::Progress&) {}});
-        });
+        auto migrating =
+            std::async(std::launch::async, [&] { return client.migrate_group(order, watcher); });
         then();
         return migrating.get();
     }
@@ -552,6 +552,24 @@ TEST_F(AgentTest, AMemberThatDiesAfterTheDecisionHasCommitted) {
     EXPECT_EQ(ended->at(1).state, SessionState::Committed);
     expect_all_end_in(*alpha_, 2, SessionState::Done);
     expect_all_end_in(*beta_, 2, SessionState::Running);
+}
+
+TEST_F(AgentTest, AMemberWhoseDestinationDiesAfterTheDecisionFollowsTheOthers) {
+    std::size_t started = 0;
+    const auto ended = migrate_group({"rehearse-ok", "rehearse-gone"}, [] {}, {},
+                                     {.started = [&](const SessionInfo&) { ++started; },
+                                      .progress = [](const auto&, const auto&) {}});
+    ASSERT_TRUE(ended) << ended.error().message();
+    ASSERT_EQ(ended->size(), 2u);
+    for (const SessionInfo& info : *ended) {
+        EXPECT_EQ(info.state, SessionState::Done) << info.error;
+        EXPECT_EQ(info.group, ended->front().group);
+    }
+    EXPECT_EQ(started, 3u);
+    const auto history = alpha_->control().history(0);
+    ASSERT_TRUE(history);
+    EXPECT_EQ(std::ranges::count(*history, SessionState::Done, &SessionInfo::state), 2);
+    EXPECT_EQ(std::ranges::count(*history, SessionState::Aborted, &SessionInfo::state), 1);
 }
 
 // As after a SIGKILL of everything of Ferry's while members voted.

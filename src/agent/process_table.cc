@@ -54,6 +54,13 @@ Result<ProcessTable> all_processes() {
     return processes;
 }
 
+std::optional<std::uint64_t> start_of(Pid pid) {
+    const auto stat = os::read_file(fmt::format("/proc/{}/stat", pid));
+    const auto process = stat ? parse_stat(*stat) : std::nullopt;
+    if (!process || process->state == 'Z' || process->state == 'X') return std::nullopt;
+    return process->started;
+}
+
 Result<int> continue_tree(Pid root, std::uint64_t started) {
     const ProcessTable all = TRY(all_processes());
     const auto first = all.find(root.value);

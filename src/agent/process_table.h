@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -23,6 +24,9 @@ using ProcessTable = std::map<pid_t, Process>;
 
 // Those that vanish meanwhile are left out.
 Result<ProcessTable> all_processes();
+
+// When this process started; nothing if there is none, or it has ended.
+std::optional<std::uint64_t> start_of(Pid pid);
 
 // SIGCONT for what is in SIGSTOP of the tree with this root, if that is still the process that
 // started then. Returns to how many.

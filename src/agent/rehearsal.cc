@@ -54,6 +54,19 @@ Result<GroupVerdict> converge(GroupGate& group, const std::string& script, bool 
     }
 }
 
+// Of a source that has decided, and does not know what came of it.
+Result<> ask_for_outcome(SessionHost& host) {
+    for (;;) {
+        const auto state = host.peer_state();
+        if (state && *state == SessionState::Running) return {};
+        if (state && *state == SessionState::Aborted) {
+            TRY(host.record(SessionState::Aborted));
+            return fail(Error::peer("the destination gave up"));
+        }
+        std::this_thread::sleep_for(20ms);
+    }
+}
+
 // Until all of the group do, in one moment.
 Result<GroupVerdict> stand_still(GroupGate& group, const std::string& script, bool throttles) {
     bool is_busy = script.ends_with("busy");
@@ -73,7 +86,8 @@ Result<> source(const SourceRequest& request, SessionHost& host, Report& report)
         context, {.host = request.address, .port = request.port}, request.destination_name,
         net::Deadline::after(kPatience), host.control_fd()));
     host.progress({.phase = "precopy", .round = 1, .message = {}});
-    // The destination follows the same script.
+    // The destination follows the same script. In a group it is "gone" after the decision.
+    if (script.ends_with("gone") && host.group() == nullptr) script = "rehearse-ok";
     TRY(channel.write_all(os::as_bytes(fmt::format("{:16}", script))));
     if (script.ends_with("wait")) {
         if (wait_for_abort(host)) return fail(Error::aborted("aborted on request"));
@@ -102,17 +116,10 @@ Result<> source(const SourceRequest& request, SessionHost& host, Report& report)
     if (script.ends_with("cut")) {
         // The decision never reaches the destination. Its agent knows what became of it.
         std::ignore = channel.shutdown();
-        for (;;) {
-            const auto state = host.peer_state();
-            if (state && *state == SessionState::Running) break;
-            if (state && *state == SessionState::Aborted) {
-                return fail(Error::peer("the destination gave up"));
-            }
-            std::this_thread::sleep_for(20ms);
-        }
+        TRY(ask_for_outcome(host));
     } else {
         TRY(channel.write_all(os::as_bytes("C")));
-        TRY(channel.read_all(std::span(&ready, 1)));
+        if (!channel.read_all(std::span(&ready, 1))) TRY(ask_for_outcome(host));
     }
     return host.record(SessionState::Done);
 }
@@ -151,12 +158,14 @@ Result<> run_destination(const DestinationRequest& request, SessionHost& host, P
     if (!decided) {
         // The link is cut: only the source's agent knows what was decided.
         auto state = TRY(host.peer_state());
-        for (int i = 0; i < 100 && state == SessionState::Precopy; ++i) {
+        const auto give_up = net::Deadline::after(2s);
+        while (state == SessionState::Precopy && !give_up.passed()) {
             std::this_thread::sleep_for(20ms);
             state = TRY(host.peer_state());
         }
         if (state != SessionState::Committed) return fail(Error::peer("the source gave up"));
     }
+    if (script.find("gone") != std::string::npos) ::raise(SIGKILL);
     TRY(host.record(SessionState::Running));
     if (decided) TRY(channel.write_all(os::as_bytes("r")));
     return {};

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <future>
 #include <iterator>
+#include <thread>
 #include <utility>
 
 #include "agent/agent.grpc.pb.h"
@@ -21,10 +22,17 @@
 #include "os/flock.h"
 
 namespace ferry::agent {
+
+using migrate::SessionState;
+
 namespace {
 
 // How often a running call looks whether its caller is still there.
 constexpr std::chrono::milliseconds kCallerCheck{50};
+
+// Who follows its group.
+constexpr int kFollowAttempts = 10;
+constexpr std::chrono::milliseconds kFollowAgain{500};
 
 grpc::Status status_of(const Error& error) {
     switch (error.kind()) {
@@ -90,6 +98,44 @@ std::vector<SessionInfo> watch(Agent& agent, const grpc::ServerContext& context,
     return ended;
 }
 
+// Moves one session's service once more, by itself. An error: it could not be begun.
+template <class Writer>
+Result<SessionInfo> send_again(Agent& agent, const grpc::ServerContext& context, MigrateOrder order,
+                               const std::string& service, Writer& writer) {
+    order.service = service;
+    order.others.clear();
+    const auto sessions = TRY(agent.migrate(order));
+    v1::MigrateEvent started;
+    *started.mutable_started() = to_wire(sessions.front()->info());
+    writer.Write(started);
+    return watch(agent, context, sessions, [&](auto& event) { return writer.Write(event); })
+        .front();
+}
+
+// A group's decision holds for all. Who has been left behind, because its destination died after
+// the decision, goes after the others by itself. What that has left at the destination takes a
+// moment to be undone there.
+template <class Writer>
+void send_after(Agent& agent, const grpc::ServerContext& context, const MigrateOrder& order,
+                Writer& writer, std::vector<SessionInfo>& ended) {
+    const auto has_gone = [](const SessionInfo& info) { return info.state == SessionState::Done; };
+    if (std::ranges::none_of(ended, has_gone)) return;
+    for (SessionInfo& info : ended) {
+        for (int attempt = 0; attempt < kFollowAttempts; ++attempt) {
+            if (info.state != SessionState::Aborted || context.IsCancelled()) break;
+            log_info("{} follows its group: {}", info.service, info.error);
+            if (attempt > 0) std::this_thread::sleep_for(kFollowAgain);
+            auto followed = send_again(agent, context, order, info.service, writer);
+            if (!followed) {
+                info.error += fmt::format("; it cannot follow: {}", followed.error().message());
+                break;
+            }
+            followed->group = info.group;
+            info = std::move(*followed);
+        }
+    }
+}
+
 class ControlService final : public v1::Control::Service {
   public:
     explicit ControlService(Agent& agent) : agent_(agent) {}
@@ -116,6 +162,7 @@ class ControlService final : public v1::Control::Service {
         }
         std::vector<SessionInfo> ended =
             watch(agent_, *context, *sessions, [&](auto& event) { return writer->Write(event); });
+        send_after(agent_, *context, *order, *writer, ended);
         if (coming.valid()) std::ranges::move(coming.get(), std::back_inserter(ended));
         for (const SessionInfo& info : ended) {
             v1::MigrateEvent last;

@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <chrono>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +23,9 @@ using migrate::SessionState;
 
 namespace {
 
+// How long tasks that the kernel has killed may still be seen, on a busy host.
+constexpr std::chrono::milliseconds kDying{2000}, kDyingStep{10};
+
 // A group may have decided, and its member died before it had said so. If its guardian has died as
 // well, nobody has continued its tree yet.
 Result<SessionState> conclude_member(const SessionInfo& info, const SessionStore& store) {
@@ -32,6 +37,17 @@ Result<SessionState> conclude_member(const SessionInfo& info, const SessionStore
     if (!continued) log_error("continuing {}: {}", info.service, continued.error().message());
     if (continued && *continued > 0) {
         log_info("continued {} processes of {}", *continued, info.service);
+    }
+    return SessionState::Aborted;
+}
+
+// The worker of a destination has ended after it had decided to run: the tree runs without it, or
+// has died with it. What is to die is dying already, which takes a moment.
+Result<SessionState> conclude_running(const SessionInfo& info) {
+    const auto give_up = std::chrono::steady_clock::now() + kDying;
+    while (start_of(info.root) == info.root_started) {
+        if (std::chrono::steady_clock::now() > give_up) return SessionState::Running;
+        std::this_thread::sleep_for(kDyingStep);
     }
     return SessionState::Aborted;
 }
@@ -50,6 +66,9 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
     // more.
     if (info.state == SessionState::Precopy || info.state == SessionState::Ready) {
         info.state = info.group.empty() ? SessionState::Aborted : TRY(conclude_member(info, store));
+    }
+    if (is_news && info.state == SessionState::Running && !info.released && info.root.value > 0) {
+        info.state = TRY(conclude_running(info));
     }
     if (is_outcome_unknown(info)) {
         if (is_news) TRY(store.write(info));

@@ -12,6 +12,8 @@
 
 namespace ferry::agent {
 
+using migrate::SessionState;
+
 const char* name_of(Role role) {
     return role == Role::Source ? "source" : "destination";
 }
@@ -19,6 +21,12 @@ const char* name_of(Role role) {
 bool is_outcome_unknown(const SessionInfo& info) {
     return info.role == Role::Source && info.state == migrate::SessionState::Committed &&
            info.finished_ms != 0;
+}
+
+SessionState state_for_peer(const SessionInfo& info) {
+    const bool may_die = info.role == Role::Destination && info.state == SessionState::Running &&
+                         !info.released && info.finished_ms == 0;
+    return may_die ? SessionState::Ready : info.state;
 }
 
 std::int64_t now_ms() {
@@ -47,6 +55,7 @@ std::string to_json(const SessionInfo& info) {
         {"group", info.group},
         {"root", info.root.value},
         {"root_started", info.root_started},
+        {"released", info.released},
         {"role", name_of(info.role)},
         {"service", info.service},
         {"source", info.source},
@@ -75,6 +84,7 @@ Result<SessionInfo> session_info_from_json(const std::string& text) {
         info.group = json.value("group", "");
         info.root = Pid{json.value("root", 0)};
         info.root_started = json.value("root_started", std::uint64_t{0});
+        info.released = json.value("released", false);
         info.peer = {.host = json.value("peer_host", ""),
                      .port = json.value("peer_port", std::uint16_t{0})};
         const auto state = migrate::session_state_from(json.at("state").get<std::string>());

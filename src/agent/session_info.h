@@ -21,9 +21,13 @@ struct SessionInfo {
     Role role = Role::Source;
     std::string service;  // as the user named it
     std::string source, destination;
-    // Of a group's member: the root of its tree, and when that started, in clock ticks since boot.
+    // Of a group's member, and of a destination in state Running: the root of its tree, and when
+    // that started, in clock ticks since boot.
     Pid root = {};
     std::uint64_t root_started = 0;
+    // Of a destination in state Running: its tree runs whatever becomes of the worker. Until then
+    // it dies with the worker.
+    bool released = false;
     net::Endpoint peer;  // a source's: where the destination's agent answers
     migrate::SessionState state = migrate::SessionState::Precopy;
     std::string error;             // one line; empty while all is well
@@ -36,6 +40,10 @@ struct SessionInfo {
 // A source that has decided, and whose worker ended before it knew whether the service runs at the
 // destination: only the destination can tell.
 [[nodiscard]] bool is_outcome_unknown(const SessionInfo& info);
+
+// What the peer is told. A destination that has decided to run, but does not run yet, is Ready: its
+// worker may still die with the tree.
+[[nodiscard]] migrate::SessionState state_for_peer(const SessionInfo& info);
 
 [[nodiscard]] std::int64_t now_ms();
 // A new random session id.

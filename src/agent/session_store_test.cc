@@ -4,6 +4,8 @@
 
 #include "agent/history.h"
 #include "agent/lookup.h"
+#include "agent/process_table.h"
+#include "agent/session.h"
 #include "agent/test_daemon.h"
 #include "net/test_directory.h"
 
@@ -42,6 +44,31 @@ TEST(SessionStore, WhatIsWrittenIsRead) {
     EXPECT_EQ(store->ids()->size(), 1u);
     ASSERT_TRUE(store->remove(info.id));
     EXPECT_FALSE(store->read(info.id)->has_value());
+}
+
+// Between the record of its decision and the moment from which its tree runs without it.
+TEST(SessionStore, ADestinationWhoseTreeDiedWithItsWorkerNeverRan) {
+    const net::TestDirectory directory;
+    const auto store = SessionStore::open(directory.path());
+    const auto history = History::open(directory.path() + "/history.db");
+    ASSERT_TRUE(store);
+    ASSERT_TRUE(history);
+    std::optional<NamedProcess> service(std::in_place, directory.path(), "service");
+    for (const bool lives : {true, false}) {
+        SessionInfo info = example(lives ? '1' : '2', 0);
+        info.state = SessionState::Running;
+        info.root = service->pid();
+        info.root_started = start_of(info.root).value_or(0);
+        EXPECT_GT(info.root_started, 0u);
+        // Its peer waits meanwhile.
+        EXPECT_EQ(state_for_peer(info), SessionState::Ready);
+        ASSERT_TRUE(store->write(info));
+        if (!lives) service.reset();
+        const auto concluded = conclude_session(info, *store, **history);
+        ASSERT_TRUE(concluded);
+        EXPECT_EQ(state_for_peer(*concluded),
+                  lives ? SessionState::Running : SessionState::Aborted);
+    }
 }
 
 TEST(SessionStore, AnIdFromAPeerCannotLeaveTheDirectory) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/process_table.h"
 #include "agent/session_store.h"
 #include "agent/worker_gate.h"
 #include "agent/worker_message.h"
@@ -75,6 +76,15 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
         TRY(with_context(store_.write(setup_.info), "recording the session's state"));
         tell({.kind = WorkerEvent::Kind::State, .state = state});
         return {};
+    }
+    Result<> record_running(Pid root) override {
+        setup_.info.root = root;
+        setup_.info.root_started = start_of(root).value_or(0);
+        return record(migrate::SessionState::Running);
+    }
+    Result<> record_released() override {
+        setup_.info.released = true;
+        return store_.write(setup_.info);
     }
     // A program of its own asks: gRPC has threads, and the agent may be dead.
     Result<migrate::SessionState> peer_state() override;

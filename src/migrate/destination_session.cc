@@ -363,7 +363,7 @@ Result<> DestinationSession::commit() {
     const Clock::time_point begun = Clock::now();
     // If we are killed now, whoever has the service later finds its files.
     if (arrival_) arrival_->hold();
-    TRY(host_.record(SessionState::Running));
+    TRY(host_.record_running(tree_->root_here()));
     if (arrival_) arrival_->commit();
     if (waits_for_locks_) await_locks(begun);
     // What was held comes before anything that its senders may say next (network_hold.h, 9 to 12).
@@ -383,6 +383,9 @@ Result<> DestinationSession::commit() {
     urgency_.reset();
     running_since_ = Clock::now();
     if (!released) log_error("releasing the tree: {}", released.error().message());
+    if (const Result<> recorded = host_.record_released(); !recorded) {
+        log_error("{}", recorded.error().message());
+    }
     if (const Result<> kept = network_->keep(); !kept) {
         log_error("keeping the network: {}", kept.error().message());
     }

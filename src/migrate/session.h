@@ -38,7 +38,7 @@ enum class SessionState {
     Precopy,    // nothing decided; the service runs at the source
     Ready,      // destination only: could run, waits for the decision
     Committed,  // source only: the decision is taken, the source will never resume
-    Running,    // destination only: the service runs here
+    Running,    // destination only: the service runs here, or will in a moment
     Done,       // finished, the service is at the destination
     Aborted,    // given up; this side holds nothing of it and will never run or commit it
 };
@@ -73,6 +73,13 @@ class SessionHost {
     [[nodiscard]] virtual int control_fd() const = 0;
     // Records the state before it is acted upon; when this fails the session does not go on.
     virtual Result<> record(SessionState state) = 0;
+    // Of a destination, Running: the tree with this root runs from here on, and dies with this
+    // process until released() is recorded. If it does die, the source has it.
+    virtual Result<> record_running(Pid root) {
+        static_cast<void>(root);
+        return record(SessionState::Running);
+    }
+    virtual Result<> record_released() { return {}; }
     // Asks the peer's agent what became of the session there. Fails if it cannot be reached now.
     virtual Result<SessionState> peer_state() = 0;
     // Of a source that is moved together with others (migrate/group_gate.h); otherwise none.

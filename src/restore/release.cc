@@ -183,8 +183,8 @@ Result<> release(Tree& tree, RunMode mode) {
     const auto note = [&](Result<> result) {
         if (!result && first) first = std::move(result);
     };
-    // From here on our end is not theirs.
-    for (StubProcess* process : tree.processes()) {
+    // From here on our end is not theirs. The root last: while it lives, all do.
+    for (StubProcess* process : std::views::reverse(tree.processes())) {
         for (auto& thread : process->threads) {
             note(thread->tracee().set_on_tracer_exit(trace::OnTracerExit::LetRun));
         }

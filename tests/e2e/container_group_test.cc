@@ -14,8 +14,8 @@ class ContainerGroupTest : public ContainerCrossingTest {
         ContainerCrossingTest::TearDown();
     }
 
-    void start() {
-        auto load = start_redis(64 * 1024);
+    void start(std::uint64_t kib = 64 * 1024) {
+        auto load = start_redis(kib);
         ASSERT_OK(load);
         load_ = std::move(*load);
         talker_ = make_container({.name = "talker",
@@ -139,6 +139,37 @@ TEST_F(ContainerGroupTest, WhoeverIsKilledAllGoOnWhereTheyWere) {
     }
     cross_together(0);
     expect_talk_goes_on();
+}
+
+// Its destination stands still when all have voted, and is dead before it has heard the decision.
+TEST_F(ContainerGroupTest, WhoIsLeftBehindByADeadDestinationFollows) {
+    start(256 * 1024);
+    if (HasFatalFailure()) return;
+    std::vector<std::string> arguments = command(0);
+    // The other member needs long for its restore, after which it votes.
+    arguments.insert(arguments.end(), {"--method", "checkpoint"});
+    auto migration =
+        os::ChildProcess::start(platform(0).host().launch(platform(0).ferry(arguments)));
+    ASSERT_OK(migration);
+    const auto in_journal = [this](std::size_t where, const std::string& command) {
+        return platform(where).host().run_checked(
+            {"sh", "-c", fmt::format("cd {}/state/sessions && {}", kFerryDirectory, command)}, 60s);
+    };
+    // A worker has the id of its session as its last argument.
+    const auto worker = in_journal(
+        1,
+        "until f=$(grep -l ready $(grep -l talker *.json /dev/null)); do sleep 0.005; done; "
+        "pid=$(pgrep -o -f \"session-worker ${f%.json}\"); kill -STOP $pid; echo $pid");
+    ASSERT_OK(worker);
+    ASSERT_OK(in_journal(0, "until [ \"$(readlink *.decision)\" = commit ]; do sleep 0.01; done"));
+    ASSERT_OK(platform(1).host().run_checked({"sh", "-c", "kill -9 " + *worker}, 5s));
+    const auto status = migration->wait(120s);
+    ASSERT_OK(status);
+    EXPECT_EQ(status->value_or(-1), 0) << platform(0).agent_log() << platform(1).agent_log();
+    EXPECT_THAT(platform(0).agent_log(), HasSubstr("talker follows its group"));
+    ASSERT_OK(container_->follow_to(platform(1).host()));
+    ASSERT_OK(talker_->follow_to(platform(1).host()));
+    expect_both_at_home();
 }
 
 }  // namespace
