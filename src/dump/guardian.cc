@@ -108,7 +108,7 @@ void signal_all(Table& table, int signal) noexcept {
 }
 
 // The guardian's whole life (I7). Nothing allocated, no lock but the one it waits for.
-[[noreturn]] void guard(int parent, Table& table) noexcept {
+[[noreturn]] void guard(int parent, Table& table, os::MessageCustody& custody) noexcept {
     ::setsid();
     sigset_t all;
     sigfillset(&all);
@@ -117,6 +117,7 @@ void signal_all(Table& table, int signal) noexcept {
     const sched_param priority = {.sched_priority = ::sched_get_priority_max(SCHED_FIFO)};
     ::sched_setscheduler(0, SCHED_FIFO, &priority);  // not everybody may
     await_end(parent, table);
+    if (!table.clean_end.load()) custody.put_back();
     if (!table.clean_end.load() && table.verdict.load() == Guardian::Verdict::Kill) {
         // They stand in SIGSTOP (Frozen::hold).
         for_each_socket(table, enter_repair);
@@ -144,7 +145,7 @@ Result<> hold_alive(pthread_mutex_t& alive) {
 }  // namespace
 
 Result<std::unique_ptr<Guardian>> Guardian::start() {
-    std::unique_ptr<Guardian> guardian(new Guardian);
+    std::unique_ptr<Guardian> guardian(new Guardian(TRY(os::MessageCustody::create())));
     // Untouched pages cost nothing: the table may be large.
     guardian->memory_ = TRY(os::Mapping::map(sizeof(Table), PROT_READ | PROT_WRITE,
                                              MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE));
@@ -154,7 +155,9 @@ Result<std::unique_ptr<Guardian>> Guardian::start() {
     TRY(hold_alive(table_in(guardian->memory_).alive));
     // fork() with a shared descriptor table: no new stack, since the memory is not shared.
     const long pid = ::syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, 0L);
-    if (pid == 0) guard(parent.get(), table_in(guardian->memory_));
+    if (pid == 0) {
+        guard(parent.get(), table_in(guardian->memory_), guardian->custody_);
+    }
     if (pid < 0) {
         const int code = errno;
         ::pthread_mutex_unlock(&table_in(guardian->memory_).alive);

@@ -1,8 +1,9 @@
-// Takes sockets out of TCP_REPAIR when we die with them in it (I1). A socket in repair mode is deaf
-// and dumb; nobody else would ever end that, and the service would hang on it.
+// Takes sockets out of TCP_REPAIR when we die with them in it (I1), for one. A socket in repair
+// mode is deaf and dumb; nobody else would ever end that, and the service would hang on it.
 //
 // A tiny process, made by clone(CLONE_FILES), shares our descriptor table and waits for our end.
-// When we end uncleanly it ends the repair of every registered descriptor that is in it and exits.
+// When we end uncleanly it ends the repair of every registered descriptor that is in it, puts
+// messages of queues back (os/message_custody.h), and exits.
 // Sharing the table also keeps our other descriptors open until then: a network hold outlives the
 // repair, not the other way round. It has a session of its own, so no signal to our group reaches
 // it.
@@ -30,6 +31,7 @@
 #include "base/error.h"
 #include "os/fd.h"
 #include "os/memory.h"
+#include "os/message_custody.h"
 #include "os/process.h"
 #include "resources/files.h"
 
@@ -60,11 +62,15 @@ class Guardian : public resources::RepairRegistry {
     // If it is not when we die, the guardian makes it say "abort".
     Result<> decide_as(const std::string& decision, std::span<const int> pidfds);
 
+    // What is in there when we die goes back to where it was before anything else is done.
+    [[nodiscard]] os::MessageCustody& custody() { return custody_; }
+
     [[nodiscard]] pid_t pid() const { return pid_; }
 
   private:
-    Guardian() = default;
+    explicit Guardian(os::MessageCustody custody) : custody_(std::move(custody)) {}
 
+    os::MessageCustody custody_;
     os::Mapping memory_;
     os::UniqueFd parent_;  // a pidfd that the guardian polls, in the table that both share
     pid_t pid_ = 0;

@@ -1,15 +1,21 @@
 #include "dump/guardian.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <mqueue.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "os/socket.h"
 
@@ -120,6 +126,71 @@ TEST(Guardian, DecidesAgainstAGroupOfWhichNothingIsDecided) {
     ASSERT_EQ(::symlink("commit", (directory + "/done").c_str()), 0);
     EXPECT_FALSE(goes_on(directory + "/done"));
     std::filesystem::remove_all(directory);
+}
+
+using Messages = std::vector<std::pair<unsigned, std::string>>;
+
+Messages take_all(mqd_t queue) {
+    Messages messages;
+    std::string text(8192, ' ');
+    unsigned priority = 0;
+    for (;;) {
+        const ssize_t size = ::mq_receive(queue, text.data(), text.size(), &priority);
+        if (size < 0) return messages;
+        messages.emplace_back(priority, text.substr(0, static_cast<std::size_t>(size)));
+    }
+}
+
+// A process with a guardian copies the queue and is killed at that stop of a system call, before it
+// or after it. False: it had ended by then.
+bool is_killed_copying(const std::string& name, int stop) {
+    auto alive = os::pipe2(0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto guardian = Guardian::start();
+        const mqd_t queue = ::mq_open(name.c_str(), O_RDWR | O_NONBLOCK);
+        ::ptrace(PTRACE_TRACEME, 0, 0, 0);
+        ::raise(SIGSTOP);
+        const auto copied = (*guardian)->custody().copy(queue);
+        ::_exit(copied && copied->size() == 4 ? 0 : 1);
+    }
+    alive->second.reset();
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    for (int passed = 0; WIFSTOPPED(status) && passed < stop; ++passed) {
+        ::ptrace(PTRACE_SYSCALL, child, 0, 0);
+        EXPECT_EQ(::waitpid(child, &status, 0), child);
+    }
+    const bool killed = WIFSTOPPED(status);
+    if (killed) {
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+    } else {
+        EXPECT_EQ(status, 0);
+    }
+    // The guardian shares the pipe's end: it is closed when the guardian has done its work.
+    std::byte byte;
+    EXPECT_EQ(*os::read(alive->first.get(), std::span(&byte, 1)), 0u);
+    return killed;
+}
+
+TEST(Guardian, PutsMessagesBackWhenItsProcessIsKilledAtAnyMoment) {
+    const std::string name = "/ferry-guardian-" + std::to_string(::getpid());
+    const mqd_t queue = ::mq_open(name.c_str(), O_RDWR | O_CREAT | O_NONBLOCK, 0600, nullptr);
+    ASSERT_GE(queue, 0);
+    const Messages messages = {{9, "first"}, {9, ""}, {3, std::string(5000, 'x')}, {0, "last"}};
+    int stop = 0;
+    bool killed = true;
+    for (; killed; ++stop) {
+        for (const auto& [priority, text] : messages) {
+            ASSERT_EQ(::mq_send(queue, text.data(), text.size(), priority), 0);
+        }
+        killed = is_killed_copying(name, stop);
+        ASSERT_EQ(take_all(queue), messages) << "killed at stop " << stop;
+    }
+    EXPECT_GT(stop, 16) << "each message is received and sent, with two stops each";
+    ::mq_close(queue);
+    ::mq_unlink(name.c_str());
 }
 
 }  // namespace

@@ -283,6 +283,26 @@ struct SourceTree::Impl {
         return {};
     }
 
+    Result<> collect_queues(std::span<const resources::OpenQueue> open, Collected& collected) {
+        if (!ipc) return {};
+        resources::PosixQueues found = TRY(ipc->collect_posix_queues(open, guardian->custody()));
+        collected.busy = std::move(found.busy);
+        for (const model::PosixQueue& queue : found.queues) {
+            if (!queue.notification) continue;
+            const Pid owner = queue.notification->pid;
+            const model::Process* process = collected.checkpoint.find_process(owner);
+            if (process == nullptr) {
+                return fail(Error::unsupported(
+                    fmt::format("message queue {}: process {}, which is outside of the tree, is to "
+                                "be told of its next message",
+                                queue.name, owner)));
+            }
+            TRY(resources::check_notification(queue, *process));
+        }
+        collected.checkpoint.ipc->posix_queues = std::move(found.queues);
+        return {};
+    }
+
     Result<model::Process> collect(trace::FrozenProcess& frozen,
                                    const std::optional<model::IpcNamespace>& found,
                                    std::chrono::microseconds& maps) {
@@ -468,6 +488,7 @@ Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
         impl->pids = TRY(os::PidNamespace::of(root));
         files.container = root;
     }
+    files.message_queues = impl->home.has_own_ipc;
     impl->files = std::make_shared<resources::FileCollector>(files, impl->guardian.get());
     SourceTree tree(std::move(impl));
     TRY(tree.skeleton());
@@ -603,6 +624,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         CHECK(at != checkpoint.processes.end());
         at->descriptors = std::move(of_process.descriptors);
     }
+    if (collected.busy.empty()) TRY(impl_->collect_queues(files.queues, collected));
     if (collected.busy.empty()) TRY(impl_->collect_aio(collected));
     checkpoint.monotonic_ns = TRY(os::clock_nanoseconds(CLOCK_MONOTONIC));
     checkpoint.boottime_ns = TRY(os::clock_nanoseconds(CLOCK_BOOTTIME));

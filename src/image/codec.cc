@@ -124,7 +124,7 @@ Result<> Encoder::run() {
     }
     TRY(put_files(checkpoint_, into_, extra_));
     TRY(put_locks(checkpoint_, into_));
-    TRY(put_ipc(checkpoint_, into_));
+    TRY(put_ipc(checkpoint_, into_, extra_));
     TRY(cgroups_.put(into_));
     TRY(seccomp_.put(into_));
     TRY(put_clocks(checkpoint_, into_));
@@ -281,7 +281,7 @@ Result<model::Checkpoint> Decoder::run() {
     TRY(get_files(from_, extra_files, checkpoint_));
     TRY(get_locks(from_, checkpoint_));
     TRY(split_mapped_files());
-    TRY(get_ipc(from_, checkpoint_));
+    TRY(get_ipc(from_, extra, checkpoint_));
     TRY(validate(checkpoint_, Error::Kind::Corrupt));
     return std::move(checkpoint_);
 }

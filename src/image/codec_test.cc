@@ -254,6 +254,11 @@ TEST(Codec, WhatRefersToNoIpcObjectIsCorrupt) {
     EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->segments.front().bytes = 4096; }));
     EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->segments.back().object.id = 32769; }));
     EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->semaphores.pop_back(); }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->posix_queues.front().inode = 98; }));
+    EXPECT_TRUE(refused(
+        [](model::Checkpoint& c) { c.ipc->posix_queues.front().notification->pid = Pid{103}; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->posix_queues.back().name = "/a/b"; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.ipc->posix_queues.back().messages_max = 1; }));
     EXPECT_TRUE(refused(
         [](model::Checkpoint& c) { c.processes.front().semaphore_undo.front().number = 3; }));
     EXPECT_TRUE(refused(

@@ -168,6 +168,16 @@ struct FileToWire {
         return {};
     }
 
+    // To CRIU, a file by a path that leads nowhere.
+    Result<> operator()(const model::MessageQueueFile& queue) const {
+        wire::RegFile& reg = begin(FileType::Regular, entry.mutable_reg());
+        reg.set_pos(static_cast<std::uint64_t>(queue.position));
+        reg.set_name(queue.name);
+        extra.set_message_queue(queue.queue);
+        has_extra = true;
+        return {};
+    }
+
     Result<> operator()(const model::Inotify& inotify) const {
         wire::InotifyFile& record = begin(FileType::Inotify, entry.mutable_ify());
         for (const model::InotifyWatch& watch : inotify.watches) {
@@ -220,6 +230,10 @@ Result<model::FileBody> regular_from_wire(const wire::RegFile& from) {
     file.build_id.resize(bytes);
     if (bytes != 0) std::memcpy(file.build_id.data(), from.build_id().data(), bytes);
     return model::FileBody(std::move(file));
+}
+
+model::MessageQueueFile queue_file(std::uint64_t queue, const model::RegularFile& file) {
+    return {.queue = queue, .name = file.path, .position = file.position};
 }
 
 Result<model::FileBody> timer_from_wire(const wire::TimerFdFile& from) {
@@ -320,6 +334,10 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
         case FileType::Regular:
             TRY(common_from_wire(entry, entry.has_reg(), entry.reg(), into));
             into.body = TRY(regular_from_wire(entry.reg()));
+            if (extra.message_queue() != 0) {
+                into.body =
+                    queue_file(extra.message_queue(), std::get<model::RegularFile>(into.body));
+            }
             return {};
         case FileType::Pipe:
             TRY(common_from_wire(entry, entry.has_pipe(), entry.pipe(), into));
@@ -557,6 +575,7 @@ FileType type_of(const model::OpenFile& file) {
         FileType operator()(const model::NetlinkSocket&) const { return FileType::NetlinkSocket; }
         FileType operator()(const model::PacketSocket&) const { return FileType::PacketSocket; }
         FileType operator()(const model::GivenStream&) const { return FileType::External; }
+        FileType operator()(const model::MessageQueueFile&) const { return FileType::Regular; }
     };
     return std::visit(Type{}, file.body);
 }

@@ -235,23 +235,74 @@ Result<> get_queues(const ImageStore& from, model::IpcNamespace& into) {
     return {};
 }
 
+void put_posix_queue(const model::PosixQueue& queue, wire::FerryMessageQueue& into) {
+    into.set_inode(queue.inode);
+    into.set_name(queue.name);
+    into.set_unlinked(queue.unlinked);
+    into.set_mode(queue.mode);
+    into.set_uid(queue.uid);
+    into.set_gid(queue.gid);
+    into.set_messages_max(queue.messages_max);
+    into.set_message_bytes_max(queue.message_bytes_max);
+    for (const model::PosixMessage& message : queue.messages) {
+        wire::FerryMessage& entry = *into.add_messages();
+        entry.set_priority(message.priority);
+        entry.set_content(message.content.data(), message.content.size());
+    }
+    if (!queue.notification) return;
+    into.set_notified(queue.notification->pid.value);
+    into.set_signal(static_cast<std::uint32_t>(queue.notification->signal));
+}
+
+Result<model::PosixQueue> posix_queue_from_wire(const wire::FerryMessageQueue& from) {
+    model::PosixQueue queue = {.inode = from.inode(),
+                               .name = from.name(),
+                               .unlinked = from.unlinked(),
+                               .mode = from.mode(),
+                               .uid = from.uid(),
+                               .gid = from.gid(),
+                               .messages_max = from.messages_max(),
+                               .message_bytes_max = from.message_bytes_max(),
+                               .messages = {},
+                               .notification = {}};
+    for (const wire::FerryMessage& message : from.messages()) {
+        const auto content = std::as_bytes(std::span(message.content()));
+        queue.messages.push_back(
+            {.priority = message.priority(), .content = {content.begin(), content.end()}});
+    }
+    if (!from.has_notified()) return queue;
+    if (from.signal() > model::kSignals) {
+        return fail(Error::corrupt(fmt::format("message queue {}: a signal", queue.name)));
+    }
+    queue.notification = {.pid = Pid{from.notified()}, .signal = static_cast<int>(from.signal())};
+    return queue;
+}
+
 }  // namespace
 
-Result<> put_ipc(const model::Checkpoint& checkpoint, ImageStore& into) {
+Result<> put_ipc(const model::Checkpoint& checkpoint, ImageStore& into,
+                 wire::FerryCheckpoint& extra) {
     if (!checkpoint.ipc) return {};
     TRY(put_settings(checkpoint.ipc->settings, into));
     TRY(put_segments(*checkpoint.ipc, into));
     TRY(put_semaphores(*checkpoint.ipc, into));
+    for (const model::PosixQueue& queue : checkpoint.ipc->posix_queues) {
+        put_posix_queue(queue, *extra.add_message_queues());
+    }
     return put_queues(*checkpoint.ipc, into);
 }
 
-Result<> get_ipc(const ImageStore& from, model::Checkpoint& into) {
+Result<> get_ipc(const ImageStore& from, const wire::FerryCheckpoint& extra,
+                 model::Checkpoint& into) {
     wire::IpcVar settings;
     if (!TRY(get_one(from, kSettings, Magic::IpcVar, settings))) return {};
     into.ipc.emplace();
     into.ipc->settings = TRY(settings_from_wire(settings));
     TRY(get_segments(from, *into.ipc));
     TRY(get_semaphores(from, *into.ipc));
+    for (const wire::FerryMessageQueue& queue : extra.message_queues()) {
+        into.ipc->posix_queues.push_back(TRY(posix_queue_from_wire(queue)));
+    }
     return get_queues(from, *into.ipc);
 }
 

@@ -209,6 +209,10 @@ void add_files_with_content(model::Checkpoint& c) {
                        .flags = O_WRONLY | O_APPEND,
                        .owner = {},
                        .body = model::GivenStream{.number = 2, .position = 4321, .size = 5000}});
+    c.files.push_back({.id = 24,
+                       .flags = O_RDWR | O_NONBLOCK,
+                       .owner = {},
+                       .body = model::MessageQueueFile{.queue = 99, .name = "/q", .position = 80}});
 }
 
 void add_files(model::Checkpoint& c) {
@@ -396,6 +400,7 @@ model::Process process(pid_t pid, pid_t parent) {
     for (int fd = 0; fd < 3; ++fd) p.descriptors.push_back({.fd = fd, .file = 4});
     p.descriptors.push_back({.fd = 5, .file = 9, .close_on_exec = true});
     p.descriptors.push_back({.fd = 6, .file = 11});
+    p.descriptors.push_back({.fd = 7, .file = 24});
     p.working_directory = 2;
     p.root_directory = 3;
     p.umask = 027;
@@ -458,6 +463,23 @@ model::IpcNamespace ipc() {
                    .messages = {{.type = 1, .content = bytes_of("first")},
                                 {.type = 1LL << 40, .content = {}},
                                 {.type = 2, .content = bytes_of("eight bytes, twice")}}}};
+    ipc.posix_queues = {{.inode = 99,
+                         .name = "/q",
+                         .unlinked = true,
+                         .mode = 0640,
+                         .uid = 5,
+                         .gid = 6,
+                         .messages_max = 10,
+                         .message_bytes_max = 8192,
+                         .messages = {},
+                         .notification = model::QueueNotification{.pid = {100}, .signal = 34}},
+                        {.inode = 100,
+                         .name = "/q",
+                         .messages_max = 2,
+                         .message_bytes_max = 16,
+                         .messages = {{.priority = 32767, .content = bytes_of("first")},
+                                      {.priority = 0, .content = {}}},
+                         .notification = {}}};
     return ipc;
 }
 

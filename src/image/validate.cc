@@ -28,7 +28,9 @@ class Validator {
     Result<> run() {
         TRY(check_files());
         TRY(check_ipc());
+        TRY(check_posix_queues());
         TRY(check_processes());
+        TRY(check_notifications());
         return check_locks();
     }
 
@@ -44,6 +46,8 @@ class Validator {
     Result<> check_processes();
     Result<> check_locks() const;
     Result<> check_ipc();
+    Result<> check_posix_queues();
+    Result<> check_notifications() const;
     Result<> check_undo(const model::Process& process) const;
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
@@ -70,6 +74,7 @@ class Validator {
     std::unordered_map<pid_t, const model::Process*> pids_;
     std::unordered_map<std::uint64_t, std::uint64_t> segments_;  // their bytes, by id
     std::unordered_map<std::int32_t, std::size_t> semaphores_;   // how many are in each set
+    std::unordered_set<std::uint64_t> posix_queues_;
     std::unordered_set<pid_t> tids_;
 };
 
@@ -163,6 +168,52 @@ Result<> Validator::check_ipc() {
     for (const model::SystemVQueue& queue : checkpoint_.ipc->queues) {
         if (queues.insert(queue.object.id).second) continue;
         return bad("message queue {} is there twice", queue.object.id);
+    }
+    return {};
+}
+
+Result<> Validator::check_posix_queues() {
+    constexpr std::size_t kNameMax = 255;
+    std::unordered_set<std::string> names;
+    const auto queues =
+        checkpoint_.ipc ? checkpoint_.ipc->posix_queues : std::vector<model::PosixQueue>();
+    for (const model::PosixQueue& queue : queues) {
+        const std::string_view name = queue.name;
+        const bool sane = name.size() > 1 && name.size() <= kNameMax + 1 && name.front() == '/' &&
+                          name.find_first_of(std::string_view("/\0", 2), 1) == name.npos &&
+                          queue.messages.size() <= queue.messages_max &&
+                          (queue.notification ? queue.messages.empty() : true);
+        if (!sane) return bad("message queue {} makes no sense", name);
+        const bool is_new = posix_queues_.insert(queue.inode).second &&
+                            (queue.unlinked || names.insert(queue.name).second);
+        if (!is_new) return bad("message queue {} is there twice", name);
+    }
+    for (const auto& [id, file] : files_) {
+        const auto* open = std::get_if<model::MessageQueueFile>(&file->body);
+        if (open == nullptr || posix_queues_.contains(open->queue)) continue;
+        return bad("file {} is of no message queue", id);
+    }
+    return {};
+}
+
+// Only who has the queue open can be told of its messages.
+Result<> Validator::check_notifications() const {
+    if (!checkpoint_.ipc) return {};
+    for (const model::PosixQueue& queue : checkpoint_.ipc->posix_queues) {
+        if (!queue.notification) continue;
+        const auto owner = pids_.find(queue.notification->pid.value);
+        const bool has_it_open =
+            owner != pids_.end() &&
+            std::ranges::any_of(owner->second->descriptors, [&](const model::Descriptor& one) {
+                const auto* file = std::get_if<model::MessageQueueFile>(&files_.at(one.file)->body);
+                return file != nullptr && file->queue == queue.inode;
+            });
+        if (!has_it_open) {
+            return bad(
+                "message queue {}: process {}, which is to be told of messages, does not "
+                "have it open",
+                queue.name, queue.notification->pid);
+        }
     }
     return {};
 }

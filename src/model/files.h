@@ -274,9 +274,17 @@ struct GivenStream {
     bool operator==(const GivenStream&) const = default;
 };
 
-using FileBody =
-    std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify, InetSocket,
-                 UnixSocket, NetlinkSocket, PacketSocket, MemoryFile, GivenStream>;
+// A POSIX message queue (mq_overview(7)).
+struct MessageQueueFile {
+    std::uint64_t queue = 0;    // PosixQueue::inode
+    std::string name;           // PosixQueue::name
+    std::int64_t position = 0;  // for read(2), which gives a line about the queue
+    bool operator==(const MessageQueueFile&) const = default;
+};
+
+using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify,
+                              InetSocket, UnixSocket, NetlinkSocket, PacketSocket, MemoryFile,
+                              GivenStream, MessageQueueFile>;
 
 struct OpenFile {
     FileId id = 0;

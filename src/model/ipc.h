@@ -5,9 +5,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/types.h"
 #include "model/files.h"
 
 namespace ferry::model {
@@ -49,6 +51,30 @@ struct SystemVQueue {
     bool operator==(const SystemVQueue&) const = default;
 };
 
+// Who is told of the next message that comes into an empty queue (mq_notify(3)).
+struct QueueNotification {
+    Pid pid;         // the process that registered
+    int signal = 0;  // 0: nobody is told (SIGEV_NONE)
+    bool operator==(const QueueNotification&) const = default;
+};
+struct PosixMessage {
+    std::uint32_t priority = 0;
+    Bytes content;
+    bool operator==(const PosixMessage&) const = default;
+};
+// A POSIX message queue. One that has been unlinked exists as long as somebody has it open.
+struct PosixQueue {
+    std::uint64_t inode = 0;  // at the source; its identity
+    std::string name;         // begins with a slash
+    bool unlinked = false;
+    std::uint32_t mode = 0;  // nine bits of permission
+    std::uint32_t uid = 0, gid = 0;
+    std::uint64_t messages_max = 0, message_bytes_max = 0;  // mq_maxmsg, mq_msgsize
+    std::vector<PosixMessage> messages;                     // as they will be received
+    std::optional<QueueNotification> notification;
+    bool operator==(const PosixQueue&) const = default;
+};
+
 // /proc/sys/kernel and /proc/sys/fs/mqueue (proc_sys_kernel(5), mq_overview(7)).
 struct IpcSettings {
     std::array<std::uint64_t, 4> sem = {};
@@ -65,6 +91,7 @@ struct IpcNamespace {
     std::vector<IpcSegment> segments;
     std::vector<SemaphoreSet> semaphores;
     std::vector<SystemVQueue> queues;
+    std::vector<PosixQueue> posix_queues;
     bool operator==(const IpcNamespace&) const = default;
 };
 

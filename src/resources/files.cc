@@ -190,7 +190,8 @@ struct FileCollector::Impl {
     [[nodiscard]] PathRules rules() const {
         return {.shell_job = options.shell_job,
                 .ghost_bytes_max = options.ghost_bytes_max,
-                .root = root};
+                .root = root,
+                .message_queues = options.message_queues};
     }
     // The same number for the same file, from 1.
     std::uint32_t ghost_id(const struct stat& status);
@@ -502,6 +503,12 @@ Result<> FileCollector::Impl::scan(std::span<const Pid> pids, Pass& pass) {
 Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::size_t group,
                                                        Pass& pass) {
     const PathFile file = TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
+    if (file.is_message_queue) {
+        pass.result.queues.push_back(
+            {.inode = file.status.st_ino, .link = link_of(slot.holder), .name = file.path});
+        return model::MessageQueueFile{
+            .queue = file.status.st_ino, .name = file.path, .position = slot.info.position};
+    }
     if (!S_ISFIFO(file.status.st_mode)) {
         model::RegularFile regular = to_model(file, slot.info.position);
         if (regular.ghost != 0) pass.ghosts.try_emplace(regular.ghost, link_of(slot.holder));

@@ -25,6 +25,7 @@
 #include "proc/maps.h"
 #include "resources/ghost_file.h"
 #include "resources/given_stream.h"
+#include "resources/posix_queue.h"
 
 namespace ferry::resources {
 
@@ -37,6 +38,8 @@ struct FileOptions {
     bool external_unix = false;
     // Locks of files are carried. Without it they are refused by name.
     bool file_locks = false;
+    // POSIX message queues are carried, since the tree has an IPC namespace of its own.
+    bool message_queues = false;
     // Unlinked files are carried up to this size on their disk; larger ones are refused by name.
     std::uint64_t ghost_bytes_max = kGhostBytesDefault;
     // The first process of the container that the tree is; 0: the tree lives where we do. Paths are
@@ -68,6 +71,7 @@ struct CollectedFiles {
     std::vector<model::Pipe> pipes;
     std::vector<model::GhostFile> ghosts;  // ascending by id
     std::vector<model::FileLock> locks;
+    std::vector<OpenQueue> queues;        // that the tree has open, each at least once
     std::vector<ProcessFiles> processes;  // in the order of the pids given
     // Not empty: something transient is in the way (a connection that was not accepted yet, a
     // handshake under way). Nothing else is filled in and nothing is in repair: let the tree run a

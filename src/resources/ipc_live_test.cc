@@ -12,9 +12,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <functional>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "os/fd.h"
 #include "os/scope.h"
@@ -133,10 +137,90 @@ TEST(IpcNamespace, WhatCannotBeCarriedIsRefusedByName) {
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().message(), HasSubstr("System V shared memory 0 is also attached"));
 
-    const Inhabitant queue([] { return ::mq_open("/ferry", O_CREAT, 0600, nullptr) >= 0; });
+    const Inhabitant queue([] {
+        sigevent event = {};
+        event.sigev_notify = SIGEV_THREAD;
+        event.sigev_notify_function = [](sigval) {};
+        return ::mq_notify(::mq_open("/ferry", O_CREAT, 0600, nullptr), &event) == 0;
+    });
     const auto found = IpcNamespace::of(queue.pid())->outline();
     ASSERT_FALSE(found);
-    EXPECT_THAT(found.error().message(), HasSubstr("message queue /ferry"));
+    EXPECT_THAT(found.error().message(), HasSubstr("message queue /ferry: a thread of process"));
+}
+
+bool send(int queue, std::string_view text, unsigned priority) {
+    return ::mq_send(queue, text.data(), text.size(), priority) == 0;
+}
+
+// One that is full, with priorities; one that nobody has a name for; an empty one.
+bool make_queues() {
+    mq_attr limits = {};
+    limits.mq_maxmsg = 3;
+    limits.mq_msgsize = 100;
+    const int full = ::mq_open("/full", O_CREAT | O_RDWR, 0600, &limits);
+    const int unlinked = ::mq_open("/unlinked", O_CREAT | O_RDWR, 0600, &limits);
+    return send(full, "low", 0) && send(full, "high", 32767) && send(full, "", 32767) &&
+           send(unlinked, "left", 1) && ::mq_unlink("/unlinked") == 0 &&
+           ::mq_open("/empty", O_CREAT | O_RDWR, 0640, &limits) >= 0;
+}
+
+TEST(PosixQueues, AreReadAndStayAsTheyWere) {
+    const Inhabitant there(make_queues);
+    const auto space = IpcNamespace::of(there.pid());
+    const std::string table = "/proc/" + std::to_string(there.pid().value) + "/fd/";
+    const std::vector<std::string> descriptors = *os::list_directory(os::kCwd, table);
+    std::vector<OpenQueue> open;
+    for (const std::string& fd : descriptors) {
+        const auto name = os::readlinkat(os::kCwd, table + fd);
+        if (!name || !name->ends_with("unlinked (deleted)")) continue;
+        open.push_back({.inode = os::fstatat(os::kCwd, table + fd)->st_ino,
+                        .link = table + fd,
+                        .name = "/unlinked"});
+    }
+    ASSERT_EQ(open.size(), 1u);
+    auto custody = os::MessageCustody::create();
+    ASSERT_TRUE(custody);
+    const auto first = space->collect_posix_queues(open, *custody);
+    ASSERT_TRUE(first) << first.error().message();
+    const auto second = space->collect_posix_queues(open, *custody);
+    ASSERT_TRUE(second) << second.error().message();
+    EXPECT_EQ(first->queues, second->queues);
+    ASSERT_EQ(first->queues.size(), 3u);
+    std::map<std::string, std::size_t> messages;
+    for (const model::PosixQueue& queue : first->queues) {
+        messages[queue.name] = queue.messages.size();
+    }
+    EXPECT_EQ(messages,
+              (std::map<std::string, std::size_t>{{"/empty", 0}, {"/full", 3}, {"/unlinked", 1}}));
+
+    const Inhabitant here([] { return true; });
+    const auto made = IpcNamespace::of(here.pid());
+    const os::IpcScope inside = *os::IpcScope::enter(made->fd());
+    PosixQueueOpener opener;
+    const auto done = opener.make(first->queues);
+    ASSERT_TRUE(done) << done.error().message();
+    const auto named = made->collect_posix_queues({}, *custody);
+    ASSERT_TRUE(named);
+    EXPECT_EQ(named->queues.size(), 2u);
+    for (model::PosixQueue queue : named->queues) {
+        const auto was = std::ranges::find(first->queues, queue.name, &model::PosixQueue::name);
+        ASSERT_NE(was, first->queues.end());
+        queue.inode = was->inode;
+        EXPECT_EQ(queue, *was);
+    }
+}
+
+TEST(PosixQueues, WithNewsForSomebodyAreNotEmptied) {
+    const Inhabitant there([] {
+        const int queue = ::mq_open("/q", O_CREAT | O_RDWR, 0600, nullptr);
+        sigevent event = {};
+        event.sigev_notify = SIGEV_NONE;
+        return send(queue, "left", 1) && ::mq_notify(queue, &event) == 0;
+    });
+    auto custody = os::MessageCustody::create();
+    const auto found = IpcNamespace::of(there.pid())->collect_posix_queues({}, *custody);
+    ASSERT_TRUE(found) << found.error().message();
+    EXPECT_THAT(found->busy, HasSubstr("message queue /q holds messages, and process"));
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "os/message_queue.h"
 #include "os/scope.h"
 #include "resources/ipc_settings.h"
 #include "resources/segment.h"
@@ -17,15 +16,6 @@
 
 namespace ferry::resources {
 namespace {
-
-// Of the calling thread's namespace.
-Result<> refuse_the_rest() {
-    const os::UniqueFd names = TRY(os::open_message_queues());
-    for (const std::string& name : TRY(os::list_directory(names.get(), "."))) {
-        return fail(Error::unsupported(fmt::format("message queue /{} is not carried", name)));
-    }
-    return {};
-}
 
 std::map<std::uint64_t, std::uint64_t> count_mappings(const model::Checkpoint& checkpoint) {
     std::map<std::uint64_t, std::uint64_t> mappings;
@@ -52,7 +42,7 @@ Result<IpcNamespace> IpcNamespace::of(Pid member) {
 
 Result<model::IpcNamespace> IpcNamespace::outline() const {
     const os::IpcScope there = TRY(os::IpcScope::enter(fd_.get()));
-    TRY(refuse_the_rest());
+    TRY(check_posix_queues());
     model::IpcNamespace found;
     found.settings = TRY(read_ipc_settings());
     return found;
@@ -64,6 +54,12 @@ Result<model::IpcNamespace> IpcNamespace::collect() const {
     found.semaphores = TRY(read_semaphores());
     found.queues = TRY(read_queues());
     return found;
+}
+
+Result<PosixQueues> IpcNamespace::collect_posix_queues(std::span<const OpenQueue> open,
+                                                       os::MessageCustody& custody) const {
+    const os::IpcScope there = TRY(os::IpcScope::enter(fd_.get()));
+    return read_posix_queues(open, custody);
 }
 
 Result<> IpcNamespace::add_source(model::IpcSegment& segment) {

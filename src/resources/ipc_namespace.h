@@ -4,16 +4,20 @@
 // At the source: outline() for skeletons, collect() in the freeze, add_segments() after either. At
 // the destination, where the namespace is new: loosen() first of all, make() before any process
 // needs the objects, settle() when all have what they need: then objects get their owners, and
-// limits their values. Segments, which are memory, are restore/shared_memory.h's to make.
+// limits their values. Segments, which are memory, are restore/shared_memory.h's to make,
+// POSIX queues, which are files, opened_files.h's.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <span>
 
 #include "base/error.h"
 #include "base/types.h"
 #include "model/checkpoint.h"
 #include "os/fd.h"
+#include "os/message_custody.h"
+#include "resources/posix_queue.h"
 
 namespace ferry::resources {
 
@@ -24,8 +28,11 @@ class IpcNamespace {
 
     // Unsupported, by name: an object that would be lost.
     Result<model::IpcNamespace> outline() const;
-    // Whoever lives in it stands still.
+    // Whoever lives in it stands still. POSIX queues are left out.
     Result<model::IpcNamespace> collect() const;
+    // Those, when the descriptors are known. Whoever lives in it stands still.
+    Result<PosixQueues> collect_posix_queues(std::span<const OpenQueue> open,
+                                             os::MessageCustody& custody) const;
     // The segments, for a checkpoint whose processes are known. Mappings of one that was removed
     // meanwhile are left out. With `stands_still`, Unsupported: one that somebody else has attached
     // as well.

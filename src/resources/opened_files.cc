@@ -20,6 +20,7 @@
 #include "resources/netlink_socket.h"
 #include "resources/packet_socket.h"
 #include "resources/pipe.h"
+#include "resources/posix_queue.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
 #include "resources/timerfd.h"
@@ -74,6 +75,7 @@ struct OpenedFiles::Impl {
     GhostFiles ghosts;
     InetOpener inet;
     UnixOpener unix_opener;
+    PosixQueueOpener queues;
     std::vector<DormantConnection> dormant;
     bool settled = false;  // all of them
     std::vector<model::InetSocket> with_datagrams;
@@ -82,6 +84,7 @@ struct OpenedFiles::Impl {
                        const model::RegularFile& body);
     Result<os::UniqueFd> open_inet(const model::InetSocket& socket);
     Result<> open_unix(const model::Checkpoint& checkpoint);
+    Result<> make_queues(const model::Checkpoint& checkpoint);
     Result<> open_one(const model::Checkpoint& checkpoint, const model::OpenFile& file,
                       PipeOpener& pipes);
     Result<> settle(const model::OpenFile& file);
@@ -101,6 +104,7 @@ Result<Surroundings> Surroundings::of(Pid process) {
     return Surroundings{
         .root = TRY(os::open(fmt::format("/proc/{}/root", process), O_PATH | O_DIRECTORY)),
         .network = TRY(os::open(fmt::format("/proc/{}/ns/net", process), O_RDONLY)),
+        .ipc = TRY(os::open(fmt::format("/proc/{}/ns/ipc", process), O_RDONLY)),
         .pids = TRY(os::PidNamespace::of(process))};
 }
 
@@ -181,6 +185,13 @@ Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
     return {};
 }
 
+// Whoever has them open or not: the tree's IPC namespace is new.
+Result<> OpenedFiles::Impl::make_queues(const model::Checkpoint& checkpoint) {
+    if (!checkpoint.ipc) return {};
+    const os::IpcScope there = TRY(os::IpcScope::enter(surroundings.ipc.get()));
+    return queues.make(checkpoint.ipc->posix_queues);
+}
+
 Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
                                      const model::OpenFile& file, PipeOpener& pipes) {
     if (const auto* path = std::get_if<model::RegularFile>(&file.body))
@@ -215,6 +226,8 @@ Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
     } else if (const auto* given = std::get_if<model::GivenStream>(&file.body)) {
         const int fd = options.given_stream ? options.given_stream(given->number) : -1;
         keep(file, TRY(open_given_stream(fd, file.flags)));
+    } else if (const auto* queue = std::get_if<model::MessageQueueFile>(&file.body)) {
+        keep(file, TRY(queues.open(*queue, file.flags)));
     }
     return {};
 }
@@ -245,6 +258,7 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
     PipeOpener pipes;
     for (const model::Pipe& pipe : checkpoint.pipes) pipes.announce(pipe);
     TRY(impl_->open_unix(checkpoint));
+    TRY(impl_->make_queues(checkpoint));
     // Watches last, so that they do not report what is done here.
     for (const bool watches : {false, true}) {
         for (const model::OpenFile& file : checkpoint.files) {

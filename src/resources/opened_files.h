@@ -43,6 +43,7 @@ inline constexpr std::uint32_t kInjectMark = 0xC114;
 struct Surroundings {
     os::UniqueFd root;      // its root directory (O_PATH)
     os::UniqueFd network;   // its network namespace
+    os::UniqueFd ipc;       // its IPC namespace
     os::PidNamespace pids;  // its own
     static Result<Surroundings> of(Pid process);
 };

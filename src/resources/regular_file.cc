@@ -61,7 +61,7 @@ Result<> check_deleted(const PathFile& file, const std::string& name, const Path
                             fmt::format("{} is {}", name, file.path));
 }
 
-// POSIX message queues look like regular files of 80 bytes (ipc/mqueue.c, FILENT_SIZE).
+// They look like regular files of 80 bytes (ipc/mqueue.c, FILENT_SIZE).
 Result<bool> is_message_queue(const std::string& link, const struct stat& status) {
     constexpr std::uint64_t kMagic = 0x19800202;
     constexpr off_t kBytes = 80;
@@ -81,11 +81,25 @@ Result<PathFile> follow(const std::string& link, const std::string& name) {
         }
         return fail(*error);
     }
-    if (TRY(is_message_queue(link, *status))) {
-        return fail(Error::unsupported(fmt::format(
-            "{} is the POSIX message queue {}, which is not carried: close it", name, *target)));
+    PathFile file = {.status = *status, .path = std::move(*target)};
+    file.is_message_queue = TRY(is_message_queue(link, *status));
+    return file;
+}
+
+Result<PathFile> inspect_queue(PathFile file, const std::string& name, const PathRules& rules) {
+    if (!rules.message_queues) {
+        return fail(Error::unsupported(
+            fmt::format("{} is the POSIX message queue {} of the host, which is not carried: close "
+                        "it",
+                        name, file.path)));
     }
-    return PathFile{.status = *status, .path = std::move(*target)};
+    if (file.path.ends_with(kDeleted)) {
+        file.path.resize(file.path.size() - kDeleted.size());
+        file.unlinked = true;
+    }
+    // "/name" if it was opened by mq_open(3), or a path of wherever their file system is mounted.
+    file.path.erase(0, file.path.rfind('/'));
+    return file;
 }
 
 }  // namespace
@@ -104,6 +118,7 @@ Result<PathFile> inspect_path(const std::string& link, const std::string& name,
     constexpr int kLooks = 5;
     for (int look = 1;; ++look) {
         PathFile file = TRY(follow(link, name));
+        if (file.is_message_queue) return inspect_queue(std::move(file), name, rules);
         const auto by_path = os::fstatat(os::kCwd, rules.root + file.path);
         if (by_path && same_file(*by_path, file.status)) {
             TRY(check_type(file, name, rules.shell_job));

@@ -18,7 +18,8 @@ namespace ferry::resources {
 struct PathFile {
     struct stat status = {};
     std::string path;
-    bool unlinked = false;  // a ghost: the path is what it was called
+    bool unlinked = false;          // a ghost: the path is what it was called
+    bool is_message_queue = false;  // a POSIX one: the path is its name, such as "/name"
 };
 
 struct PathRules {
@@ -27,13 +28,14 @@ struct PathRules {
     // Put before paths to look at them: "" or, for another mount namespace, "/proc/PID/root" of a
     // process there.
     std::string root = {};
+    bool message_queues = false;  // POSIX message queues are carried
 };
 
 // `link` is a procfs link; `name` says for messages who holds it ("pid 12 fd 3"). Refused by name:
-// deleted files other than ghosts that are small enough, POSIX message queues, paths that lead
-// elsewhere by now, what is neither regular file, directory nor FIFO, and devices other than
-// /dev/null, zero, full, random and urandom (terminals where the rules say so). Gone: the
-// descriptor or the task vanished.
+// deleted files other than ghosts that are small enough, POSIX message queues where the
+// rules do not say so, paths that lead elsewhere by now, what is neither regular file, directory
+// nor FIFO, and devices other than /dev/null, zero, full, random and urandom (terminals where the
+// rules say so). Gone: the descriptor or the task vanished.
 Result<PathFile> inspect_path(const std::string& link, const std::string& name,
                               const PathRules& rules);
 

@@ -23,6 +23,7 @@
 #include "restore/filler.h"
 #include "restore/listeners.h"
 #include "restore/mapper.h"
+#include "restore/queue_notifications.h"
 #include "restore/release.h"
 #include "restore/semaphore_undo.h"
 #include "restore/task_state.h"
@@ -164,6 +165,7 @@ struct StagedTree::Impl {
         TRY(each([&](StubProcess& stub, const model::Process& wanted) -> Result<> {
             TRY(finish_layout(*tree, stub, wanted));
             TRY(set_semaphore_undo(stub, final, wanted));
+            TRY(register_for_messages(stub, final, wanted));
             return set_process_state(stub, wanted);
         }));
         if (final.ipc) TRY(tree->ipc()->settle(*final.ipc));

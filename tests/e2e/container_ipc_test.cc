@@ -66,7 +66,8 @@ TEST_P(EveryVictim, FindsEverythingAsItWas) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
-                         testing::Values("message_queues", "segments", "semaphores"),
+                         testing::Values("message_queues", "posix_queues", "segments",
+                                         "semaphores"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(ContainerIpcTest, ItsImagesAreThoseOfCriu) {
@@ -106,15 +107,16 @@ TEST_F(ContainerIpcTest, WhoeverSharesItsNamespaceIsNotLeftBehind) {
 }
 
 TEST_F(ContainerIpcTest, WhatWouldBeLostIsRefusedByName) {
-    start_container({"sleep", "1000"});
-    ASSERT_OK(runc_checked(platform(0).host(), {"exec", "web", "touch", "/dev/mqueue/q"}, 10s));
+    // A registration with SIGEV_THREAD, as mq_notify(3) makes it.
+    start_container({"sh", "-c", "exec /victims/victim_queue_thread >> /log/out 2>&1"});
+    ASSERT_TRUE(says("READY")) << log_text();
     for (const std::vector<std::string>& leaving :
          {std::vector<std::string>{"migrate", "web", "--to", platform(1).address()},
           std::vector<std::string>{"dump", "web", "--runtime-root", kRuncRoot, "-D", kImages}}) {
         const auto result = platform(0).run_ferry(leaving, 60s);
         ASSERT_OK(result);
         EXPECT_NE(result->status, 0);
-        EXPECT_THAT(result->err, HasSubstr("message queue /q"));
+        EXPECT_THAT(result->err, HasSubstr("message queue /victim: a thread of"));
     }
     EXPECT_OK(container_->status());
     EXPECT_EQ(container_->status().value_or(""), "running");
