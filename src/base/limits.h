@@ -29,6 +29,10 @@ inline constexpr std::uint32_t kHeldBytesMax = 64u << 20;
 // Addresses, routes, neighbours or settings of one network identity.
 inline constexpr std::uint32_t kIdentityEntriesMax = 4096;
 
+// The nftables ruleset of a network namespace, and as much again of its tracked connections: lists
+// of a hundred thousand addresses have some 8 MiB. Both go in one frame of the wire.
+inline constexpr std::size_t kPacketFilterBytesMax = 16u << 20;
+
 // RLIMIT_SIGPENDING is a few ten thousand on ordinary machines.
 inline constexpr std::uint32_t kPendingSignalsMax = 1u << 17;
 

@@ -129,6 +129,14 @@ Result<ArrivingNetwork> ArrivingNetwork::prepare(const ServiceNetwork& network,
     TRY(write_settings());
     TRY(arriving.state_->create(network, site));
     TRY(write_settings());
+    // Rules may name devices, and no packet may come before them.
+    if (network.space) {
+        TRY(space.within([&]() -> Result<> {
+            TRY(load_ruleset(network.space->filter));
+            TRY(check_ruleset(network.space->filter));
+            return make_connections(network.space->filter);
+        }));
+    }
     TRY(arriving.state_->set_up(network, site));
     return arriving;
 }

@@ -93,7 +93,7 @@ void expect_refused(std::string_view from, std::string_view to) {
 }
 
 TEST(IdentityCodec, RefusesHostileValues) {
-    expect_refused("\"version\":2", "\"version\":1");
+    expect_refused("\"version\":3", "\"version\":2");
     expect_refused("\"svc0\"", "\"../../etc\"");
     expect_refused("\"svc0\"", "\"a name that is too long\"");
     expect_refused("\"svc0\"", "{}");
@@ -110,7 +110,7 @@ TEST(IdentityCodec, RefusesHostileValues) {
 }
 
 TEST(IdentityCodec, RefusesWhatIsNoJson) {
-    for (const char* text : {"", "{", "[]", "null", "{\"version\":2}", "\xff\xfe"}) {
+    for (const char* text : {"", "{", "[]", "null", "{\"version\":3}", "\xff\xfe"}) {
         EXPECT_FALSE(decode_network(text)) << text;
     }
 }

@@ -21,9 +21,9 @@ constexpr std::int32_t kPriority = -500;
 DeviceMute::DeviceMute(const NetworkIdentity& identity)
     : device_(identity.name),
       addresses_(identity.ip_addresses()),
-      frames_{.family = NFPROTO_NETDEV, .name = "ferry_mute_" + device_},
-      arp_{.family = NFPROTO_ARP, .name = "ferry_mute_" + device_},
-      packets_{.family = NFPROTO_INET, .name = "ferry_mute_" + device_} {}
+      frames_{.family = NFPROTO_NETDEV, .name = fmt::format("{}{}", kMuteTables, device_)},
+      arp_{.family = NFPROTO_ARP, .name = fmt::format("{}{}", kMuteTables, device_)},
+      packets_{.family = NFPROTO_INET, .name = fmt::format("{}{}", kMuteTables, device_)} {}
 
 void DeviceMute::add_rules(NftBatch& batch) const {
     for (const IpAddress& address : addresses_) {

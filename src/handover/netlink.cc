@@ -212,6 +212,7 @@ Result<> NetlinkSocket::request(const NetlinkMessages& messages, std::string_vie
     // A failed batch may have queued more verdicts; they must not be taken for those of the next
     // one.
     while (receive(what)) continue;
+    failed_ = first_failure.sequence - 1;  // begin_message() counts from 1
     return refusal(first_failure, what);
 }
 

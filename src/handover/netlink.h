@@ -139,6 +139,9 @@ class NetlinkSocket {
                    const std::function<Result<>(const NetlinkReply&)>& visit,
                    std::string_view what);
 
+    // Which message the last failed request() was refused for, counted from 0.
+    [[nodiscard]] std::size_t failed_message() const { return failed_; }
+
     [[nodiscard]] int fd() const { return fd_.get(); }
     // An owner's table vanishes when the last reference to this is gone.
     [[nodiscard]] os::UniqueFd release_fd() && { return std::move(fd_); }
@@ -151,6 +154,7 @@ class NetlinkSocket {
     static constexpr std::size_t kBufferBytes = 65536;
     os::UniqueFd fd_;
     std::vector<std::byte> buffer_;
+    std::size_t failed_ = 0;
 };
 
 }  // namespace ferry::handover

@@ -5,6 +5,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "handover/identity_codec.h"
 #include "handover/service_network.h"
@@ -29,6 +30,7 @@ using fields::Json;
 using fields::list_in;
 using fields::number_in;
 using fields::optional_address_in;
+using fields::text_in;
 
 Json encode_rule(const RoutingRule& rule) {
     Json object = {{"family", rule.family == AF_INET ? 4U : 6U},
@@ -75,12 +77,41 @@ Result<RoutingRule> decode_rule(const Json& object) {
     return rule;
 }
 
+// Two digits for each byte.
+std::string to_hexadecimal(std::string_view bytes) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string text;
+    text.reserve(2 * bytes.size());
+    for (const char c : bytes) {
+        const auto byte = static_cast<unsigned char>(c);
+        text.push_back(kDigits[byte >> 4]);
+        text.push_back(kDigits[byte & 0xf]);
+    }
+    return text;
+}
+
+Result<PacketFilter> filter_in(const Json& object) {
+    const auto text = TRY(text_in(object, "filter"));
+    std::vector<std::byte> bytes(text.size() / 2);
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        std::uint8_t byte = 0;
+        const char* const digits = text.data() + 2 * i;
+        if (std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) {
+            return corrupt("filter");
+        }
+        bytes[i] = std::byte{byte};
+    }
+    if (text.size() % 2 != 0) return corrupt("filter");
+    return decode_filter(bytes);
+}
+
 Result<NetworkSpace> decode_space(const Json& object) {
     if (!object.is_object()) return corrupt("space");
     NetworkSpace space = {.routes = TRY(list_in<Route>(object, "routes", decode_route)),
                           .rules = TRY(list_in<RoutingRule>(object, "rules", decode_rule)),
                           .settings = TRY(list_in<Setting>(object, "settings", decode_setting))};
     if (!std::ranges::all_of(space.settings, is_valid_space_setting)) return corrupt("setting");
+    if (object.contains("filter")) space.filter = TRY(filter_in(object));
     return space;
 }
 
@@ -105,6 +136,9 @@ std::string encode_network(const ServiceNetwork& network) {
         document["space"] = {{"routes", array_of(network.space->routes, encode_route)},
                              {"rules", array_of(network.space->rules, encode_rule)},
                              {"settings", array_of(network.space->settings, encode_setting)}};
+        if (!network.space->filter.empty()) {
+            document["space"]["filter"] = to_hexadecimal(encode_filter(network.space->filter));
+        }
     }
     // A device name may hold any byte; one that is no UTF-8 cannot be carried and is refused by
     // decode.

@@ -155,7 +155,7 @@ Result<NetworkHold> NetworkHold::install(std::span<const HoldTarget> targets, Ho
         .targets = std::move(real),
         .scope = scope,
         .table = {.family = NFPROTO_INET,
-                  .name = fmt::format("ferry_hold_{}_{}", ::getpid(), netlink.fd())},
+                  .name = fmt::format("{}{}_{}", kHoldTables, ::getpid(), netlink.fd())},
         .replay = std::move(replay),
         .capture = std::move(capture),
         .netlink = std::move(netlink),

@@ -25,15 +25,15 @@ constexpr std::uint32_t kTcpDestinationPortOffset = 2;
 constexpr std::uint32_t kArpSenderOffset = offsetof(ether_arp, arp_spa);
 constexpr std::uint32_t kArpTargetOffset = offsetof(ether_arp, arp_tpa);
 
-nfgenmsg header_of(std::uint8_t family, std::uint16_t resource = 0) {
-    return {.nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(resource)};
-}
-
 std::array<std::uint8_t, 2> port_bytes(std::uint16_t port) {
     return {static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port & 0xff)};
 }
 
 }  // namespace
+
+nfgenmsg netfilter_header(std::uint8_t family, std::uint16_t resource) {
+    return {.nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(resource)};
+}
 
 void NftRule::meta_equals(std::uint32_t key, std::span<const std::uint8_t> value) {
     expressions_.push_back({.kind = Expression::Kind::MetaLoad, .a = key});
@@ -122,13 +122,13 @@ NftRule& NftRule::match_tcp_syn() {
 }
 
 NftBatch::NftBatch() {
-    messages_.begin(NFNL_MSG_BATCH_BEGIN, 0, header_of(AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
+    messages_.begin(NFNL_MSG_BATCH_BEGIN, 0, netfilter_header(AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
 }
 
 void NftBatch::begin(std::uint16_t message, std::uint16_t flags, std::uint8_t family) {
     // Every message asks for its acknowledgement: then whichever is the last one decides.
     messages_.begin(static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | message),
-                    static_cast<std::uint16_t>(flags | NLM_F_ACK), header_of(family));
+                    static_cast<std::uint16_t>(flags | NLM_F_ACK), netfilter_header(family));
 }
 
 NftBatch& NftBatch::add_table(const NftTable& table, NftOwner owner) {
@@ -249,8 +249,20 @@ NftBatch& NftBatch::add_rule(const NftTable& table, const std::string& chain, co
     return *this;
 }
 
+NftBatch& NftBatch::add_object(std::uint16_t message, std::uint16_t flags, std::uint8_t family,
+                               std::span<const std::byte> attributes,
+                               std::span<const std::byte> more) {
+    begin(message, flags, family);
+    for (const auto& list : {attributes, more}) {
+        NetlinkAttributes(list).for_each([&](std::uint16_t type, std::span<const std::byte> value) {
+            messages_.put(type, value);
+        });
+    }
+    return *this;
+}
+
 NetlinkMessages NftBatch::finish() {
-    messages_.begin(NFNL_MSG_BATCH_END, 0, header_of(AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
+    messages_.begin(NFNL_MSG_BATCH_END, 0, netfilter_header(AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
     return std::move(messages_);
 }
 

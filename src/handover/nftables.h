@@ -3,15 +3,27 @@
 // Source relied upon: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h, nft(8).
 #pragma once
 
+#include <linux/netfilter/nfnetlink.h>
+
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "handover/ip_address.h"
 #include "handover/netlink.h"
 
 namespace ferry::handover {
+
+// How the names of our tables begin: they are for the time of a move only.
+inline constexpr std::string_view kHoldTables = "ferry_hold_", kMuteTables = "ferry_mute_";
+[[nodiscard]] inline bool is_ferrys_table(std::string_view name) {
+    return name.starts_with(kHoldTables) || name.starts_with(kMuteTables);
+}
+
+// The header of every message of nfnetlink; `resource` is that of a batch.
+[[nodiscard]] nfgenmsg netfilter_header(std::uint8_t family, std::uint16_t resource = 0);
 
 // A table of family NFPROTO_INET, NFPROTO_NETDEV or NFPROTO_ARP.
 struct NftTable {
@@ -78,6 +90,11 @@ class NftBatch {
     NftBatch& add_rule(const NftTable& table, const std::string& chain, const NftRule& rule,
                        NftRule::Verdict verdict);
     NftBatch& flush_chain(const NftTable& table, const std::string& chain);
+    // An object of any kind as its attributes say, followed by `more` of them: NFT_MSG_NEW...
+    NftBatch& add_object(std::uint16_t message, std::uint16_t flags, std::uint8_t family,
+                         std::span<const std::byte> attributes, std::span<const std::byte> more);
+    // Of the messages so far.
+    [[nodiscard]] std::size_t count() const { return messages_.count(); }
     // Closes the batch and moves it out; the result can be sent any number of times.
     [[nodiscard]] NetlinkMessages finish();
 

@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/xfrm.h>
 #include <net/if.h>
@@ -120,30 +118,6 @@ Result<> read_kind(Side& host, const Link& link, std::optional<std::int32_t> hos
     return {};
 }
 
-// Their content is not read: whoever has any of them is told.
-Result<> refuse_packet_filters() {
-    auto netlink = TRY(NetlinkSocket::open(NETLINK_NETFILTER));
-    NetlinkMessages message;
-    message.begin((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETTABLE, NLM_F_DUMP, nfgenmsg{});
-    TRY(netlink.query(
-        message, sizeof(nfgenmsg),
-        [](const NetlinkReply& reply) -> Result<> {
-            return fail(Error::unsupported(
-                fmt::format("the container's network has packet filter rules (nftables table {})",
-                            reply.attributes.text(NFTA_TABLE_NAME))));
-        },
-        "list nftables tables"));
-    for (const char* kind : {"ip", "ip6", "arp"}) {
-        const auto names =
-            os::read_file(fmt::format("/proc/thread-self/net/{}_tables_names", kind));
-        if (!names || names->empty()) continue;
-        return fail(Error::unsupported(
-            fmt::format("the container's network has packet filter rules ({}tables table {})", kind,
-                        names->substr(0, names->find('\n')))));
-    }
-    return {};
-}
-
 Result<> refuse_ipsec() {
     auto netlink = NetlinkSocket::open(NETLINK_XFRM);
     if (!netlink) return {};  // A kernel without IPsec.
@@ -191,7 +165,8 @@ Result<ServiceNetwork> read_network(const os::NetworkNamespace& space) {
     const auto own = TRY(os::NetworkNamespace::own());
     auto host = TRY(Side::open());
     return space.within([&]() -> Result<ServiceNetwork> {
-        TRY(refuse_packet_filters());
+        auto filter = TRY(read_packet_filter());
+        filter.connections.clear();  // They are others by the time they are needed.
         TRY(refuse_ipsec());
         auto inside = TRY(Side::open());
         const auto host_id = TRY(space_id(inside.netlink, own.fd()));
@@ -203,7 +178,8 @@ Result<ServiceNetwork> read_network(const os::NetworkNamespace& space) {
         }
         network.space = NetworkSpace{.routes = TRY(list_routes(inside.netlink, 0)),
                                      .rules = TRY(list_rules(inside.netlink)),
-                                     .settings = TRY(read_space_settings())};
+                                     .settings = TRY(read_space_settings()),
+                                     .filter = std::move(filter)};
         return network;
     });
 }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "handover/network_identity.h"
+#include "handover/packet_filter.h"
 #include "os/network_namespace.h"
 
 namespace ferry::handover {
@@ -36,6 +37,7 @@ struct NetworkSpace {
     std::vector<Route> routes;       // of no device (blackhole, unreachable, prohibit, throw)
     std::vector<RoutingRule> rules;  // all, the kernel's own included
     std::vector<Setting> settings;   // all that can be written, and those of its devices
+    PacketFilter filter = {};        // its connections only where nothing happens in between
     bool operator==(const NetworkSpace&) const = default;
 };
 
@@ -50,8 +52,9 @@ struct ServiceNetwork {
 
 // Everything of a container's network namespace. The calling thread is in the host's, where the
 // other ends of its veth pairs are. Unsupported, by name: a device of another kind, a veth whose
-// other end is not a port of a bridge here, packet filters, queueing disciplines, IPsec policies,
-// and what else cannot be made again. Changes nothing; some ten milliseconds.
+// other end is not a port of a bridge here, queueing disciplines, IPsec policies, what
+// read_packet_filter() refuses, and what else cannot be made again. Tracked connections are left
+// out: they are read in the freeze. Changes nothing; some ten milliseconds.
 Result<ServiceNetwork> read_network(const os::NetworkNamespace& space);
 
 // The network of a process in the namespace `space`: all of it where it is not the calling
@@ -61,7 +64,7 @@ Result<ServiceNetwork> find_network(const os::NetworkNamespace& space,
                                     std::span<const IpAddress> local_addresses);
 
 // JSON, versioned (kNetworkVersion). decode validates everything (I3): names, counts, ranges.
-inline constexpr int kNetworkVersion = 2;
+inline constexpr int kNetworkVersion = 3;
 [[nodiscard]] std::string encode_network(const ServiceNetwork& network);
 Result<ServiceNetwork> decode_network(std::string_view json);
 

@@ -52,7 +52,10 @@ ServiceNetwork example() {
                 .routes = {blackhole},
                 .rules = {rule},
                 .settings = {{.key = "core/somaxconn", .value = "77"},
-                             {.key = "ipv4/ip_local_port_range", .value = "40000\t50000"}}}};
+                             {.key = "ipv4/ip_local_port_range", .value = "40000\t50000"}},
+                .filter = {.ruleset = {{.kind = FilterObject::Kind::Table,
+                                        .family = 1,
+                                        .attributes = {std::byte{0x5a}, std::byte{0xff}}}}}}};
 }
 
 TEST(NetworkCodec, GivesBackWhatItWasGiven) {
@@ -91,6 +94,10 @@ TEST(NetworkCodec, RefusesHostileValues) {
     expect_refused("core/somaxconn", "core/./x/../../y");
     expect_refused("\"value\":\"77\"", "\"value\":\"7\\n7\"");
     expect_refused("\"space\":{", "\"space\":[],\"x\":{");
+    expect_refused("\"filter\":\"01", "\"filter\":\"00");
+    expect_refused("\"filter\":\"01", "\"filter\":\"0z");
+    expect_refused("\"filter\":\"01", "\"filter\":\"1");
+    expect_refused("\"filter\":\"", "\"filter\":1,\"x\":\"");
 }
 
 TEST(NetworkCodec, OnlyMacvlansCanBeInTheNamespaceOfAHost) {

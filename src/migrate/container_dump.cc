@@ -36,7 +36,11 @@ class FrozenNetwork {
         return network;
     }
 
-    [[nodiscard]] const handover::ServiceNetwork& identity() const { return identity_; }
+    // In the freeze: with the packet filter as it stands.
+    Result<handover::ServiceNetwork> collect() {
+        identity_.space->filter = TRY(space_.within(handover::read_packet_filter));
+        return identity_;
+    }
 
     Result<> hold() {
         hold_ = TRY(space_.within([this] {
@@ -99,7 +103,7 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
                               .also_write = [&](image::ImageStore& into) -> Result<> {
                                   TRY(container.check_mounts());
                                   return write_container({.description = container.description(),
-                                                          .network = network.identity(),
+                                                          .network = TRY(network.collect()),
                                                           .files = TRY(container.collect_files())},
                                                          into);
                               }}));

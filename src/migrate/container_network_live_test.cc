@@ -3,12 +3,15 @@
 // root. Times are printed, not asserted.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "handover/echo.h"
 #include "handover/network_hold.h"
 #include "handover/network_lab.h"
 #include "handover/network_move.h"
+#include "handover/packet_filter.h"
 #include "os/endpoint.h"
 #include "resources/tcp_connection.h"
 
@@ -119,6 +122,8 @@ class ContainerCrossing : public testing::TestWithParam<const char*> {
         // The client's next question comes now.
         std::this_thread::sleep_for(milliseconds(20));
     }
+    // A whole crossing, in a session's order.
+    void cross();
     void expect_unbroken(long answers_before) {
         std::this_thread::sleep_for(milliseconds(100));
         client_->finish();
@@ -148,17 +153,21 @@ class ContainerCrossing : public testing::TestWithParam<const char*> {
     std::optional<handover::NetworkHold> hold_;
 };
 
-TEST_P(ContainerCrossing, AConnectionGoesOnAtTheDestination) {
+void ContainerCrossing::cross() {
     auto [arriving, replay] = [&] {
         const auto inside = net_.b.enter();
         must(handover::ArrivingNetwork::check(network_, {}));
         return std::pair(must(handover::ArrivingNetwork::prepare(network_, to_, {})),
                          must(to_.within(handover::PacketReplay::create)));
     }();
+    must(to_.within([] { return handover::load_ruleset({}); }));
     hold();
     const long answers = client_->answers();
     const auto& fresh = fresh_options(known_);
     const auto socket = read_socket(old_.get(), fresh);
+    const auto filter = must(from_.within(handover::read_packet_filter));
+    must(to_.within([&] { return handover::load_ruleset(filter); }));
+    must(to_.within([&] { return handover::make_connections(filter); }));
     auto opened = must(to_.within([&] { return resources::open_tcp_connection(socket, fresh); }));
     must(departing_->silence());
     must(departing_->commit());
@@ -183,9 +192,55 @@ TEST_P(ContainerCrossing, AConnectionGoesOnAtTheDestination) {
     hold_.reset();
     departing_.reset();
     expect_unbroken(answers);
+}
+
+TEST_P(ContainerCrossing, AConnectionGoesOnAtTheDestination) {
+    cross();
     for (const auto* host : {&net_.a, &net_.b, &net_.container, &net_.other}) {
         EXPECT_EQ(host->output("nft list tables"), "");
     }
+}
+
+// Nobody gets in or out but who is in already, which only the tracking of connections knows. Before
+// that, whoever speaks counts as known.
+constexpr const char* kWall = R"(flush ruleset
+table inet wall {{
+    chain in {{
+        type filter hook input priority 0; policy drop
+        ct state established counter packets 0 bytes 0 accept
+        icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+        tcp dport 7777 {0}
+    }}
+    chain out {{
+        type filter hook output priority 0; policy drop
+        ct state established accept
+        icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+        tcp sport 7777 {0}
+    }}
+}}
+)";
+
+TEST_P(ContainerCrossing, AConnectionGoesOnThroughAFirewall) {
+    const std::string path = fmt::format("{}/ferry-wall-{}", testing::TempDir(), ::getpid());
+    for (const char* verdict : {"accept", "drop"}) {
+        std::ofstream(path) << fmt::format(kWall, verdict);
+        ASSERT_EQ(net_.container.run("nft -f " + path), 0);
+        const long before = client_->answers();
+        ASSERT_TRUE(handover::lab::eventually([&] { return client_->answers() > before + 10; }));
+    }
+    std::filesystem::remove(path);
+    network_ = must([&] {
+        const auto inside = net_.a.enter();
+        return handover::read_network(from_);
+    }());
+    cross();
+    const auto rules = net_.other.output("nft list ruleset");
+    EXPECT_EQ(net_.other.output("nft -s list ruleset"),
+              net_.container.output("nft -s list ruleset"));
+    EXPECT_EQ(rules.find("counter packets 0"), std::string::npos) << rules;
+    constexpr int kTimedOut = 124;
+    EXPECT_EQ(net_.client.run("timeout 1 bash -c 'exec 3<>/dev/tcp/10.77.0.50/7777'"), kTimedOut)
+        << "somebody else got in";
 }
 
 TEST_P(ContainerCrossing, AConnectionGoesOnAtTheSourceWhenItFails) {

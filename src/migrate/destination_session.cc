@@ -149,7 +149,10 @@ Result<> DestinationSession::agree_on_podmans_files(const container::Description
 Result<> DestinationSession::prepare_network(const os::NetworkNamespace& space) {
     network_ = TRY(handover::ArrivingNetwork::prepare(service_network_, space, request_.placement));
     replay_ = TRY(space.within(handover::PacketReplay::create));
-    return {};
+    // The rules have been tried. They come again in the freeze, with their counters, and load at
+    // once where nothing is; to remove others first would take until no CPU uses them (5 to 20 ms).
+    if (!service_network_.space) return {};
+    return space.within([] { return handover::load_ruleset({}); });
 }
 
 Result<> DestinationSession::fill() {
@@ -180,6 +183,10 @@ Result<> DestinationSession::fill() {
             case FrameType::Pages:
                 TRY(apply_pages(frame.payload));
                 break;
+            case FrameType::Ruleset:
+            case FrameType::Connections:
+                TRY(apply_packet_filter(frame));
+                break;
             case FrameType::Frozen:
                 urgency_.emplace();
                 break;
@@ -209,6 +216,18 @@ Result<> DestinationSession::apply_files(std::span<const std::byte> payload) {
     if (tree_) return container::restore_tmpfs(tree_->root_here(), config_, archive);
     first_files_ = archive;
     return {};
+}
+
+Result<> DestinationSession::apply_packet_filter(const Frame& frame) {
+    if (!tree_ || !service_network_.space) {
+        return fail(Error::corrupt("the source sent a packet filter without a container"));
+    }
+    const auto filter = TRY(handover::decode_filter(frame.payload));
+    const auto space = TRY(os::NetworkNamespace::of(tree_->root_here()));
+    return space.within([&] {
+        return frame.type == FrameType::Ruleset ? handover::load_ruleset(filter)
+                                                : handover::make_connections(filter);
+    });
 }
 
 Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {

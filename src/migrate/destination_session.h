@@ -57,6 +57,8 @@ class DestinationSession {
     Result<> restore(std::span<const std::byte> payload);
     Result<> restore_images();
     Result<> activate(const model::Checkpoint& checkpoint, Clock::time_point begun);
+    // The container's rules, or what is tracked in its network.
+    Result<> apply_packet_filter(const Frame& frame);
     Result<> await_commit();
     // After Ready the link broke: the source's agent knows what was decided.
     Result<> ask_for_decision(const Error& error);

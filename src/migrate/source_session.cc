@@ -45,12 +45,6 @@ constexpr std::uint64_t kLittleBytes = 8u << 20;
 constexpr milliseconds kThrottleStep{5};
 // The destination answers within milliseconds, or the link is gone.
 constexpr std::chrono::seconds kAnswerTimeout{10};
-// How long late frames are forwarded after the destination runs; bridges learn within the first.
-constexpr milliseconds kLatePacketsTime{250};
-constexpr milliseconds kLatePacketsStep{10};
-// Most come before the destination has announced itself, and their senders wait.
-constexpr milliseconds kLatePacketsHurry{20};
-constexpr milliseconds kLatePacketsHurryStep{1};
 // An unknown outcome is asked for this long before the tree is left stopped for the operator.
 constexpr std::chrono::seconds kOutcomeTimeout{60};
 
@@ -409,6 +403,8 @@ Result<bool> SourceSession::try_cut_over() {
     locks_ = collected.checkpoint.locks;
     TRY(send_last_files(collected.checkpoint));
     steps_.done("files");
+    TRY(send_packet_filter());
+    steps_.done("packet filter");
     TRY(is_live() ? send_state(collected, begun) : send_images(collected.checkpoint, begun));
     steps_.done("restore");
     TRY(tree_->check_aio(collected.checkpoint));
@@ -534,19 +530,6 @@ std::optional<SessionState> SourceSession::ask_for_outcome() {
         std::this_thread::sleep_for(milliseconds(100));
     }
     return std::nullopt;
-}
-
-Result<> SourceSession::forward_late_packets() {
-    const Clock::time_point begun = Clock::now();
-    for (;;) {
-        const auto late = TRY(hold_->take_packets());
-        report_.held_packets += late.size();
-        if (!late.empty()) TRY(link_->send(FrameType::Packets, pack_packets(late)));
-        const Clock::duration since = Clock::now() - begun;
-        if (since > kLatePacketsTime) return {};
-        std::this_thread::sleep_for(since < kLatePacketsHurry ? kLatePacketsHurryStep
-                                                              : kLatePacketsStep);
-    }
 }
 
 // The service runs at the destination. What goes wrong from here on is logged and finished forward.

@@ -51,6 +51,8 @@ class SourceSession {
     // until little is left.
     Result<> send_files();
     Result<> send_last_files(const model::Checkpoint& checkpoint);
+    // In the freeze: the container's rules, counters as they stand, and tracked connections.
+    Result<> send_packet_filter();
     Result<> send_layout(FrameType type, const model::Checkpoint& layout);
     // With the ids that the tree itself sees.
     Result<> send_checkpoint(FrameType type, model::Checkpoint checkpoint);

@@ -25,11 +25,11 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FinishedBody, memory, processes, threads, fil
 
 namespace {
 
-constexpr std::array<const char*, 25> kFrameNames = {
-    "Invalid",   "Hello",  "Welcome", "Layout",  "Staged", "Pages",   "RoundEnd",
-    "RoundDone", "Final",  "Ready",   "Packets", "Commit", "Running", "Finish",
-    "Finished",  "Failed", "Frozen",  "Files",   "Image",  "Restore", "Storage",
-    "Offered",   "Wanted", "Trees",   "Root"};
+constexpr std::array<const char*, 27> kFrameNames = {
+    "Invalid",   "Hello",  "Welcome", "Layout",  "Staged",  "Pages",      "RoundEnd",
+    "RoundDone", "Final",  "Ready",   "Packets", "Commit",  "Running",    "Finish",
+    "Finished",  "Failed", "Frozen",  "Files",   "Image",   "Restore",    "Storage",
+    "Offered",   "Wanted", "Trees",   "Root",    "Ruleset", "Connections"};
 
 template <class Body>
 Result<Body> decode_json(std::span<const std::byte> payload, const char* what) {

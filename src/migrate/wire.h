@@ -16,7 +16,7 @@
 namespace ferry::migrate {
 
 // Both sides must speak the same version; there is no negotiation yet.
-inline constexpr std::uint32_t kWireVersion = 6;
+inline constexpr std::uint32_t kWireVersion = 7;
 inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.
@@ -45,6 +45,9 @@ enum class FrameType : std::uint32_t {
     Wanted = 22,    // destination: of which of them the content is wanted; files/records.h
     Trees = 23,     // source: what has changed in a container's files; files/records.h
     Root = 24,      // source: a skeleton, as with Layout, of which the root alone is staged
+    // handover/packet_filter.h, in the freeze:
+    Ruleset = 25,      // source: the container's nftables ruleset
+    Connections = 26,  // source: what is tracked in its network
 };
 [[nodiscard]] const char* name_of(FrameType type);
 

@@ -112,13 +112,14 @@ TEST_F(ContainerCrossingTest, WhatItsNetworkCannotTakeAlongIsRefusedByName) {
     ASSERT_OK(
         lab_->client().run_checked({"ip", "addr", "del", "10.77.1.100/32", "dev", "eth0"}, 5s));
     const auto pid = fmt::format("{}", container_->init_pid());
-    const auto nft = [&](const char* verb) {
-        return platform(0).host().run_checked(
-            {"nsenter", "-t", pid, "-n", "nft", verb, "table", "inet", "mine"}, 5s);
+    const auto queue = [&](const std::vector<std::string>& what) {
+        std::vector<std::string> command = {"nsenter", "-t", pid, "-n", "tc", "qdisc"};
+        command.insert(command.end(), what.begin(), what.end());
+        return platform(0).host().run_checked(command, 5s);
     };
-    ASSERT_OK(nft("add"));
-    refused("packet filter rules (nftables table mine)");
-    ASSERT_OK(nft("delete"));
+    ASSERT_OK(queue({"add", "dev", "eth0", "root", "pfifo", "limit", "10"}));
+    refused("queueing discipline pfifo");
+    ASSERT_OK(queue({"del", "dev", "eth0", "root"}));
 }
 
 TEST_F(ContainerCrossingTest, ItsBridgeMayHaveAnotherNameAtTheDestination) {
