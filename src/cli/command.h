@@ -39,6 +39,7 @@ void add_status(CLI::App& app, Invocation& invocation);
 void add_history(CLI::App& app, Invocation& invocation);
 void add_abort(CLI::App& app, Invocation& invocation);
 void add_agent(CLI::App& app, Invocation& invocation);
+void add_swrk(CLI::App& app, Invocation& invocation);
 void add_pki(CLI::App& app, Invocation& invocation);
 
 }  // namespace ferry::cli

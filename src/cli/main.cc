@@ -16,8 +16,8 @@ namespace {
 
 // One line for each verb.
 constexpr AddVerb kVerbs[] = {
-    add_dump,   add_restore, add_check, add_lab,   add_migrate,
-    add_status, add_history, add_abort, add_agent, add_pki,
+    add_dump,    add_restore, add_check, add_lab, add_migrate, add_status,
+    add_history, add_abort,   add_agent, add_pki, add_swrk,
 };
 
 int report(const Error& error) {

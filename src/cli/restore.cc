@@ -23,7 +23,7 @@ struct RestoreOptions {
     bool detached = false;
     bool sibling = false;
     // Of a container; empty: as when it was dumped.
-    std::string container, runtime_root, bridge;
+    std::string container, runtime_root, bridge, output;
 };
 
 std::uint32_t micros(std::chrono::microseconds time) {
@@ -86,7 +86,8 @@ Result<restore::RestoreReport> restore_container(const RestoreOptions& options,
     return migrate::restore_container(images,
                                       {.engine = engine,
                                        .runtime_root = options.runtime_root,
-                                       .placement = {.uplink = {}, .bridge = options.bridge}});
+                                       .placement = {.uplink = {}, .bridge = options.bridge},
+                                       .output = options.output});
 }
 
 Result<int> run_restore(const RestoreOptions& options) {
@@ -128,6 +129,9 @@ void add_restore(CLI::App& app, Invocation& invocation) {
     verb->add_option("--bridge", options->bridge,
                      "Bridge for the container's network device (default: of the same name as "
                      "before)");
+    verb->add_option("--output", options->output,
+                     "The file that takes what the container wrote into a pipe (default: "
+                     "/var/log/ferry/NAME.log)");
     add_engine_options(*verb, options->engine);
     verb->callback([options, &invocation] {
         invocation.run = [options]() -> Result<int> {

@@ -47,19 +47,14 @@ Result<> collect(const std::string& group, std::set<Pid>& into) {
     return {};
 }
 
-}  // namespace
-
-Result<std::set<Pid>> members_of(const std::string& group) {
-    std::set<Pid> members;
-    TRY(collect(group, members));
-    return members;
-}
-
-Result<std::vector<std::string>> groups_for(const std::string& cgroups_path) {
+// The directories of the group of this name below that of `whose`; an absolute one counts from the
+// root.
+Result<std::vector<std::string>> groups_below(Pid whose, const std::string& cgroups_path) {
     const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
     const auto mounts = TRY(proc::parse_mounts(TRY(self.text("mountinfo"))));
+    const auto process = TRY(proc::ProcessDirectory::open(whose));
     std::vector<std::string> groups;
-    for (const proc::CgroupLine& line : TRY(self.cgroups())) {
+    for (const proc::CgroupLine& line : TRY(process.cgroups())) {
         const auto mount = std::ranges::find_if(
             mounts, [&line](const proc::Mount& other) { return is_hierarchy_of(other, line); });
         if (mount == mounts.end()) continue;
@@ -72,6 +67,25 @@ Result<std::vector<std::string>> groups_for(const std::string& cgroups_path) {
                                      cgroups_path.substr(cgroups_path.starts_with('/') ? 1 : 0)));
     }
     return groups;
+}
+
+}  // namespace
+
+Result<std::set<Pid>> members_of(const std::string& group) {
+    std::set<Pid> members;
+    TRY(collect(group, members));
+    return members;
+}
+
+Result<std::vector<std::string>> groups_for(const std::string& cgroups_path) {
+    return groups_below(Pid{::getpid()}, cgroups_path);
+}
+
+Result<> join_groups_of(Pid other) {
+    for (const std::string& group : TRY(groups_below(other, ""))) {
+        TRY(os::write_file(os::kCwd, group + "cgroup.procs", fmt::format("{}", ::getpid())));
+    }
+    return {};
 }
 
 }  // namespace ferry::container

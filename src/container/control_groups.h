@@ -18,4 +18,7 @@ Result<std::set<Pid>> members_of(const std::string& group);
 // from our own group.
 Result<std::vector<std::string>> groups_for(const std::string& cgroups_path);
 
+// We are in the same group as that process in every hierarchy that is mounted here.
+Result<> join_groups_of(Pid other);
+
 }  // namespace ferry::container

@@ -128,12 +128,19 @@ Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
     if (creation->description_.podman) {
         TRY(with_context(creation->import_into_podman(), what));
     } else {
-        TRY(with_context(creation->prepare_streams(options.output), what));
+        TRY(with_context(creation->prepare_streams(options), what));
     }
     return creation;
 }
 
-Result<> Creation::prepare_streams(const std::string& output) {
+Result<> Creation::prepare_streams(const CreationOptions& options) {
+    if (options.streams[0] >= 0) {
+        std::vector<os::UniqueFd> fds;
+        for (const int fd : options.streams) fds.push_back(TRY(os::dup(fd)));
+        streams_ = TRY(Streams::given(std::move(fds)));
+        return {};
+    }
+    const std::string& output = options.output;
     const State state = TRY(parse_state(description_.state));
     const std::string& id = description_.id;
     streams_ = TRY(Streams::open(

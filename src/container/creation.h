@@ -13,6 +13,7 @@
 // One thread.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +39,8 @@ struct CreationOptions {
     // The file that takes what the container wrote into a pipe at its source; empty:
     // kOutputDirectory/ID.log.
     std::string output = {};
+    // Our descriptors of its standard streams, instead; -1: they are opened as above.
+    std::array<int, 3> streams = {-1, -1, -1};
     // The runtime's version, for which it has to be run, is compared by start() and not by
     // prepare(): where other work lies between the two.
     bool version_later = false;
@@ -81,7 +84,7 @@ class Creation {
         : description_(std::move(description)),
           runtime_(std::move(runtime)),
           bundle_(std::move(bundle)) {}
-    Result<> prepare_streams(const std::string& output);
+    Result<> prepare_streams(const CreationOptions& options);
     Result<> import_into_podman();
     Result<> check() const;
     // Once; waits until the runtime has said its version.

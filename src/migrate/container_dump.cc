@@ -85,8 +85,10 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
     if (container.description().podman) {
         return fail(Error::unsupported("image files of a container of Podman"));
     }
-    dump::SourceTree tree = TRY(
-        dump::SourceTree::open(container.root(), {.files = options.files, .is_container = true}));
+    resources::FileOptions files = options.files;
+    files.given = container.container().state.streams;
+    dump::SourceTree tree =
+        TRY(dump::SourceTree::open(container.root(), {.files = files, .is_container = true}));
     std::optional<os::LateClosing> closing;
     FrozenNetwork network =
         TRY(FrozenNetwork::of(container.root(), options.name, options.files.tcp_established));
@@ -108,7 +110,9 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
                                                          into);
                               }}));
     if (options.after != dump::AfterDump::Kill) return report;
-    auto forgotten = std::async(std::launch::async, [&container] { return container.remove(); });
+    auto forgotten = std::async(std::launch::async, [&] {
+        return options.runtime_is_told ? Result<>() : container.remove();
+    });
     const Result<> removed = network.remove();
     TRY(with_context(forgotten.get(), "the images are complete, but its runtime"));
     TRY(removed);

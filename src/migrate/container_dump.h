@@ -23,12 +23,15 @@ struct ContainerDumpOptions {
     resources::FileOptions files;
     dump::AfterDump after = dump::AfterDump::Kill;
     int work_directory = -1;  // for stats-dump; -1: none
+    // Its runtime asks for this dump: it forgets the container by itself.
+    bool runtime_is_told = false;
 };
 
 // Writes everything and commits the store, then ends the container as asked: with AfterDump::Kill
-// nothing of it is left and its runtime has forgotten it. On an error before that it runs on as
-// before, and the store holds nothing new. Errors: DepartingContainer::find(), SourceTree::open(),
-// handover::find_network() and what they refuse by name.
+// nothing of it is left and its runtime has forgotten it (unless runtime_is_told). On an error
+// before that it runs on as before, and the store holds nothing new. Errors:
+// DepartingContainer::find(), SourceTree::open(), handover::find_network() and what they refuse by
+// name.
 Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
                                             image::DirectoryStore& store);
 

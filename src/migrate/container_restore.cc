@@ -47,22 +47,29 @@ class ComingNetwork {
 
 }  // namespace
 
-Result<restore::RestoreReport> restore_container(const ContainerImages& images,
+Result<ContainerRestoreReport> restore_container(const ContainerImages& images,
                                                  const ContainerRestoreOptions& options) {
     const container::Config config = TRY(container::parse_config(images.description.config));
     std::optional<os::LateClosing> closing;
     // In this order: what is left of a container that failed goes after its network.
-    const std::unique_ptr<container::Creation> creation = TRY(container::Creation::prepare(
-        images.description, {.runtime_root = options.runtime_root, .version_later = true}));
+    const std::unique_ptr<container::Creation> creation =
+        TRY(container::Creation::prepare(images.description, {.runtime_root = options.runtime_root,
+                                                              .output = options.output,
+                                                              .streams = options.streams,
+                                                              .version_later = true}));
     auto questions =
         TRY(handover::ArrivingNetwork::check_unowned(images.network, options.placement));
     ComingNetwork network;
 
+    ContainerRestoreReport report;
     restore::RestoreOptions engine = options.engine;
+    engine.given_stream = [&](int number) { return creation->stream(number); };
     engine.stage.start_root = [&](const restore::RootImage& image) -> Result<Pid> {
         const Pid root = TRY(creation->start(image.flat, image.socket, image.socket_number));
         TRY(container::restore_tmpfs(root, config, images.files));
         network.begin(images.network, TRY(os::NetworkNamespace::of(root)), options.placement);
+        report.made_root = root;
+        if (options.on_made) TRY(options.on_made(root));
         return root;
     };
     engine.on_filled = [&] { return network.await(); };
@@ -70,10 +77,11 @@ Result<restore::RestoreReport> restore_container(const ContainerImages& images,
         for (handover::UnclaimedQuestion& asked : questions) TRY(asked.expect_silence());
         TRY(network->activate());
         TRY(network->announce());
+        if (options.on_complete) TRY(options.on_complete(report.made_root));
         std::move(*creation).commit();
         return {};
     };
-    restore::RestoreReport report = TRY(restore::restore_from_images(engine));
+    static_cast<restore::RestoreReport&>(report) = TRY(restore::restore_from_images(engine));
     if (const Result<> kept = network->keep(); !kept) {
         log_error("keeping the network: {}", kept.error().message());
     }

@@ -60,10 +60,13 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     const StagedTree* staged_tree = nullptr;
     resources::OpenedFiles files({.shell_job = options.shell_job,
                                   .external_unix = options.external_unix,
-                                  .shared_memory = [&staged_tree](std::uint64_t id) {
-                                      return staged_tree != nullptr ? staged_tree->shared_memory(id)
-                                                                    : -1;
-                                  }});
+                                  .shared_memory =
+                                      [&staged_tree](std::uint64_t id) {
+                                          return staged_tree != nullptr
+                                                     ? staged_tree->shared_memory(id)
+                                                     : -1;
+                                      },
+                                  .given_stream = options.given_stream});
     StageOptions stage = options.stage;
     stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
         return files.open_ghost(part, id);

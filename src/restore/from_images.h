@@ -31,6 +31,8 @@ struct RestoreOptions {
     // A root that is started by somebody else (start_root) is where the tree's files and sockets
     // are opened.
     StageOptions stage;
+    // OpenedFilesOptions::given_stream.
+    std::function<int(int number)> given_stream;
 };
 
 struct RestoreReport {

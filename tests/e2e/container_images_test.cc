@@ -108,6 +108,23 @@ TEST_F(ContainerImagesTest, LeaveRunningTakesAPictureThatCritReads) {
     expect_nothing_lost();
 }
 
+TEST_F(ContainerImagesTest, WhatItWroteToALoggerGoesToAFile) {
+    auto logger = os::pipe2(0);
+    ASSERT_OK(logger);
+    start_container({"sh", "-c", "trap 'echo told' TERM; while :; do sleep 0.1; done"},
+                    logger->second.get(), logger->second.get());
+    const CommandResult dumped = ferry(0, dump());
+    ASSERT_EQ(dumped.status, 0) << dumped.err;
+    const std::string output = directory_ + "/output";
+    const CommandResult restored = ferry(0, {"restore", "-D", kImages, "-d", "--output", output});
+    ASSERT_EQ(restored.status, 0) << restored.err;
+    ASSERT_OK(container_->follow_to(platform(0).host()));
+    ASSERT_OK(runc_checked(platform(0).host(), {"kill", "web", "TERM"}, 10s));
+    const auto written = [&] { return os::read_file(output).value_or("") == "told\n"; };
+    for (int attempt = 0; attempt < 200 && !written(); ++attempt) std::this_thread::sleep_for(50ms);
+    EXPECT_TRUE(written()) << os::read_file(output).value_or("no file");
+}
+
 TEST_F(ContainerImagesTest, WhatIsInItsTmpfsMountsAndItsNetworkComesBack) {
     start_container({"sleep", "1000"});
     const auto inside = [&](const std::string& script) {
