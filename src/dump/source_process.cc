@@ -19,6 +19,7 @@
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
 #include "resources/semaphore_set.h"
+#include "resources/terminal.h"
 #include "resources/thread_state.h"
 #include "trace/questions.h"
 #include "trace/tracee.h"
@@ -50,6 +51,7 @@ void set_ids(const proc::Stat& stat, model::Process& process) {
     process.pid = stat.pid;
     process.group = stat.group;
     process.session = stat.session;
+    process.terminal = resources::terminal_of_device(static_cast<std::uint32_t>(stat.tty));
     process.is_zombie = stat.is_zombie();
     process.exit_status = process.is_zombie ? stat.exit_code : 0;
 }

@@ -28,6 +28,7 @@
 #include "resources/aio.h"
 #include "resources/ipc_namespace.h"
 #include "resources/process_state.h"
+#include "resources/shared_ipc.h"
 #include "trace/freeze.h"
 
 namespace ferry::dump {
@@ -155,6 +156,27 @@ Result<model::Checkpoint> host_of_checkpoint() {
     host.boot_id = first_line(TRY(os::read_file("/proc/sys/kernel/random/boot_id")));
     host.kernel_release = first_line(TRY(os::read_file("/proc/sys/kernel/osrelease")));
     return host;
+}
+
+// A controlling terminal whose master is elsewhere is left behind where the tree is a job of a
+// shell.
+Result<> check_terminals(model::Checkpoint& checkpoint, bool shell_job) {
+    for (model::Process& process : checkpoint.processes) {
+        if (!process.terminal) continue;
+        const auto terminal =
+            std::ranges::find(checkpoint.terminals, *process.terminal, &model::Terminal::index);
+        if (terminal != checkpoint.terminals.end() && terminal->session == process.session.value) {
+            continue;
+        }
+        if (!shell_job) {
+            return fail(Error::unsupported(fmt::format(
+                "process {} has the controlling terminal /dev/pts/{}, whose master is outside of "
+                "the tree: start it with setsid, or use --shell-job",
+                process.pid, *process.terminal)));
+        }
+        process.terminal.reset();
+    }
+    return {};
 }
 
 }  // namespace
@@ -527,9 +549,12 @@ Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>
         if (!outlined->is_zombie) living.push_back(process.pid);
         checkpoint.processes.push_back(std::move(*outlined));
     }
+    if (!ipc) TRY(resources::check_shared_ipc(living));
     TRY(files->prepare(living));
     checkpoint.files = TRY(files->path_files());
     checkpoint.ghosts = files->path_ghosts();
+    checkpoint.terminals = files->terminals();
+    TRY(check_terminals(checkpoint, options.files.shell_job));
     if (ipc) TRY(ipc->add_segments(checkpoint, false));
     TRY(outsiders.check(checkpoint));
     std::erase_if(processes, [&](const auto& known) {
@@ -618,6 +643,8 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     checkpoint.pipes = std::move(files.pipes);
     checkpoint.ghosts = std::move(files.ghosts);
     checkpoint.locks = std::move(files.locks);
+    checkpoint.terminals = std::move(files.terminals);
+    TRY(check_terminals(checkpoint, impl_->options.files.shell_job));
     for (resources::ProcessFiles& of_process : files.processes) {
         const auto at =
             std::ranges::find(checkpoint.processes, of_process.pid, &model::Process::pid);

@@ -20,6 +20,7 @@
 #include "image/proto/inventory.pb.h"
 #include "image/records.h"
 #include "image/seccomp_codec.h"
+#include "image/terminal_codec.h"
 #include "image/validate.h"
 
 namespace ferry::image {
@@ -123,6 +124,7 @@ Result<> Encoder::run() {
         TRY(with_context(put_process(process, ids++), fmt::format("process {}", process.pid)));
     }
     TRY(put_files(checkpoint_, into_, extra_));
+    TRY(put_terminals(checkpoint_, into_, extra_));
     TRY(put_locks(checkpoint_, into_));
     TRY(put_ipc(checkpoint_, into_, extra_));
     TRY(cgroups_.put(into_));
@@ -278,7 +280,9 @@ Result<model::Checkpoint> Decoder::run() {
         TRY(with_context(get_process(process, threads_[i]),
                          fmt::format("process {}", process.pid)));
     }
-    TRY(get_files(from_, extra_files, checkpoint_));
+    const TerminalRecords terminals = TRY(TerminalRecords::get(from_));
+    TRY(get_files(from_, extra_files, terminals, checkpoint_));
+    TRY(terminals.finish(extra, checkpoint_));
     TRY(get_locks(from_, checkpoint_));
     TRY(split_mapped_files());
     TRY(get_ipc(from_, extra, checkpoint_));

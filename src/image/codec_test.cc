@@ -241,6 +241,25 @@ TEST(Codec, ATerminalOfCriuIsADevice) {
     EXPECT_EQ(std::get<model::RegularFile>(body).path, "/dev/pts/3");
 }
 
+TEST(Codec, WhatRefersToNoTerminalIsCorrupt) {
+    const auto refused = [](const auto& change) {
+        model::Checkpoint checkpoint = sample_checkpoint();
+        change(checkpoint);
+        MemoryStore store;
+        return !encode(checkpoint, store).has_value();
+    };
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.clear(); }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.front().index = 8; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.front().session = 102; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.front().master_path = "/etc"; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.processes[1].terminal = 9; }));
+    EXPECT_TRUE(refused([](model::Checkpoint& c) {
+        model::OpenFile second = *c.find_file(25);  // the master
+        second.id = c.files.back().id + 1;
+        c.files.push_back(std::move(second));
+    }));
+}
+
 TEST(Codec, WhatRefersToNoIpcObjectIsCorrupt) {
     const auto refused = [](const auto& change) {
         model::Checkpoint checkpoint = sample_checkpoint();

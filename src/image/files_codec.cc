@@ -1,6 +1,7 @@
 #include "image/files_codec.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -101,7 +102,7 @@ struct FileToWire {
         return {};
     }
 
-    // FIFOs: put_fifo.
+    // FIFOs: put_with_twin.
     Result<> operator()(const model::PipeEnd& end) const {
         begin(FileType::Pipe, entry.mutable_pipe()).set_pipe_id(end.pipe_id);
         return {};
@@ -175,6 +176,13 @@ struct FileToWire {
         reg.set_name(queue.name);
         extra.set_message_queue(queue.queue);
         has_extra = true;
+        return {};
+    }
+
+    // put_with_twin.
+    Result<> operator()(const model::TerminalFile& end) const {
+        begin(FileType::Terminal, entry.mutable_tty())
+            .set_tty_info_id(terminal_record(end.index, end.is_master));
         return {};
     }
 
@@ -329,7 +337,8 @@ Result<> stream_from_wire(const wire::FileEntry& entry, const wire::FerryFile& e
 }
 
 Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& extra,
-                        const MemfdInodes& memfds, model::OpenFile& into) {
+                        const MemfdInodes& memfds, const TerminalRecords& terminals,
+                        model::OpenFile& into) {
     switch (static_cast<FileType>(entry.type())) {
         case FileType::Regular:
             TRY(common_from_wire(entry, entry.has_reg(), entry.reg(), into));
@@ -352,8 +361,12 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
             return {};
         case FileType::Terminal:
             TRY(common_from_wire(entry, entry.has_tty(), entry.tty(), into));
-            into.body = model::RegularFile{};  // join_twins fills it in.
-            return {};
+            if (const auto end = terminals.find(entry.tty().tty_info_id())) {
+                into.body = *end;
+            } else {
+                into.body = model::RegularFile{};
+            }
+            return {};  // join_twins does the rest
         case FileType::EventFd:
             TRY(common_from_wire(entry, entry.has_efd(), entry.efd(), into));
             into.body = model::EventFd{.counter = entry.efd().counter(),
@@ -402,12 +415,14 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
     return fail(Error::corrupt(fmt::format("a file of type {}", entry.type())));
 }
 
-// A FIFO is two records: its own, and that of a regular file, which nothing else refers to.
-Result<> put_fifo(const model::OpenFile& file, const model::PipeEnd& end, model::FileId regular_id,
-                  RecordWriter& writer) {
+// A FIFO or terminal is two records: its own, `entry`, and that of a regular file, which nothing
+// else refers to.
+Result<> put_with_twin(const model::OpenFile& file, const wire::FileEntry& entry,
+                       const std::string& path, std::uint32_t mode, model::FileId regular_id,
+                       RecordWriter& writer) {
     model::RegularFile regular;
-    regular.path = end.path;
-    regular.mode = end.mode;
+    regular.path = path;
+    regular.mode = mode;
     const model::OpenFile twin = {
         .id = regular_id, .flags = file.flags, .owner = file.owner, .body = regular};
     wire::FileEntry twin_entry;
@@ -418,13 +433,18 @@ Result<> put_fifo(const model::OpenFile& file, const model::PipeEnd& end, model:
     const FileToWire to_wire{twin, twin_entry, unused, has_unused, none};
     TRY(to_wire(regular));
     TRY(writer.add(twin_entry));
+    return writer.add(entry);
+}
+
+Result<> put_fifo(const model::OpenFile& file, const model::PipeEnd& end, model::FileId regular_id,
+                  RecordWriter& writer) {
     wire::FileEntry entry;
     entry.set_id(file.id);
     entry.set_type(static_cast<std::uint32_t>(FileType::Fifo));
     entry.mutable_fifo()->set_id(file.id);
     entry.mutable_fifo()->set_pipe_id(end.pipe_id);
     entry.mutable_fifo()->set_regf_id(regular_id);
-    return writer.add(entry);
+    return put_with_twin(file, entry, end.path, end.mode, regular_id, writer);
 }
 
 // Takes path and mode from `regular` into a file whose own record does not have them.
@@ -435,12 +455,14 @@ void join_twin(const model::OpenFile& twin, const model::RegularFile& regular,
         into.owner = twin.owner;
         end->path = regular.path;
         end->mode = regular.mode;
+    } else if (auto* terminal = std::get_if<model::TerminalFile>(&into.body)) {
+        terminal->path = regular.path;
     } else {
         into.body = regular;
     }
 }
 
-// Undoes put_fifo, and does the same for CRIU's terminals: twins maps ids of such files to those of
+// Undoes put_with_twin, also for terminals of others: twins maps ids of such files to those of
 // the regular files that belong to them, which are taken away.
 Result<> join_twins(const std::map<model::FileId, model::FileId>& twins,
                     std::vector<model::OpenFile>& files) {
@@ -576,6 +598,7 @@ FileType type_of(const model::OpenFile& file) {
         FileType operator()(const model::PacketSocket&) const { return FileType::PacketSocket; }
         FileType operator()(const model::GivenStream&) const { return FileType::External; }
         FileType operator()(const model::MessageQueueFile&) const { return FileType::Regular; }
+        FileType operator()(const model::TerminalFile&) const { return FileType::Terminal; }
     };
     return std::visit(Type{}, file.body);
 }
@@ -602,6 +625,11 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
         TRY(with_context(std::visit(FileToWire{file, entry, more, has_more, memfds}, file.body),
                          what));
         if (has_more) *extra.add_files() = more;
+        if (const auto* terminal = std::get_if<model::TerminalFile>(&file.body)) {
+            entry.mutable_tty()->set_regf_id(++unused_id);
+            TRY(put_with_twin(file, entry, terminal->path, S_IFCHR, unused_id, writer));
+            continue;
+        }
         TRY(with_context(writer.add(entry), what));
         const auto* socket = std::get_if<model::InetSocket>(&file.body);
         if (socket != nullptr && socket->tcp) {
@@ -615,7 +643,8 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
     return put_queues(checkpoint, into);
 }
 
-Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Checkpoint& into) {
+Result<> get_files(const ImageStore& from, const FerryFiles& extra,
+                   const TerminalRecords& terminals, model::Checkpoint& into) {
     const std::optional<model::Bytes> bytes = TRY(from.get(kFilesName));
     if (!bytes) return fail(Error::corrupt(std::string("there is no ") + kFilesName));
     RecordReader reader = TRY(RecordReader::open(kFilesName, *bytes, Magic::Files));
@@ -630,7 +659,7 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Check
         file.id = entry.id();
         const auto more = extra.find(file.id);
         const wire::FerryFile& rest = more == extra.end() ? nothing : more->second;
-        TRY(with_context(body_from_wire(entry, rest, memfds, file),
+        TRY(with_context(body_from_wire(entry, rest, memfds, terminals, file),
                          fmt::format("file {}", file.id)));
         if (entry.has_fifo()) twins[file.id] = entry.fifo().regf_id();
         if (entry.has_tty()) twins[file.id] = entry.tty().regf_id();

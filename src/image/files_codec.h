@@ -10,6 +10,7 @@
 #include "image/proto/ferry.pb.h"
 #include "image/proto/files.pb.h"
 #include "image/store.h"
+#include "image/terminal_codec.h"
 #include "model/checkpoint.h"
 
 namespace ferry::image {
@@ -29,7 +30,7 @@ enum class FileType : std::uint32_t {
     Inotify = 8,
     SignalFd = 9,
     PacketSocket = 10,
-    Terminal = 11,  // read only: Ferry writes terminals as the character devices they are
+    Terminal = 11,  // whose master the tree has; others are the character devices they are
     NetlinkSocket = 13,
     External = 16,
     TimerFd = 17,
@@ -41,7 +42,8 @@ enum class FileType : std::uint32_t {
 // All files and what hangs on them. What the format has no field for is appended to extra.
 Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
                    wire::FerryCheckpoint& extra);
-Result<> get_files(const ImageStore& from, const FerryFiles& extra, model::Checkpoint& into);
+Result<> get_files(const ImageStore& from, const FerryFiles& extra,
+                   const TerminalRecords& terminals, model::Checkpoint& into);
 
 // One process's descriptors; number is its files_id.
 Result<> put_descriptors(const model::Process& process,

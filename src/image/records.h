@@ -47,6 +47,7 @@ enum class Magic : std::uint32_t {
     IpcShm = 0x46283044,
     IpcSem = 0x59573019,
     IpcMsg = 0x55453737,
+    TtyInfo = 0x59453036,
 };
 
 // Builds the bytes of one file.

@@ -213,6 +213,37 @@ void add_files_with_content(model::Checkpoint& c) {
                        .flags = O_RDWR | O_NONBLOCK,
                        .owner = {},
                        .body = model::MessageQueueFile{.queue = 99, .name = "/q", .position = 80}});
+    c.files.push_back(
+        {.id = 25,
+         .flags = O_RDWR | O_NONBLOCK,
+         .owner = {},
+         .body = model::TerminalFile{.index = 7, .is_master = true, .path = "/dev/ptmx"}});
+    c.files.push_back(
+        {.id = 26,
+         .flags = O_WRONLY,
+         .owner = {},
+         .body = model::TerminalFile{.index = 7, .is_master = false, .path = "/dev/pts/7"}});
+    model::Terminal terminal = {.index = 7,
+                                .master_path = "/dev/ptmx",
+                                .mode = 0604,
+                                .uid = 1,
+                                .gid = 2,
+                                .locked = true,
+                                .exclusive = true,
+                                .packets = true,
+                                .hung_up = true,
+                                .modes = {.input = 3,
+                                          .output = 4,
+                                          .control = 5,
+                                          .local = 6,
+                                          .characters = {7, 8},
+                                          .input_speed = 9,
+                                          .output_speed = 10},
+                                .locked_modes = {.local = 11, .characters = {}},
+                                .size = {12, 13, 14, 15},
+                                .session = 100,
+                                .foreground = 100};
+    c.terminals.push_back(terminal);
 }
 
 void add_files(model::Checkpoint& c) {
@@ -507,6 +538,7 @@ model::Checkpoint sample_checkpoint() {
                        .pid = {100},
                        .fd = 0,
                        .start = 1ULL << 40});
+    c.processes.front().terminal = 7;
     c.ipc = ipc();
     c.processes.front().semaphore_undo = {{.set = 32769, .number = 2, .adjustment = -1},
                                           {.set = 0, .number = 0, .adjustment = 32767}};

@@ -31,6 +31,7 @@ class Validator {
         TRY(check_posix_queues());
         TRY(check_processes());
         TRY(check_notifications());
+        TRY(check_terminals());
         return check_locks();
     }
 
@@ -48,6 +49,7 @@ class Validator {
     Result<> check_ipc();
     Result<> check_posix_queues();
     Result<> check_notifications() const;
+    Result<> check_terminals() const;
     Result<> check_undo(const model::Process& process) const;
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
@@ -213,6 +215,39 @@ Result<> Validator::check_notifications() const {
                 "message queue {}: process {}, which is to be told of messages, does not "
                 "have it open",
                 queue.name, queue.notification->pid);
+        }
+    }
+    return {};
+}
+
+// Each has its master open once at most, and controls processes of one session, with its leader.
+Result<> Validator::check_terminals() const {
+    std::unordered_map<std::uint32_t, const model::Terminal*> terminals;
+    for (const model::Terminal& terminal : checkpoint_.terminals) {
+        if (!terminals.emplace(terminal.index, &terminal).second) {
+            return bad("terminal {} is there twice", terminal.index);
+        }
+        const std::string& path = terminal.master_path;
+        if (path != "/dev/ptmx" && path != "/dev/pts/ptmx") {
+            return bad("terminal {} of \"{}\"", terminal.index, path);
+        }
+    }
+    std::unordered_set<std::uint32_t> masters;
+    for (const auto& [id, file] : files_) {
+        const auto* end = std::get_if<model::TerminalFile>(&file->body);
+        if (end == nullptr) continue;
+        const bool is_known = terminals.contains(end->index);
+        if (!is_known || (end->is_master && !masters.insert(end->index).second)) {
+            return bad("file {} is of no terminal, or of the master of one again", id);
+        }
+    }
+    for (const auto& [pid, process] : pids_) {
+        if (!process->terminal) continue;
+        const auto terminal = terminals.find(*process->terminal);
+        const pid_t session = process->session.value;
+        if (terminal == terminals.end() || terminal->second->session != session ||
+            !pids_.contains(session)) {
+            return bad("process {} with the controlling terminal {}", pid, *process->terminal);
         }
     }
     return {};

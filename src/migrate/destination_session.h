@@ -31,6 +31,10 @@ class DestinationSession {
           host_(host),
           files_({.shared_memory =
                       [this](std::uint64_t id) { return tree_ ? tree_->shared_memory(id) : -1; },
+                  .terminal_master =
+                      [this](std::uint32_t index) {
+                          return tree_ ? tree_->terminal_master(index) : -1;
+                      },
                   .given_stream =
                       [this](int number) { return creation_ ? creation_->stream(number) : -1; }}) {}
 

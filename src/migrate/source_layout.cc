@@ -1,49 +1,13 @@
-#include "migrate/source_layout.h"
-
 #include <algorithm>
 #include <utility>
 
 #include "container/tmpfs_source.h"
+#include "migrate/same_layout.h"
 #include "migrate/source_session.h"
 
 // The part of a source session that keeps the destination's layout like the tree's.
 
 namespace ferry::migrate {
-namespace {
-
-bool same_objects(const model::Checkpoint& a, const model::Checkpoint& b) {
-    const auto same = [](const model::SharedMemory& x, const model::SharedMemory& y) {
-        return x.id == y.id && x.bytes == y.bytes;
-    };
-    return std::ranges::equal(a.shared_memory(), b.shared_memory(), same);
-}
-
-}  // namespace
-
-bool same_layout(const model::Process& a, const model::Process& b) {
-    const auto same_tid = [](const model::Thread& x, const model::Thread& y) {
-        return x.tid == y.tid;
-    };
-    return a.pid == b.pid && a.parent == b.parent && a.is_zombie == b.is_zombie &&
-           a.address_space.vmas == b.address_space.vmas &&
-           std::equal(a.threads.begin(), a.threads.end(), b.threads.begin(), b.threads.end(),
-                      same_tid);
-}
-
-bool same_layout(const model::Checkpoint& a, const model::Checkpoint& b) {
-    return a.processes.size() == b.processes.size() && same_objects(a, b) &&
-           std::ranges::all_of(a.processes, [&b](const model::Process& process) {
-               const model::Process* other = b.find_process(process.pid);
-               return other != nullptr && same_layout(process, *other);
-           });
-}
-
-bool same_processes(const model::Checkpoint& a, const model::Checkpoint& b) {
-    return a.processes.size() == b.processes.size() &&
-           std::ranges::all_of(a.processes, [&b](const model::Process& process) {
-               return b.find_process(process.pid) != nullptr;
-           });
-}
 
 // Brings the destination's tasks and mappings up to the skeleton. Level by level: a child is staged
 // by forking its parent's stub, after its parent's memory has been sent. All at once where the

@@ -17,7 +17,7 @@
 #include "migrate/container_images.h"
 #include "migrate/endpoints.h"
 #include "migrate/packets.h"
-#include "migrate/source_layout.h"
+#include "migrate/same_layout.h"
 #include "migrate/tree_figures.h"
 #include "os/schedule.h"
 

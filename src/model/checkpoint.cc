@@ -76,6 +76,10 @@ void renumber(Checkpoint& checkpoint, const Renumbering& ids) {
         if (socket != nullptr && socket->listener) change(socket->listener->pid);
     }
     for (FileLock& lock : checkpoint.locks) change(lock.pid.value);
+    for (Terminal& terminal : checkpoint.terminals) {
+        change(terminal.session);
+        change(terminal.foreground);
+    }
     if (!checkpoint.ipc) return;
     for (PosixQueue& queue : checkpoint.ipc->posix_queues) {
         if (queue.notification) change(queue.notification->pid.value);

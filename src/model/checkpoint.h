@@ -13,6 +13,7 @@
 #include "model/files.h"
 #include "model/ipc.h"
 #include "model/process.h"
+#include "model/terminal.h"
 
 namespace ferry::model {
 
@@ -36,6 +37,7 @@ struct Checkpoint {
     std::vector<Pipe> pipes;
     std::vector<GhostFile> ghosts;  // ascending by id
     std::vector<FileLock> locks;
+    std::vector<Terminal> terminals;  // ascending by index
     // The tree has an IPC namespace of its own. A skeleton has its settings and segments.
     std::optional<IpcNamespace> ipc;
     // XXH3 of the vdso's text: a destination whose vdso differs cannot take the tree.

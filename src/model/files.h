@@ -282,9 +282,17 @@ struct MessageQueueFile {
     bool operator==(const MessageQueueFile&) const = default;
 };
 
+// One end of a pseudo-terminal whose master the tree has (model/terminal.h).
+struct TerminalFile {
+    std::uint32_t index = 0;  // Terminal::index
+    bool is_master = false;   // a master has one open file description
+    std::string path;
+    bool operator==(const TerminalFile&) const = default;
+};
+
 using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify,
                               InetSocket, UnixSocket, NetlinkSocket, PacketSocket, MemoryFile,
-                              GivenStream, MessageQueueFile>;
+                              GivenStream, MessageQueueFile, TerminalFile>;
 
 struct OpenFile {
     FileId id = 0;

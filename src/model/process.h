@@ -139,6 +139,8 @@ struct Process {
     Pid parent;  // 0 for the root of the tree
     Pid group;   // process group
     Pid session;
+    // Terminal::index of its controlling terminal, if the tree has the master.
+    std::optional<std::uint32_t> terminal;
     bool is_zombie = false;
     int exit_status = 0;  // zombies: wait status
     std::optional<GroupStop> stop;

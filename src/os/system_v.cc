@@ -64,6 +64,12 @@ Result<std::vector<std::uint16_t>> semaphore_values(int id, std::size_t count) {
     return failed(errno, "semctl({}, GETALL)", id);
 }
 
+Result<Pid> last_semaphore_user(int id, std::size_t number) {
+    const int pid = ::semctl(id, static_cast<int>(number), GETPID, semun{.val = 0});
+    if (pid >= 0) return Pid{pid};
+    return failed(errno, "semctl({}, GETPID)", id);
+}
+
 Result<> set_semaphore_values(int id, std::span<const std::uint16_t> values) {
     std::vector<std::uint16_t> copy(values.begin(), values.end());
     if (::semctl(id, 0, SETALL, semun{.array = copy.data()}) == 0) return {};

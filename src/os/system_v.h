@@ -28,6 +28,8 @@ Result<int> msgget(std::int32_t key, int flags);
 // GETALL and SETALL; the latter forgets every process's adjustments.
 Result<std::vector<std::uint16_t>> semaphore_values(int id, std::size_t count);
 Result<> set_semaphore_values(int id, std::span<const std::uint16_t> values);
+// GETPID: who changed it last; 0: nobody in our pid namespace.
+Result<Pid> last_semaphore_user(int id, std::size_t number);
 Result<> set_semaphore_owner(int id, const SystemVOwner& owner);
 
 struct QueueSize {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <tuple>
@@ -45,30 +46,39 @@ SystemVObject object(std::span<const std::int64_t> words, std::size_t owner) {
             .cgid = static_cast<std::uint32_t>(words[owner + 3])};
 }
 
+SystemVUse use(std::int64_t pid, std::int64_t time) {
+    return {.pid = Pid{static_cast<std::int32_t>(pid)}, .time = time};
+}
+
 }  // namespace
 
-// key shmid perms size cpid lpid nattch uid gid cuid cgid ...
+// key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime ...
 Result<std::vector<SystemVSegment>> parse_system_v_segments(std::string_view text) {
-    return parse<SystemVSegment>(text, 11, [](std::span<const std::int64_t> words) {
+    return parse<SystemVSegment>(text, 14, [](std::span<const std::int64_t> words) {
         return SystemVSegment{.object = object(words, 7),
                               .bytes = static_cast<std::uint64_t>(words[3]),
-                              .attached = static_cast<std::uint64_t>(words[6])};
+                              .attached = static_cast<std::uint64_t>(words[6]),
+                              .created = use(words[4], words[13]),
+                              .last = use(words[5], std::max(words[11], words[12]))};
     });
 }
 
-// key semid perms nsems uid gid cuid cgid ...
+// key semid perms nsems uid gid cuid cgid otime ...
 Result<std::vector<SystemVSemaphores>> parse_system_v_semaphores(std::string_view text) {
-    return parse<SystemVSemaphores>(text, 8, [](std::span<const std::int64_t> words) {
+    return parse<SystemVSemaphores>(text, 9, [](std::span<const std::int64_t> words) {
         return SystemVSemaphores{.object = object(words, 4),
-                                 .count = static_cast<std::uint32_t>(words[3])};
+                                 .count = static_cast<std::uint32_t>(words[3]),
+                                 .last = words[8]};
     });
 }
 
-// key msqid perms cbytes qnum lspid lrpid uid gid cuid cgid ...
+// key msqid perms cbytes qnum lspid lrpid uid gid cuid cgid stime rtime ...
 Result<std::vector<SystemVQueue>> parse_system_v_queues(std::string_view text) {
-    return parse<SystemVQueue>(text, 11, [](std::span<const std::int64_t> words) {
+    return parse<SystemVQueue>(text, 13, [](std::span<const std::int64_t> words) {
         return SystemVQueue{.object = object(words, 7),
-                            .messages = static_cast<std::uint32_t>(words[4])};
+                            .messages = static_cast<std::uint32_t>(words[4]),
+                            .sent = use(words[5], words[11]),
+                            .received = use(words[6], words[12])};
     });
 }
 

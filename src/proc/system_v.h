@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/types.h"
 
 namespace ferry::proc {
 
@@ -19,20 +20,30 @@ struct SystemVObject {
     bool operator==(const SystemVObject&) const = default;
 };
 
+// Who used it, as the reader's pid namespace sees it (0: nobody who is in it), and when.
+struct SystemVUse {
+    Pid pid;
+    std::int64_t time = 0;  // seconds since 1970; 0: not known
+    bool operator==(const SystemVUse&) const = default;
+};
+
 struct SystemVSegment {
     SystemVObject object;
     std::uint64_t bytes = 0;
     std::uint64_t attached = 0;  // mappings of it, wherever
+    SystemVUse created, last;    // the latter by shmat(2) or shmdt(2)
     bool operator==(const SystemVSegment&) const = default;
 };
 struct SystemVSemaphores {
     SystemVObject object;
     std::uint32_t count = 0;
+    std::int64_t last = 0;  // semop(2), in seconds since 1970
     bool operator==(const SystemVSemaphores&) const = default;
 };
 struct SystemVQueue {
     SystemVObject object;
     std::uint32_t messages = 0;
+    SystemVUse sent, received;  // last
     bool operator==(const SystemVQueue&) const = default;
 };
 

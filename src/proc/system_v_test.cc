@@ -34,7 +34,9 @@ TEST(SystemV, TablesAreRead) {
                                                .cuid = 3,
                                                .cgid = 4},
                                     .bytes = 5000,
-                                    .attached = 2};
+                                    .attached = 2,
+                                    .created = {.pid = {7410}, .time = 1795845665},
+                                    .last = {}};
     EXPECT_EQ(segments->front(), segment);
 
     const auto semaphores = parse_system_v_semaphores(kSemaphores);

@@ -31,6 +31,7 @@
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
 #include "resources/table_scan.h"
+#include "resources/terminal.h"
 #include "resources/timerfd.h"
 #include "resources/unix_socket.h"
 
@@ -125,6 +126,7 @@ struct FileCollector::Impl {
         std::deque<model::UnixSocket> unix_sockets;
         std::vector<HeldUnixSocket> held;
         std::vector<std::uint32_t> pending;  // unix connections that were not accepted yet
+        std::vector<Slot> terminals;
     };
     // A collection in progress: the frozen tables and what has been read of them.
     struct Pass {
@@ -137,6 +139,7 @@ struct FileCollector::Impl {
         PipeTable pipes;
         std::map<std::uint32_t, std::size_t> pipe_group;  // a group that can read the pipe
         std::vector<HeldUnixSocket> unix_sockets;
+        std::optional<TerminalTable> terminals;
         std::map<std::uint32_t, std::string> ghosts;  // a procfs link to each
     };
 
@@ -159,6 +162,7 @@ struct FileCollector::Impl {
     std::vector<Connection> connections;
     std::set<int> listening_families;  // as prepare() found them
     HandshakeSearch handshakes;
+    std::vector<model::Terminal> terminals;  // as prepare() found them
     model::FileId next_id = 1;
 
     Result<os::NetworkScope> enter_network();
@@ -167,6 +171,7 @@ struct FileCollector::Impl {
     Result<> prepare_path(const Slot& slot);
     Result<> prepare_socket(const Slot& slot, Preparation& seen);
     Result<> prepare_pipes(const PipeTable& pipes);
+    Result<> prepare_terminals(const std::vector<Slot>& slots);
     Result<SocketKind> kind_of(int copy, const Slot& slot);
     Result<UnixReading> read_unix(int copy, const Slot& slot, const SocketKind& kind,
                                   bool with_queue);
@@ -290,6 +295,10 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
     if (TRY(given.find(slot))) return {};
     switch (slot.kind) {
         case FileKind::Path:
+            if (is_terminal_link(slot.link)) {
+                seen.terminals.push_back(slot);
+                return {};
+            }
             return prepare_path(slot);
         case FileKind::Pipe:
             seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot);
@@ -332,7 +341,20 @@ Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids, Preparation
     }
     // Each may be duplicated; tasks take some, too.
     TRY(make_room_for_descriptors(2 * seen.descriptors + 4 * pids.size()));
+    TRY(prepare_terminals(seen.terminals));
     return prepare_pipes(seen.pipes);
+}
+
+Result<> FileCollector::Impl::prepare_terminals(const std::vector<Slot>& slots) {
+    const TerminalTable table = TRY(TerminalTable::of(slots, scanner, root));
+    std::string unread;  // only matters in the freeze
+    terminals = TRY(table.read(unread));
+    for (const Slot& slot : slots) {
+        if (table.find(slot.holder)) continue;
+        const auto checked = inspect_path(link_of(slot.holder), slot.holder.text(), rules());
+        if (!checked && !has_vanished(checked.error())) return fail(checked.error());
+    }
+    return {};
 }
 
 Result<> FileCollector::Impl::prepare_pipes(const PipeTable& pipes) {
@@ -434,6 +456,10 @@ Result<std::vector<model::OpenFile>> FileCollector::path_files() {
     return files;
 }
 
+const std::vector<model::Terminal>& FileCollector::terminals() const {
+    return impl_->terminals;
+}
+
 std::vector<model::GhostFile> FileCollector::path_ghosts() const {
     std::map<std::uint32_t, model::GhostFile> ghosts;
     for (const auto* entries : {&impl_->paths, &impl_->ahead}) {
@@ -495,6 +521,8 @@ Result<> FileCollector::Impl::scan(std::span<const Pid> pids, Pass& pass) {
         for (Slot& slot : TRY(scanner.scan(pid))) pass.slots.push_back(std::move(slot));
     }
     pass.groups = TRY(group_descriptions(pass.slots));
+    pass.terminals = TRY(TerminalTable::of(pass.slots, scanner, root));
+    pass.result.terminals = TRY(pass.terminals->read(pass.result.busy));
     pass.copies.resize(pass.groups.size());
     for (const Pid pid : pids) pass.result.processes.push_back({.pid = pid, .descriptors = {}});
     return {};
@@ -570,6 +598,7 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
     if (const auto stream = TRY(given.find(slot))) return *stream;
     switch (slot.kind) {
         case FileKind::Path:
+            if (auto end = pass.terminals->find(slot.holder)) return *std::move(end);
             return read_path(slot, group, pass);
         case FileKind::Pipe: {
             const auto id = static_cast<std::uint32_t>(slot.info.inode);

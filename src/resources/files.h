@@ -71,8 +71,9 @@ struct CollectedFiles {
     std::vector<model::Pipe> pipes;
     std::vector<model::GhostFile> ghosts;  // ascending by id
     std::vector<model::FileLock> locks;
-    std::vector<OpenQueue> queues;        // that the tree has open, each at least once
-    std::vector<ProcessFiles> processes;  // in the order of the pids given
+    std::vector<model::Terminal> terminals;  // ascending by index
+    std::vector<OpenQueue> queues;           // that the tree has open, each at least once
+    std::vector<ProcessFiles> processes;     // in the order of the pids given
     // Not empty: something transient is in the way (a connection that was not accepted yet, a
     // handshake under way). Nothing else is filled in and nothing is in repair: let the tree run a
     // few milliseconds and freeze it again.
@@ -110,6 +111,8 @@ class FileCollector {
     // The registered files as they are now, each memfd once, and what it takes long to open of what
     // prepare() has seen: for a skeleton that is sent ahead of the freeze. Follows prepare().
     Result<std::vector<model::OpenFile>> path_files();
+    // As the last prepare() found them.
+    [[nodiscard]] const std::vector<model::Terminal>& terminals() const;
     // Those of them that have been unlinked, without their content.
     [[nodiscard]] std::vector<model::GhostFile> path_ghosts() const;
 

@@ -158,6 +158,7 @@ bool make_queues() {
     limits.mq_maxmsg = 3;
     limits.mq_msgsize = 100;
     const int full = ::mq_open("/full", O_CREAT | O_RDWR, 0600, &limits);
+    if (::fchown(full, 7, 8) != 0) return false;
     const int unlinked = ::mq_open("/unlinked", O_CREAT | O_RDWR, 0600, &limits);
     return send(full, "low", 0) && send(full, "high", 32767) && send(full, "", 32767) &&
            send(unlinked, "left", 1) && ::mq_unlink("/unlinked") == 0 &&

@@ -23,6 +23,7 @@
 #include "resources/posix_queue.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
+#include "resources/terminal.h"
 #include "resources/timerfd.h"
 #include "resources/unix_socket.h"
 
@@ -84,6 +85,7 @@ struct OpenedFiles::Impl {
                        const model::RegularFile& body);
     Result<os::UniqueFd> open_inet(const model::InetSocket& socket);
     Result<> open_unix(const model::Checkpoint& checkpoint);
+    Result<os::UniqueFd> open_terminal(const model::TerminalFile& file, std::uint32_t flags);
     Result<> make_queues(const model::Checkpoint& checkpoint);
     Result<> open_one(const model::Checkpoint& checkpoint, const model::OpenFile& file,
                       PipeOpener& pipes);
@@ -192,6 +194,17 @@ Result<> OpenedFiles::Impl::make_queues(const model::Checkpoint& checkpoint) {
     return queues.make(checkpoint.ipc->posix_queues);
 }
 
+Result<os::UniqueFd> OpenedFiles::Impl::open_terminal(const model::TerminalFile& file,
+                                                      std::uint32_t flags) {
+    if (!file.is_master) {
+        const os::RootScope there = TRY(os::RootScope::enter(surroundings.root.get()));
+        return open_slave(file.index, opening_flags(flags));
+    }
+    const int master = options.terminal_master ? options.terminal_master(file.index) : -1;
+    if (master >= 0) return os::dup(master);
+    return fail(Error::invalid(fmt::format("there is no terminal {}", file.index)));
+}
+
 Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
                                      const model::OpenFile& file, PipeOpener& pipes) {
     if (const auto* path = std::get_if<model::RegularFile>(&file.body))
@@ -228,6 +241,8 @@ Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
         keep(file, TRY(open_given_stream(fd, file.flags)));
     } else if (const auto* queue = std::get_if<model::MessageQueueFile>(&file.body)) {
         keep(file, TRY(queues.open(*queue, file.flags)));
+    } else if (const auto* terminal = std::get_if<model::TerminalFile>(&file.body)) {
+        keep(file, TRY(open_terminal(*terminal, file.flags)));
     }
     return {};
 }

@@ -56,6 +56,9 @@ struct OpenOptions {
     // Our descriptor of shared memory with this id, to be there when finish() opens its memfds; -1:
     // there is none.
     std::function<int(std::uint64_t id)> shared_memory = {};
+    // Our descriptor of the master of the terminal with this index, which is the only one; -1:
+    // there is none.
+    std::function<int(std::uint32_t index)> terminal_master = {};
     // Our descriptor of what the container's runtime gives here as standard stream `number`; -1:
     // nothing.
     std::function<int(int number)> given_stream = {};

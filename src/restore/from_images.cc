@@ -58,15 +58,17 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
 
     const ImageFiller filler(checkpoint, store);
     const StagedTree* staged_tree = nullptr;
-    resources::OpenedFiles files({.shell_job = options.shell_job,
-                                  .external_unix = options.external_unix,
-                                  .shared_memory =
-                                      [&staged_tree](std::uint64_t id) {
-                                          return staged_tree != nullptr
-                                                     ? staged_tree->shared_memory(id)
-                                                     : -1;
-                                      },
-                                  .given_stream = options.given_stream});
+    resources::OpenedFiles files(
+        {.shell_job = options.shell_job,
+         .external_unix = options.external_unix,
+         .shared_memory =
+             [&staged_tree](std::uint64_t id) {
+                 return staged_tree != nullptr ? staged_tree->shared_memory(id) : -1;
+             },
+         .terminal_master =
+             [&staged_tree](std::uint32_t index) {
+                 return staged_tree != nullptr ? staged_tree->terminal_master(index) : -1;
+             }});
     StageOptions stage = options.stage;
     stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
         return files.open_ghost(part, id);

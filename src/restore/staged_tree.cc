@@ -158,6 +158,7 @@ struct StagedTree::Impl {
             TRY(set_process_files(stub, final, wanted, files));
             return place_descriptors(stub, wanted, files);
         }));
+        TRY(tree->terminals().settle(final, tree->root_directory()));
         TRY(add_epoll_targets(*tree, final));
         late_locks = TRY(take_locks(*tree, final));
         report.late_locks = late_locks;
@@ -172,6 +173,7 @@ struct StagedTree::Impl {
         for (const model::Process& wanted : final.processes) {
             if (wanted.is_zombie) TRY(tree->make_zombie(wanted));
         }
+        TRY(tree->set_foreground(final));
         TRY(tree->end_stand_ins());
         TRY(each(install_seccomp));
         report.processes = since(mark);
@@ -245,6 +247,10 @@ Result<> StagedTree::write_shared(std::uint64_t id, std::uint64_t offset,
     return impl_->tree->shared_memory().write(id, offset, bytes);
 }
 
+int StagedTree::terminal_master(std::uint32_t index) const {
+    return impl_->tree->terminals().master(index);
+}
+
 int StagedTree::shared_memory(std::uint64_t id) const {
     return impl_->tree->shared_memory().fd(id);
 }
@@ -277,6 +283,7 @@ Result<> StagedTree::take_late_locks(std::chrono::milliseconds timeout) {
 
 Result<> StagedTree::run(RunMode mode) && {
     CHECK(impl_->active);
+    impl_->tree->terminals().give_up();
     return release(*impl_->tree, mode);
 }
 

@@ -141,6 +141,8 @@ class StagedTree {
     Result<> write_shared(std::uint64_t id, std::uint64_t offset, std::span<const std::byte> bytes);
     // Our descriptor of it, for what the checkpoint's files open; -1: there is none.
     [[nodiscard]] int shared_memory(std::uint64_t id) const;
+    // Our descriptor of the master of the terminal with this index; -1: there is none.
+    [[nodiscard]] int terminal_master(std::uint32_t index) const;
     // These pages of it are zeros.
     Result<> drop_shared(std::uint64_t id, std::uint64_t offset, std::uint64_t bytes);
 

@@ -93,6 +93,8 @@ struct StubProcess {
     Pid pid, parent;     // in the tree
     Pid here;            // as we see it: differs where the tree has a pid namespace of its own
     Pid session, group;  // in the tree, as they are now
+    // Model's Terminal::index of its controlling terminal, now; nothing: none that was made for it.
+    std::optional<std::uint32_t> terminal;
     // Leads a session or process group that outlives its leader; ends before the tree runs.
     bool is_stand_in = false;
     std::optional<os::PidFd> pidfd;

@@ -265,11 +265,13 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
         if (wanted == nullptr || wanted->is_zombie) TRY(keep_or_end(**it, skeleton));
     }
     std::erase_if(processes_, [](const auto& process) { return process->threads.empty(); });
+    TRY(terminals_.follow(skeleton, root_directory_.get()));
 
     for (const model::Process& wanted : skeleton.processes) {
         if (wanted.is_zombie) continue;
         if (find(wanted.pid) == nullptr) TRY(fork_process(wanted));
         if (wanted.session == wanted.pid) TRY(start_session(skeleton, wanted));
+        TRY(terminals_.control(*find(wanted.pid), wanted));
         if (wanted.child_subreaper) {
             Program program;
             program.call("prctl", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1});
@@ -325,6 +327,7 @@ Result<StubProcess*> Tree::stand_in_for(Pid leader, const model::Process& member
     TRY(process.leader().run(program));
     process.session = made.session;
     process.group = leader;
+    if (of_session) process.terminal.reset();
     return &process;
 }
 
@@ -341,6 +344,7 @@ Result<> Tree::start_session(const model::Checkpoint& skeleton, const model::Pro
     program.call("setsid", SYS_setsid, {});
     TRY(process.leader().run(program));
     process.session = process.group = wanted.pid;
+    process.terminal.reset();
     return {};
 }
 
@@ -389,6 +393,7 @@ Result<> Tree::fork_process(const model::Process& wanted) {
     process.parent = wanted.parent;
     process.session = origin.session;
     process.group = origin.group;
+    process.terminal = origin.terminal;
     process.mapped = origin.mapped;
     process.shares_pages = true;
     return adopt(std::move(process), slots, std::move(ours));
@@ -466,6 +471,20 @@ Result<> Tree::end_zombie(StubThread& stub, const os::PidFd& pidfd, const model:
     TRY(stub.post(program));
     if (!TRY(pidfd.wait_exit(kEndTimeout))) {
         return fail(Error::gone(fmt::format("the stub of zombie {} does not end", zombie.pid)));
+    }
+    return {};
+}
+
+// A group of which nobody is left is nobody's foreground.
+Result<> Tree::set_foreground(const model::Checkpoint& final) {
+    for (const model::Terminal& terminal : final.terminals) {
+        StubProcess* leader = find(Pid{terminal.session});
+        const bool has_members =
+            std::ranges::any_of(final.processes, [&](const model::Process& process) {
+                return process.group.value == terminal.foreground &&
+                       process.session.value == terminal.session;
+            });
+        if (leader != nullptr && has_members) TRY(terminals_.set_foreground(*leader, terminal));
     }
     return {};
 }

@@ -17,6 +17,7 @@
 #include "restore/shared_memory.h"
 #include "restore/staged_tree.h"
 #include "restore/stub.h"
+#include "restore/terminals.h"
 
 namespace ferry::restore {
 
@@ -50,6 +51,9 @@ class Tree {
     [[nodiscard]] std::vector<StubProcess*> processes();  // parents before children
     [[nodiscard]] Arena& arena() { return arena_; }
     [[nodiscard]] SharedMemories& shared_memory() { return shared_memory_; }
+    [[nodiscard]] Terminals& terminals() { return terminals_; }
+    // After the zombies, while every leader is there.
+    Result<> set_foreground(const model::Checkpoint& final);
     [[nodiscard]] const OpenGhost& open_ghost() const { return options_.open_ghost; }
     [[nodiscard]] const ParkedVdso& vdso() const { return vdso_; }
     // Where the paths of the tree lead from (os::RootScope); -1: from our root.
@@ -92,6 +96,7 @@ class Tree {
     StageOptions options_;
     ParkedVdso vdso_;
     SharedMemories shared_memory_;
+    Terminals terminals_;
     os::PidNamespace pids_;  // the tree's
     os::UniqueFd root_directory_;
     std::optional<resources::IpcNamespace> ipc_;

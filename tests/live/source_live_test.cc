@@ -10,15 +10,21 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <string>
@@ -28,6 +34,7 @@
 #include "dump/source_tree.h"
 #include "live/victim_process.h"
 #include "model/checkpoint.h"
+#include "os/fd.h"
 #include "os/task.h"
 #include "trace/tracee.h"
 
@@ -593,6 +600,75 @@ TEST(Collect, WaitsForNetlinkMessagesThatWereNotRead) {
     EXPECT_NE(collected->busy.find("unread netlink messages"), std::string::npos);
     expect_ok(std::move(*frozen).thaw());
     ::waitpid(child, nullptr, 0);
+}
+
+TEST(Collect, WaitsForWhatATerminalHoldsUnread) {
+    const pid_t child = start_maker([] {
+        const int master = ::open("/dev/ptmx", O_RDWR | O_NOCTTY);
+        const int slave =
+            ::unlockpt(master) == 0 ? ::open(::ptsname(master), O_RDWR | O_NOCTTY) : -1;
+        return ::write(slave, "text", 4) == 4 ? slave : -1;
+    });
+    auto tree = SourceTree::open(Pid{child}, {});
+    if (!tree) ::kill(child, SIGKILL);
+    ASSERT_TRUE(tree) << tree.error().describe();
+    auto frozen = tree->freeze();
+    ASSERT_TRUE(frozen) << frozen.error().describe();
+    const auto collected = tree->collect(*frozen);
+    ::kill(child, SIGKILL);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_NE(collected->busy.find("unread input or output"), std::string::npos);
+    expect_ok(std::move(*frozen).thaw());
+    ::waitpid(child, nullptr, 0);
+}
+
+TEST(Open, RefusesAControllingTerminalWhoseMasterIsElsewhereByName) {
+    const int master = ::open("/dev/ptmx", O_RDWR | O_NOCTTY);
+    ASSERT_EQ(::unlockpt(master), 0);
+    const auto control = [&] {
+        ::close(::open(::ptsname(master), O_RDWR));
+        ::close(master);
+    };
+    expect_refused(open_child(control), Error::Kind::Unsupported,
+                   "whose master is outside of the tree");
+    EXPECT_TRUE(open_child(control, {.files = {.shell_job = true}}));
+    ::close(master);
+}
+
+// In an IPC namespace that we and the tree have in common.
+TEST(Open, RefusesSystemVObjectsThatTheTreeUsesByName) {
+    ASSERT_EQ(::unshare(CLONE_NEWIPC), 0);
+    const int queue = ::msgget(IPC_PRIVATE, 0600);
+    EXPECT_TRUE(open_child([] {})) << "somebody else's";
+    const auto wait = [queue] {
+        std::thread([queue] {
+            long message[2] = {};
+            ::msgrcv(queue, message, sizeof(long), 0, 0);
+        }).detach();
+        // Until it stands in the call.
+        const auto waits = [](const auto& task) {
+            const auto call = os::read_file(task.path().string() + "/syscall");
+            return call && call->starts_with(std::to_string(SYS_msgrcv) + " ");
+        };
+        while (
+            std::ranges::none_of(std::filesystem::directory_iterator("/proc/self/task"), waits)) {
+        }
+    };
+    const std::string name = "System V message queue " + std::to_string(queue) + " of the host";
+    expect_refused(open_child(wait), Error::Kind::Unsupported, name);
+    const auto send = [queue] {
+        const long message[2] = {1, 0};
+        ::msgsnd(queue, message, 0, 0);
+    };
+    expect_refused(open_child(send), Error::Kind::Unsupported, name);
+    EXPECT_TRUE(open_child([] {})) << "of a process that has ended";
+    const auto raise = [] {
+        sembuf up = {.sem_num = 1, .sem_op = 1, .sem_flg = 0};
+        ::semop(::semget(IPC_PRIVATE, 2, 0600), &up, 1);
+    };
+    expect_refused(open_child(raise), Error::Kind::Unsupported, "System V semaphore set 0 of");
+    expect_refused(open_child([] { ::shmget(IPC_PRIVATE, 4096, 0600); }), Error::Kind::Unsupported,
+                   "System V shared memory 0 of the host");
 }
 
 TEST(Freeze, LeavesAStoppedProcessStoppedWhateverHappens) {

@@ -1,4 +1,4 @@
-#include "migrate/source_layout.h"
+#include "migrate/same_layout.h"
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ model::Checkpoint some_tree() {
     return tree;
 }
 
-TEST(SourceLayoutTest, WhatIsKnownOnlyInTheFreezeIsNoOtherLayout) {
+TEST(SameLayoutTest, WhatIsKnownOnlyInTheFreezeIsNoOtherLayout) {
     const model::Checkpoint before = some_tree();
     model::Checkpoint now = some_tree();
     now.processes[1].address_space.dumpable = 0;
@@ -30,7 +30,7 @@ TEST(SourceLayoutTest, WhatIsKnownOnlyInTheFreezeIsNoOtherLayout) {
     EXPECT_TRUE(same_layout(before, now));
 }
 
-TEST(SourceLayoutTest, WhatIsMadeAheadIsALayout) {
+TEST(SameLayoutTest, WhatIsMadeAheadIsALayout) {
     const model::Checkpoint before = some_tree();
     model::Checkpoint now = some_tree();
     now.processes[1].address_space.vmas[0].protection = 1;

@@ -1,0 +1,105 @@
+#include "restore/terminals.h"
+
+#include <asm/ioctls.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+
+#include "os/file_tree.h"
+#include "os/scope.h"
+#include "resources/terminal.h"
+
+namespace ferry::restore {
+namespace {
+
+bool is_opened(const model::Checkpoint& checkpoint, const model::Terminal& terminal) {
+    if (terminal.session != 0 || terminal.hung_up) return true;
+    return std::ranges::any_of(checkpoint.files, [&](const model::OpenFile& file) {
+        const auto* end = std::get_if<model::TerminalFile>(&file.body);
+        return end != nullptr && !end->is_master && end->index == terminal.index;
+    });
+}
+
+// ioctl() on `terminal`, a descriptor of ours, by the stub.
+Result<> ioctl_by(StubProcess& process, int terminal, const char* name, unsigned long request,
+                  std::optional<pid_t> group) {
+    Program program;
+    const Receiver received(program, process.leader().socket_number(), 1);
+    if (group) {
+        program.call(name, SYS_ioctl, {received.fd(0), request, program.add_value(*group)});
+    } else {
+        program.call(name, SYS_ioctl, {received.fd(0), request, 0});
+    }
+    program.call("close", SYS_close, {received.fd(0)});
+    return process.leader().run(program, std::span(&terminal, 1));
+}
+
+}  // namespace
+
+Result<> Terminals::follow(const model::Checkpoint& skeleton, int root) {
+    std::erase_if(pairs_, [&](const auto& known) {
+        return std::ranges::find(skeleton.terminals, known.first, &model::Terminal::index) ==
+               skeleton.terminals.end();
+    });
+    if (skeleton.terminals.empty()) return {};
+    const os::RootScope there = TRY(os::RootScope::enter(root));
+    for (const model::Terminal& terminal : skeleton.terminals) {
+        Pair& pair = pairs_[terminal.index];
+        if (!pair.master) {
+            pair.master = TRY(resources::open_master(terminal));
+            // Now, while nobody would be told of it.
+            model::Terminal unlocked = terminal;
+            unlocked.locked = false;
+            TRY(resources::settle_terminal(pair.master.get(), -1, unlocked));
+        }
+        if (pair.slave || !is_opened(skeleton, terminal)) continue;
+        pair.slave = TRY(resources::open_slave(terminal.index, O_RDWR));
+    }
+    return {};
+}
+
+int Terminals::master(std::uint32_t index) const {
+    const auto found = pairs_.find(index);
+    return found == pairs_.end() ? -1 : found->second.master.get();
+}
+
+int Terminals::slave(std::uint32_t index) const {
+    const auto found = pairs_.find(index);
+    return found == pairs_.end() ? -1 : found->second.slave.get();
+}
+
+Result<> Terminals::control(StubProcess& process, const model::Process& wanted) const {
+    if (process.terminal == wanted.terminal) return {};
+    const bool leads = wanted.session == wanted.pid;
+    const int terminal = slave(process.terminal ? *process.terminal : *wanted.terminal);
+    if (terminal >= 0 && process.terminal && !wanted.terminal && !leads) {
+        TRY(ioctl_by(process, terminal, "TIOCNOTTY", TIOCNOTTY, std::nullopt));
+    } else if (terminal >= 0 && !process.terminal && leads) {
+        TRY(ioctl_by(process, terminal, "TIOCSCTTY", TIOCSCTTY, std::nullopt));
+    } else {
+        return fail(Error::unsupported(fmt::format(
+            "process {} has changed its controlling terminal while it was sent", wanted.pid)));
+    }
+    process.terminal = wanted.terminal;
+    return {};
+}
+
+Result<> Terminals::settle(const model::Checkpoint& final, int root) const {
+    for (const model::Terminal& terminal : final.terminals) {
+        const Pair& pair = pairs_.at(terminal.index);
+        TRY(resources::settle_terminal(pair.master.get(), pair.slave.get(), terminal));
+        const os::RootScope there = TRY(os::RootScope::enter(root));
+        const std::string path = fmt::format("/dev/pts/{}", terminal.index);
+        TRY(os::fchownat(os::kCwd, path, terminal.uid, terminal.gid));
+        TRY(os::fchmodat(os::kCwd, path, terminal.mode));
+    }
+    return {};
+}
+
+Result<> Terminals::set_foreground(StubProcess& leader, const model::Terminal& terminal) const {
+    return ioctl_by(leader, slave(terminal.index), "TIOCSPGRP", TIOCSPGRP, terminal.foreground);
+}
+
+}  // namespace ferry::restore

@@ -1,0 +1,44 @@
+// The pseudo-terminals of a tree that is being restored. A process inherits its controlling
+// terminal from its parent, so they are made before the stubs are forked.
+#pragma once
+
+#include <cstdint>
+#include <map>
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+#include "os/fd.h"
+#include "restore/stub.h"
+
+namespace ferry::restore {
+
+class Terminals {
+  public:
+    // Makes those of the skeleton that are not there, and gives up those that are not in it.
+    // `root`: where paths lead from (os::RootScope). Invalid: an index is taken.
+    Result<> follow(const model::Checkpoint& skeleton, int root);
+    // The stub, which is in its session and has `process.terminal` from whom it was forked, gets
+    // the controlling terminal that it had. Unsupported: one that it had not been forked with,
+    // without leading its session.
+    Result<> control(StubProcess& process, const model::Process& wanted) const;
+    // Modes, owners, locks. Every descriptor is open.
+    Result<> settle(const model::Checkpoint& final, int root) const;
+    // The foreground group, by the leader of the session.
+    Result<> set_foreground(StubProcess& leader, const model::Terminal& terminal) const;
+
+    // Everybody has what they need.
+    void give_up() { pairs_.clear(); }
+
+    // The master's only open file description; -1: there is none.
+    [[nodiscard]] int master(std::uint32_t index) const;
+
+  private:
+    [[nodiscard]] int slave(std::uint32_t index) const;
+
+    struct Pair {
+        os::UniqueFd master, slave;  // the latter: -1 if nobody has ever opened it
+    };
+    std::map<std::uint32_t, Pair> pairs_;
+};
+
+}  // namespace ferry::restore
