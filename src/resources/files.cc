@@ -27,6 +27,7 @@
 #include "resources/memfd.h"
 #include "resources/netlink_socket.h"
 #include "resources/packet_socket.h"
+#include "resources/path_table.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
@@ -90,28 +91,7 @@ Result<model::FileOwner> read_owner(int copy, std::uint32_t flags) {
     return owner;
 }
 
-// A file that loses its name becomes another one: its content has to be carried from then on.
-struct PathKey {
-    std::string path;
-    std::uint32_t flags = 0;
-    std::uint64_t device = 0, inode = 0;
-    bool unlinked = false;
-    auto operator<=>(const PathKey&) const = default;
-};
-
-struct PathEntry {
-    model::OpenFile file;
-    struct stat status = {};
-    std::string link;  // that led to it last
-    bool used = false;
-};
-
 }  // namespace
-
-// What a line of maps says about a file, and how it is to be opened. All tasks of a tree are in one
-// mount namespace, so equal lines are of equal files.
-using MappedKey =
-    std::tuple<std::string, std::uint32_t, std::uint32_t, std::uint64_t, std::uint32_t>;
 
 struct FileCollector::Impl {
     struct Connection {
@@ -152,13 +132,8 @@ struct FileCollector::Impl {
     std::optional<UnixReader> unix_reader;
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
     PlainOptionReader plain_options;
-    std::map<PathKey, PathEntry> paths;
-    std::map<PathKey, PathEntry> ahead;         // what only descriptors lead to, for skeletons
-    std::map<MappedKey, model::FileId> mapped;  // since begin_paths()
-    MemfdTable memfds;
-    std::map<std::uint64_t, model::FileId> memfd_ids;  // for skeletons, by inode
+    PathTable paths{PathRules{}, next_id};
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
-    std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> ghost_ids;
     std::vector<Connection> connections;
     std::set<int> listening_families;  // as prepare() found them
     HandshakeSearch handshakes;
@@ -168,7 +143,6 @@ struct FileCollector::Impl {
     Result<os::NetworkScope> enter_network();
     Result<> prepare_all(std::span<const Pid> pids, Preparation& seen);
     Result<> prepare_slot(const Slot& slot, Preparation& seen);
-    Result<> prepare_path(const Slot& slot);
     Result<> prepare_socket(const Slot& slot, Preparation& seen);
     Result<> prepare_pipes(const PipeTable& pipes);
     Result<> prepare_terminals(const std::vector<Slot>& slots);
@@ -198,11 +172,6 @@ struct FileCollector::Impl {
                 .root = root,
                 .message_queues = options.message_queues};
     }
-    // The same number for the same file, from 1.
-    std::uint32_t ghost_id(const struct stat& status);
-    model::RegularFile to_model(const PathFile& file, std::int64_t position);
-    PathEntry& add_entry(const PathKey& key, model::FileBody body);
-    Result<> add_paths(Pass& pass);
     Result<> read_ghosts(Pass& pass);
     void roll_back();
     void forget_connections();
@@ -212,9 +181,12 @@ FileCollector::FileCollector(FileOptions options, RepairRegistry* registry)
     : impl_(std::make_unique<Impl>()) {
     impl_->options = options;
     impl_->registry = registry;
-    if (options.container.value == 0) return;
-    impl_->root = fmt::format("/proc/{}/root", options.container);
-    impl_->given = GivenStreams(options.given, options.container);
+    if (options.container.value != 0) {
+        impl_->root = fmt::format("/proc/{}/root", options.container);
+        impl_->given = GivenStreams(options.given, options.container);
+    }
+    impl_->paths = PathTable({.ghost_bytes_max = options.ghost_bytes_max, .root = impl_->root},
+                             impl_->next_id);
 }
 FileCollector::FileCollector(FileCollector&&) noexcept = default;
 FileCollector& FileCollector::operator=(FileCollector&&) noexcept = default;
@@ -274,22 +246,6 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
     return {};
 }
 
-// To make an unlinked file takes the destination milliseconds; so does, on an overlay, the first
-// opening for writing, which copies the file up.
-Result<> FileCollector::Impl::prepare_path(const Slot& slot) {
-    const PathFile found = TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules()));
-    const bool is_slow = found.unlinked || (slot.info.flags & O_ACCMODE) != O_RDONLY;
-    if (!is_slow || !S_ISREG(found.status.st_mode)) return {};
-    PathEntry& entry = ahead[{found.path, slot.info.flags, found.status.st_dev, found.status.st_ino,
-                              found.unlinked}];
-    if (entry.file.id == 0) entry.file.id = next_id++;
-    entry.file.flags = slot.info.flags;
-    entry.file.body = to_model(found, 0);
-    entry.status = found.status;
-    entry.used = true;
-    return {};
-}
-
 Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) {
     TRY(check_locks(slot, options.file_locks));
     if (TRY(given.find(slot))) return {};
@@ -299,7 +255,9 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
                 seen.terminals.push_back(slot);
                 return {};
             }
-            return prepare_path(slot);
+            paths.open_ahead(TRY(inspect_path(link_of(slot.holder), slot.holder.text(), rules())),
+                             slot.info.flags);
+            return {};
         case FileKind::Pipe:
             seen.pipes[static_cast<std::uint32_t>(slot.info.inode)].add(slot);
             return {};
@@ -310,7 +268,7 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
         case FileKind::TimerFd:
             return check_timerfd(slot);
         case FileKind::MemFd:
-            TRY(memfds.note(link_of(slot.holder), slot.holder.text()));
+            TRY(paths.memfds().note(link_of(slot.holder), slot.holder.text()));
             return {};
         case FileKind::Inotify:
             TRY(read_inotify(slot, root));
@@ -395,65 +353,20 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
 // ---- paths
 
 void FileCollector::begin_paths() {
-    for (auto& [key, entry] : impl_->paths) entry.used = false;
-    std::erase_if(impl_->ahead, [](const auto& known) { return !known.second.used; });
-    for (auto& [key, entry] : impl_->ahead) entry.used = false;
-    impl_->mapped.clear();
-    impl_->memfds.begin();
-}
-
-PathEntry& FileCollector::Impl::add_entry(const PathKey& key, model::FileBody body) {
-    PathEntry& entry = paths[key];
-    if (entry.file.id == 0) entry.file.id = next_id++;
-    entry.used = true;
-    entry.file.flags = key.flags;
-    entry.file.body = std::move(body);
-    return entry;
+    impl_->paths.begin();
 }
 
 Result<model::FileId> FileCollector::add_path(const std::string& link, std::uint32_t flags) {
-    if (const auto target = os::readlinkat(os::kCwd, link); target && is_memfd(*target)) {
-        model::MemoryFile file = TRY(impl_->memfds.note(link, link));
-        const PathKey key = {*target, flags, 0, file.inode, false};
-        return impl_->add_entry(key, std::move(file)).file.id;
-    }
-    const PathRules rules = {.ghost_bytes_max = impl_->options.ghost_bytes_max,
-                             .root = impl_->root};
-    const PathFile found = TRY(inspect_path(link, link, rules));
-    const PathKey key = {found.path, flags, found.status.st_dev, found.status.st_ino,
-                         found.unlinked};
-    PathEntry& entry = impl_->add_entry(key, impl_->to_model(found, 0));
-    entry.status = found.status;
-    entry.link = link;
-    return entry.file.id;
+    return impl_->paths.add_path(link, flags);
 }
 
 Result<model::FileId> FileCollector::add_mapped(Pid pid, const proc::MapsEntry& line,
                                                 std::uint32_t flags) {
-    // An unlinked file is reached by the link of a process that may have ended by then.
-    const MappedKey key = {line.path, line.device_major, line.device_minor, line.inode, flags};
-    if (const auto known = impl_->mapped.find(key); known != impl_->mapped.end()) {
-        return known->second;
-    }
-    const model::FileId id = TRY(add_path(proc::mapped_file(pid, line.range), flags));
-    if (!line.deleted) impl_->mapped.emplace(key, id);
-    return id;
+    return impl_->paths.add_mapped(pid, line, flags);
 }
 
 Result<std::vector<model::OpenFile>> FileCollector::path_files() {
-    std::vector<model::OpenFile> files;
-    for (const auto* entries : {&impl_->paths, &impl_->ahead}) {
-        for (const auto& [key, entry] : *entries) {
-            if (entry.used) files.push_back(entry.file);
-        }
-    }
-    for (model::MemoryFile& file : TRY(impl_->memfds.all())) {
-        model::FileId& id = impl_->memfd_ids[file.inode];
-        if (id == 0) id = impl_->next_id++;
-        files.push_back({.id = id, .flags = O_RDWR, .owner = {}, .body = std::move(file)});
-    }
-    std::ranges::sort(files, {}, &model::OpenFile::id);
-    return files;
+    return impl_->paths.files();
 }
 
 const std::vector<model::Terminal>& FileCollector::terminals() const {
@@ -461,50 +374,7 @@ const std::vector<model::Terminal>& FileCollector::terminals() const {
 }
 
 std::vector<model::GhostFile> FileCollector::path_ghosts() const {
-    std::map<std::uint32_t, model::GhostFile> ghosts;
-    for (const auto* entries : {&impl_->paths, &impl_->ahead}) {
-        for (const auto& [key, entry] : *entries) {
-            const auto* body = std::get_if<model::RegularFile>(&entry.file.body);
-            if (!entry.used || body == nullptr || body->ghost == 0) continue;
-            ghosts.try_emplace(body->ghost, outline_ghost(entry.status, body->ghost));
-        }
-    }
-    std::vector<model::GhostFile> result;
-    for (auto& [id, ghost] : ghosts) result.push_back(std::move(ghost));
-    return result;
-}
-
-std::uint32_t FileCollector::Impl::ghost_id(const struct stat& status) {
-    const auto next = static_cast<std::uint32_t>(ghost_ids.size() + 1);
-    return ghost_ids.try_emplace({status.st_dev, status.st_ino}, next).first->second;
-}
-
-model::RegularFile FileCollector::Impl::to_model(const PathFile& file, std::int64_t position) {
-    model::RegularFile regular = to_regular_file(file, position);
-    if (file.unlinked) regular.ghost = ghost_id(file.status);
-    return regular;
-}
-
-Result<> FileCollector::Impl::add_paths(Pass& pass) {
-    for (auto& [key, entry] : paths) {
-        if (!entry.used) continue;
-        if (std::holds_alternative<model::MemoryFile>(entry.file.body)) {
-            entry.file.body = TRY(memfds.now(key.inode));
-            pass.result.files.push_back(entry.file);
-            continue;
-        }
-        auto& body = std::get<model::RegularFile>(entry.file.body);
-        const struct stat status =
-            TRY(os::fstatat(os::kCwd, key.unlinked ? entry.link : root + key.path));
-        if (status.st_dev != key.device || status.st_ino != key.inode) {
-            return fail(Error::unsupported(
-                fmt::format("{} was replaced while the tree was looked at", key.path)));
-        }
-        if (body.size) body.size = static_cast<std::uint64_t>(status.st_size);
-        if (body.ghost != 0) pass.ghosts.try_emplace(body.ghost, entry.link);
-        pass.result.files.push_back(entry.file);
-    }
-    return {};
+    return impl_->paths.ghosts();
 }
 
 Result<> FileCollector::Impl::read_ghosts(Pass& pass) {
@@ -538,7 +408,7 @@ Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::si
             .queue = file.status.st_ino, .name = file.path, .position = slot.info.position};
     }
     if (!S_ISFIFO(file.status.st_mode)) {
-        model::RegularFile regular = to_model(file, slot.info.position);
+        model::RegularFile regular = paths.to_model(file, slot.info.position);
         if (regular.ghost != 0) pass.ghosts.try_emplace(regular.ghost, link_of(slot.holder));
         return regular;
     }
@@ -618,7 +488,8 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
         case FileKind::TimerFd:
             return TRY(read_timerfd(pass.copies[group].get(), slot));
         case FileKind::MemFd: {
-            model::MemoryFile file = TRY(memfds.note(link_of(slot.holder), slot.holder.text()));
+            model::MemoryFile file =
+                TRY(paths.memfds().note(link_of(slot.holder), slot.holder.text()));
             file.position = slot.info.position;
             return file;
         }
@@ -782,7 +653,7 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
             if (!pass.result.busy.empty()) return {};
         }
         TRY(impl_->read_relations(pass));
-        TRY(impl_->add_paths(pass));
+        TRY(impl_->paths.collect(pass.result.files, pass.ghosts));
         return impl_->read_ghosts(pass);
     };
     const auto done = work();
