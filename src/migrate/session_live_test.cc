@@ -148,6 +148,8 @@ class Sessions : public testing::Test {
         }
         CHECK(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
         CHECK(::mount("proc", "/proc", "proc", 0, nullptr) == 0);
+        // Another host has terminals of its own.
+        CHECK(::mount("devpts", "/dev/pts", "devpts", 0, "ptmxmode=0666") == 0);
         TestHost host(*shared_, false);
         SharedPort port(*shared_);
         const DestinationRequest request = {.session = "s1",

@@ -1,4 +1,5 @@
-// What lives in the IPC namespace of a container that leaves its host, live and through files.
+// What lives in the IPC namespace of a container that leaves its host, and its terminals, live and
+// through files.
 #include "container_fixture.h"
 
 namespace ferry::lab {
@@ -66,8 +67,8 @@ TEST_P(EveryVictim, FindsEverythingAsItWas) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Crosses, EveryVictim,
-                         testing::Values("message_queues", "posix_queues", "segments",
-                                         "semaphores"),
+                         testing::Values("message_queues", "posix_queues", "pty_session",
+                                         "segments", "semaphores"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(ContainerIpcTest, ItsImagesAreThoseOfCriu) {
