@@ -68,7 +68,8 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
          .terminal_master =
              [&staged_tree](std::uint32_t index) {
                  return staged_tree != nullptr ? staged_tree->terminal_master(index) : -1;
-             }});
+             },
+         .given_stream = options.given_stream});
     StageOptions stage = options.stage;
     stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
         return files.open_ghost(part, id);
