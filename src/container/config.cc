@@ -19,7 +19,9 @@ Result<std::vector<ConfiguredMount>> mounts_in(const Json& config) {
         mounts.push_back({.destination = TRY(text_in(mount, "destination")),
                           .type = TRY(text_in(mount, "type")),
                           .source = TRY(text_in(mount, "source")),
-                          .options = TRY(texts_in(mount, "options"))});
+                          .options = TRY(texts_in(mount, "options")),
+                          .is_id_mapped = !TRY(array_in(mount, "uidMappings"))->empty() ||
+                                          !TRY(array_in(mount, "gidMappings"))->empty()});
     }
     return mounts;
 }
@@ -56,6 +58,8 @@ Result<Config> read_config(const Json& json) {
         .terminal = TRY(flag_in(*TRY(object_in(json, "process")), "terminal")),
         .mounts = TRY(mounts_in(json)),
         .namespaces = TRY(namespaces_in(linux_part)),
+        .ids = {.users = TRY(id_map_in(linux_part, {.list = "uidMappings"})),
+                .groups = TRY(id_map_in(linux_part, {.list = "gidMappings"}))},
         .hooks = TRY(hooks_in(json)),
         .protected_paths = std::move(protected_paths),
         .seccomp_listener = !TRY(text_in(seccomp, "listenerPath")).empty(),

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "base/error.h"
+#include "proc/user_namespace.h"
 
 namespace ferry::container {
 
 struct ConfiguredMount {
     std::string destination, type, source;
     std::vector<std::string> options;
+    bool is_id_mapped = false;  // with ids of its own (uidMappings)
     bool operator==(const ConfiguredMount&) const = default;
 
     [[nodiscard]] bool is_bind() const;
@@ -24,12 +26,20 @@ struct ConfiguredNamespace {
     bool operator==(const ConfiguredNamespace&) const = default;
 };
 
+// Of a user namespace (linux.uidMappings and gidMappings, libcontainer's uid_mappings and
+// gid_mappings).
+struct ConfiguredIds {
+    proc::IdMap users, groups;
+    bool operator==(const ConfiguredIds&) const = default;
+};
+
 struct Config {
     std::string rootfs;        // as written: relative to the bundle, or absolute
     std::string cgroups_path;  // empty: runc takes the id
     bool terminal = false;
     std::vector<ConfiguredMount> mounts;
     std::vector<ConfiguredNamespace> namespaces;
+    ConfiguredIds ids = {};
     std::vector<std::string> hooks;            // kinds of which there are any: "prestart", ...
     std::vector<std::string> protected_paths;  // masked or made read-only
     bool seccomp_listener = false;             // filters that ask a supervisor

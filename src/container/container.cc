@@ -143,10 +143,16 @@ std::vector<std::string> obstacles(const Config& config, const State& state) {
                   fmt::format("it has no {} namespace of its own", type));
     }
     for (const ConfiguredNamespace& joined : config.namespaces) {
-        refuse_if(joined.type == "user" || joined.type == "time",
-                  fmt::format("it has a {} namespace", joined.type));
+        refuse_if(joined.type == "time", "it has a time namespace");
         refuse_if(!joined.path.empty() && joined.type != "network",
                   fmt::format("it shares the {} namespace {}", joined.type, joined.path));
+    }
+    const bool has_users = config.find_namespace("user") != nullptr;
+    refuse_if(config.ids != state.ids || (has_users && config.ids == ConfiguredIds()),
+              "its user namespace has other ids than its config.json says");
+    for (const ConfiguredMount& mount : config.mounts) {
+        refuse_if(mount.is_id_mapped,
+                  fmt::format("{} is mounted with ids of its own", mount.destination));
     }
     const bool has_proc = std::ranges::any_of(config.mounts, [](const ConfiguredMount& mount) {
         return mount.destination == "/proc" && mount.type == "proc";
@@ -170,6 +176,9 @@ Result<> check_movable(const Container& container) {
         reasons.push_back(fmt::format("it is {}", name_of(container.status)));
     }
     std::ranges::move(obstacles(container.config, container.state), std::back_inserter(reasons));
+    if (container.monitor && container.config.find_namespace("user") != nullptr) {
+        reasons.emplace_back("it is Podman's and has a user namespace");
+    }
     if (reasons.empty()) {
         for (const Pid pid : TRY(strangers(container))) {
             reasons.push_back(fmt::format("process {} came into it by exec", pid));

@@ -91,6 +91,16 @@ class ContainerLab {
     }
 
     void write_config() const { std::ofstream(bundle + "/config.json") << config.dump(4); }
+    // A user namespace of its own, whose root is this user of the host.
+    static constexpr unsigned kFirstUser = 100000;
+    void give_users() {
+        config["linux"]["namespaces"].push_back({{"type", "user"}});
+        config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = {
+            {{"containerID", 0}, {"hostID", kFirstUser}, {"size", 65536}}};
+        shell(fmt::format("chmod 755 {0}; chown -R -h {1}:{1} {0}/bundle/rootfs", directory_,
+                          kFirstUser));
+        write_config();
+    }
     // What write_config() would write with this member.
     std::string config_with(const char* key, const nlohmann::json& value) const {
         nlohmann::json changed = config;

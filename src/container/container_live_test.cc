@@ -14,6 +14,7 @@
 #include "container/stub_image.h"
 #include "os/fd.h"
 #include "proc/process_directory.h"
+#include "proc/user_namespace.h"
 
 namespace ferry::container {
 namespace {
@@ -130,6 +131,27 @@ TEST(CreationTest, MakesAContainerWhoseFirstProcessIsOurs) {
     creation->reset();
     EXPECT_THAT(bundles_aside(), ElementsAre());
     EXPECT_EQ(image.call(SYS_getpid), 1) << "it did not outlive the commit";
+}
+
+TEST(CreationTest, MakesAUserNamespaceInWhichOurProcessIsRoot) {
+    ContainerLab lab;
+    lab.give_users();
+    const Description description = moved_away(lab);
+    auto creation = Creation::prepare(description, {});
+    ASSERT_TRUE(creation) << creation.error().message();
+    StubImage image;
+    const auto pid = image.start(**creation);
+    ASSERT_TRUE(pid) << pid.error().message();
+    EXPECT_EQ(image.call(SYS_getuid), 0);
+    const auto space = proc::user_namespace_of(*pid);
+    ASSERT_TRUE(space && *space);
+    EXPECT_EQ((*space)->root, (os::UserIds{lab.kFirstUser, lab.kFirstUser}));
+    const auto directory = *proc::ProcessDirectory::open(*pid);
+    EXPECT_EQ(directory.status()->cap_effective,
+              proc::ProcessDirectory::open(Pid{::getpid()})->status()->cap_bounding);
+    EXPECT_EQ(image.call(SYS_setuid, 5), 0);
+    EXPECT_EQ(directory.status()->uids[0], lab.kFirstUser + 5);
+    EXPECT_EQ(find(lab.id, lab.runtime)->state.ids, find(lab.id, lab.runtime)->config.ids);
 }
 
 TEST(CreationTest, LeavesTheRuntimeWithTheOriginalsView) {

@@ -1,5 +1,7 @@
 #include "container/container.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -42,6 +44,12 @@ constexpr const char* kState = R"({
   "cgroup_paths": {"": "/sys/fs/cgroup/unified/web", "pids": "/sys/fs/cgroup/pids/web"},
   "external_descriptors": ["/dev/null", "pipe:[1]", "pipe:[1]"]
 })";
+
+// Of ids, as a configuration and as runc's state says it.
+constexpr const char* kRange = R"([{"containerID": 0, "hostID": 100000, "size": 65536}])";
+constexpr const char* kLiveRange = R"([{"container_id": 0, "host_id": 100000, "size": 65536}])";
+constexpr const char* kOtherLiveRange =
+    R"([{"container_id": 0, "host_id": 300000, "size": 65536}])";
 
 const StreamLinks kHere = {"/dev/null", "/log", "/log"};
 
@@ -206,12 +214,17 @@ TEST(Refusals, AreByName) {
                 HasSubstr("no pid namespace"));
     EXPECT_THAT(refusal(with(kConfig, "/linux/namespaces/0/path", R"("/proc/1/ns/pid")")),
                 HasSubstr("shares the pid namespace /proc/1/ns/pid"));
-    EXPECT_THAT(refusal(with(kConfig, "/linux/namespaces/3", R"({"type": "user"})")),
-                HasSubstr("user namespace"));
+    EXPECT_THAT(refusal(with(kConfig, "/linux/namespaces/3", R"({"type": "time"})")),
+                HasSubstr("time namespace"));
+    EXPECT_THAT(refusal(with(kConfig, "/mounts/1/uidMappings", kRange)),
+                HasSubstr("/data is mounted with ids of its own"));
     EXPECT_THAT(refusal(with(kConfig, "/linux/seccomp/listenerPath", R"("/run/s")")),
                 HasSubstr("listenerPath"));
     EXPECT_THAT(refusal(with(kConfig, "/mounts/0/type", R"("tmpfs")")), HasSubstr("/proc"));
 
+    Container rootless = running();
+    rootless.state.rootless = true;
+    EXPECT_THAT(check_movable(rootless).error().message(), HasSubstr("rootless"));
     Container stopped = running();
     stopped.status = Status::Paused;
     EXPECT_THAT(check_movable(stopped).error().message(),
@@ -219,6 +232,38 @@ TEST(Refusals, AreByName) {
     Container systemd = running();
     systemd.state.systemd_cgroup = true;
     EXPECT_THAT(check_movable(systemd).error().message(), HasSubstr("systemd"));
+}
+
+constexpr const char* kUserNamespace = R"({"type": "user"})";
+
+TEST(Refusals, OfUserNamespacesAreThoseOfOthersOrWithOtherIds) {
+    const auto refused = [](const std::string& config, const char* users) {
+        const std::string state = with(with(kState, "/config/uid_mappings", users).c_str(),
+                                       "/config/gid_mappings", users);
+        return fmt::format("{}",
+                           fmt::join(obstacles(*parse_config(config), *parse_state(state)), "; "));
+    };
+    std::string config = with(kConfig, "/linux/namespaces/3", kUserNamespace);
+    const char* kOtherIds = "its user namespace has other ids than its config.json says";
+    EXPECT_EQ(refused(config, "[]"), kOtherIds) << "without any";
+    EXPECT_EQ(refused(config, kLiveRange), kOtherIds);
+    config = with(config.c_str(), "/linux/uidMappings", kRange);
+    EXPECT_EQ(refused(config, kLiveRange), kOtherIds) << "of groups";
+    config = with(config.c_str(), "/linux/gidMappings", kRange);
+    EXPECT_EQ(refused(config, kLiveRange), "");
+    EXPECT_EQ(refused(config, kOtherLiveRange), kOtherIds);
+    EXPECT_EQ(refused(kConfig, kLiveRange), kOtherIds);
+    Container podmans = running();
+    podmans.config = *parse_config(config);
+    podmans.state.ids = podmans.config.ids;
+    podmans.monitor = Monitor{};
+    EXPECT_THAT(check_movable(podmans).error().message(),
+                HasSubstr("it is Podman's and has a user namespace"));
+    config = with(config.c_str(), "/linux/namespaces/3/path", R"("/proc/7/ns/user")");
+    EXPECT_THAT(refused(config, kLiveRange),
+                HasSubstr("shares the user namespace /proc/7/ns/user"));
+    EXPECT_FALSE(parse_config(with(kConfig, "/linux/uidMappings", R"([{"hostID": 4294967296}])")));
+    EXPECT_FALSE(parse_config(with(kConfig, "/linux/uidMappings", "7")));
 }
 
 TEST(Names, ThatLeaveTheDirectoryAreNone) {

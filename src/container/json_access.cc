@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "base/limits.h"
 
 namespace ferry::container {
@@ -99,6 +101,23 @@ Result<std::vector<std::string>> texts_in(const Json& object, std::string_view k
         texts.push_back(element.get<std::string>());
     }
     return texts;
+}
+
+Result<proc::IdMap> id_map_in(const Json& object, const IdMapNames& names) {
+    std::vector<proc::IdRange> ranges;
+    for (const Json& entry : *TRY(objects_in(object, names.list))) {
+        const std::uint64_t inside = TRY(number_in(entry, names.inside));
+        const std::uint64_t outside = TRY(number_in(entry, names.outside));
+        const std::uint64_t count = TRY(number_in(entry, names.count));
+        constexpr std::uint64_t kMax = std::numeric_limits<std::uint32_t>::max();
+        if (inside > kMax || outside > kMax || count > kMax) {
+            return fail(Error::corrupt(fmt::format("\"{}\" has ids above {}", names.list, kMax)));
+        }
+        ranges.push_back({.inside = static_cast<std::uint32_t>(inside),
+                          .outside = static_cast<std::uint32_t>(outside),
+                          .count = static_cast<std::uint32_t>(count)});
+    }
+    return proc::IdMap(std::move(ranges));
 }
 
 }  // namespace ferry::container

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "proc/user_namespace.h"
 
 namespace ferry::container {
 
@@ -30,5 +31,12 @@ Result<const Json*> array_in(const Json& object, std::string_view key);
 Result<const Json*> objects_in(const Json& object, std::string_view key);  // an array of objects
 Result<const Json*> object_in(const Json& object, std::string_view key);
 Result<std::vector<std::string>> texts_in(const Json& object, std::string_view key);
+
+// The mapping of a user namespace: objects with three numbers, which these documents name
+// differently.
+struct IdMapNames {
+    std::string_view list, inside = "containerID", outside = "hostID", count = "size";
+};
+Result<proc::IdMap> id_map_in(const Json& object, const IdMapNames& names);
 
 }  // namespace ferry::container

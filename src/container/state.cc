@@ -43,6 +43,16 @@ Result<StreamLinks> streams_in(const Json& json) {
     return streams;
 }
 
+Result<ConfiguredIds> ids_in(const Json& config) {
+    IdMapNames names = {
+        .list = "uid_mappings", .inside = "container_id", .outside = "host_id", .count = "size"};
+    ConfiguredIds ids;
+    ids.users = TRY(id_map_in(config, names));
+    names.list = "gid_mappings";
+    ids.groups = TRY(id_map_in(config, names));
+    return ids;
+}
+
 Result<State> read_state(const Json& json) {
     const Json& config = *TRY(object_in(json, "config"));
     const Json& cgroups = *TRY(object_in(config, "cgroups"));
@@ -58,6 +68,7 @@ Result<State> read_state(const Json& json) {
         .rootfs = TRY(text_in(config, "rootfs")),
         .cgroup_paths = TRY(paths_in(json)),
         .streams = TRY(streams_in(json)),
+        .ids = TRY(ids_in(config)),
         .rootless = TRY(flag_in(json, "rootless")),
         .systemd_cgroup = TRY(flag_in(cgroups, "Systemd")),
         .apparmor_profile = TRY(text_in(config, "apparmor_profile")),

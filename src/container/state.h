@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/types.h"
+#include "container/config.h"
 #include "container/streams.h"
 
 namespace ferry::container {
@@ -23,6 +24,7 @@ struct State {
     std::map<std::string, std::string> cgroup_paths;
     // Where the standard streams of its first process led when it was made (proc_pid_fd(5)).
     StreamLinks streams;
+    ConfiguredIds ids = {};  // of its user namespace
     bool rootless = false;
     bool systemd_cgroup = false;
     std::string apparmor_profile;

@@ -13,6 +13,8 @@
 #include "container/tmpfs_archive.h"
 #include "container/tmpfs_mount.h"
 #include "os/file_tree.h"
+#include "os/scope.h"
+#include "proc/user_namespace.h"
 
 namespace ferry::container {
 namespace {
@@ -155,6 +157,7 @@ class Restorer {
 
 Result<> restore_tmpfs(Pid init, const Config& config, std::string_view archive) {
     const TmpfsChange change = TRY(decode_tmpfs(archive));
+    const os::UserScope root = TRY(os::UserScope::enter(TRY(proc::foreign_root(init))));
     return Restorer(TRY(open_own_tmpfs(init, config))).apply(change);
 }
 

@@ -13,10 +13,12 @@
 #include <vector>
 
 #include "os/fd.h"
+#include "os/namespace.h"
 #include "os/process.h"
 #include "resources/process_state.h"
 #include "resources/seccomp.h"
 #include "resources/thread_state.h"
+#include "resources/user_ids.h"
 #include "trace/tracee.h"
 
 namespace ferry::dump {
@@ -98,6 +100,17 @@ Result<> check_ipc_members(const model::NamespaceIds& home) {
     return {};
 }
 
+// The destination's runtime makes the one that its runtime has made here.
+Result<> check_users(Pid root, const model::NamespaceIds& theirs) {
+    const os::UniqueFd pids = TRY(os::open(fmt::format("/proc/{}/ns/pid", root), O_RDONLY));
+    const os::UniqueFd owner = TRY(os::owner_of_namespace(pids.get()));
+    if (TRY(os::fstat(owner.get())).st_ino == theirs.user) return {};
+    return fail(Error::unsupported(fmt::format(
+        "process {}, the container's first, is in a user namespace that was made inside of the "
+        "container, which is not carried",
+        root)));
+}
+
 }  // namespace
 
 Result<> check_root(Pid root) {
@@ -152,6 +165,11 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const H
                 : fmt::format("process {} is in another {} namespace than Ferry: run Ferry there",
                               pid, name)));
     }
+    if (home.users) {
+        model::Credentials credentials = resources::credentials_of(status);
+        TRY(with_context(resources::number_users_from_inside(credentials, *home.users),
+                         fmt::format("process {}", pid)));
+    }
     return check_program(pid, directory);
 }
 
@@ -168,14 +186,18 @@ Result<Home> find_home(Pid root, bool is_container) {
             "the container of process {} shares the {} namespace of its host, which is not carried",
             root, theirs.pid == ours.pid ? "pid" : "mount")));
     }
-    if (theirs.user != ours.user || theirs.time != ours.time) {
+    if (theirs.time != ours.time) {
         return fail(Error::unsupported(fmt::format(
-            "the container of process {} has a {} namespace of its own, which is not carried", root,
-            theirs.user != ours.user ? "user" : "time")));
+            "the container of process {} has a time namespace of its own, which is not carried",
+            root)));
     }
+    TRY(check_users(root, theirs));
     const bool has_own_ipc = theirs.ipc != ours.ipc;
     if (has_own_ipc) TRY(check_ipc_members(theirs));
-    return Home{.namespaces = theirs, .is_container = true, .has_own_ipc = has_own_ipc};
+    return Home{.namespaces = theirs,
+                .is_container = true,
+                .has_own_ipc = has_own_ipc,
+                .users = TRY(proc::user_namespace_of(root))};
 }
 
 Result<> check_session(const proc::Stat& root, const std::vector<Pid>& pids, bool shell_job) {

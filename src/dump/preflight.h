@@ -1,12 +1,14 @@
 // What is refused before anything is stopped, by name. Everything here reads /proc only.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
 #include "base/types.h"
 #include "model/process.h"
 #include "proc/process_directory.h"
+#include "proc/user_namespace.h"
 
 namespace ferry::dump {
 
@@ -19,14 +21,16 @@ struct Home {
     model::NamespaceIds namespaces;
     bool is_container = false;  // not ours
     bool has_own_ipc = false;   // an IPC namespace that is the container's alone
+    std::optional<proc::UserNamespace> users = {};  // the container's, if it is not ours
 };
 // Ours, or, for a container, those of its first process. Unsupported: a container with our pid or
-// mount namespace, or with a user or time namespace of its own, or
-// with an IPC namespace that somebody outside of it is in.
+// mount namespace, with a time namespace of its own, with a user namespace that was made inside or
+// has no root, or with an IPC namespace that somebody outside of it is in.
 Result<Home> find_home(Pid root, bool is_container);
 
 // One process of the tree, zombies excepted. Invalid: a kernel thread, or traced by somebody.
-// Unsupported: seccomp filters that resources/seccomp.h refuses, other namespaces than the tree's,
+// Unsupported: seccomp filters that resources/seccomp.h refuses, other namespaces than the tree's
+// or ids that its user namespace has not,
 // a 32-bit program, stopped by SIGSTOP, dumping core.
 Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const Home& home);
 

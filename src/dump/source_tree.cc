@@ -29,6 +29,7 @@
 #include "resources/ipc_namespace.h"
 #include "resources/process_state.h"
 #include "resources/shared_ipc.h"
+#include "resources/user_ids.h"
 #include "trace/freeze.h"
 
 namespace ferry::dump {
@@ -652,6 +653,9 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         at->descriptors = std::move(of_process.descriptors);
     }
     if (collected.busy.empty()) TRY(impl_->collect_queues(files.queues, collected));
+    if (impl_->home.users) {
+        TRY(resources::number_users_from_inside(checkpoint, *impl_->home.users));
+    }
     if (collected.busy.empty()) TRY(impl_->collect_aio(collected));
     checkpoint.monotonic_ns = TRY(os::clock_nanoseconds(CLOCK_MONOTONIC));
     checkpoint.boottime_ns = TRY(os::clock_nanoseconds(CLOCK_BOOTTIME));

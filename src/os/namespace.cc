@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/nsfs.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -116,6 +118,13 @@ Result<> setns(int fd, int flags) {
     if (::setns(fd, flags) == 0) return {};
     const int code = errno;
     return fail(Error::system(code, fmt::format("setns({}, {:#x})", fd, flags)));
+}
+
+Result<UniqueFd> owner_of_namespace(int fd) {
+    const int owner = ::ioctl(fd, NS_GET_USERNS);
+    if (owner >= 0) return UniqueFd(owner);
+    const int code = errno;
+    return fail(Error::system(code, "ioctl(NS_GET_USERNS)"));
 }
 
 Result<> unshare(int flags) {

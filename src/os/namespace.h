@@ -15,6 +15,9 @@ namespace ferry::os {
 
 // setns(2). `fd` is a pidfd (flags: any CLONE_NEW*, Linux >= 5.8) or a /proc/PID/ns file.
 Result<> setns(int fd, int flags);
+// The user namespace that owns the one behind this /proc/PID/ns file (NS_GET_USERNS, Linux 4.9,
+// ioctl_ns(2)).
+Result<UniqueFd> owner_of_namespace(int fd);
 // unshare(2) of the calling thread.
 Result<> unshare(int flags);
 

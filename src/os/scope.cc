@@ -1,7 +1,11 @@
 #include "os/scope.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/securebits.h>
 #include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +18,12 @@ namespace {
 
 bool change_root(int root) {
     return ::fchdir(root) == 0 && ::chroot(".") == 0;
+}
+
+// Of the calling thread alone; the C library's would change all.
+bool change_ids(const UserIds& ids) {
+    return ::syscall(SYS_setresgid, -1, ids.group, -1) == 0 &&
+           ::syscall(SYS_setresuid, -1, ids.user, -1) == 0;
 }
 
 }  // namespace
@@ -54,6 +64,35 @@ RootScope::~RootScope() {
     if (!root_) return;
     CHECK(change_root(root_.get()));
     CHECK(::fchdir(directory_.get()) == 0);
+}
+
+Result<UserScope> UserScope::enter(const std::optional<UserIds>& ids) {
+    Own own = {.ids = {.user = ::geteuid(), .group = ::getegid()},
+               .secure_bits = ::prctl(PR_GET_SECUREBITS),
+               .dumpable = ::prctl(PR_GET_DUMPABLE)};
+    UserScope scope;
+    if (!ids || *ids == own.ids) return scope;
+    ::prctl(PR_GET_PDEATHSIG, &own.death_signal);
+    const bool keeps = ::prctl(PR_SET_SECUREBITS, own.secure_bits | SECBIT_NO_SETUID_FIXUP) == 0;
+    if (keeps && change_ids(*ids)) {
+        scope.back_ = own;
+        return scope;
+    }
+    const int code = errno;
+    restore(own);
+    return fail(
+        Error::system(code, fmt::format("setresuid({}), setresgid({})", ids->user, ids->group)));
+}
+
+void UserScope::restore(const Own& own) {
+    CHECK(change_ids(own.ids));
+    ::prctl(PR_SET_SECUREBITS, own.secure_bits);
+    if (own.dumpable < 2) ::prctl(PR_SET_DUMPABLE, own.dumpable);
+    ::prctl(PR_SET_PDEATHSIG, own.death_signal);
+}
+
+UserScope::~UserScope() {
+    if (back_) restore(*back_);
 }
 
 }  // namespace ferry::os

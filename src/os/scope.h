@@ -2,6 +2,11 @@
 // for what it would do next would happen in the wrong place.
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
+#include <utility>
+
 #include "base/error.h"
 #include "os/fd.h"
 
@@ -53,6 +58,36 @@ class RootScope {
     RootScope(UniqueFd root, UniqueFd directory)
         : root_(std::move(root)), directory_(std::move(directory)) {}
     UniqueFd root_, directory_;
+};
+
+struct UserIds {
+    uid_t user = 0;
+    gid_t group = 0;
+    bool operator==(const UserIds&) const = default;
+};
+
+// The calling thread is somebody else (its effective and file system ids) with the capabilities
+// that it has: what it makes, files, sockets and System V objects, is theirs. A file system that
+// was mounted in a user namespace takes nothing from whom that has no id for (EOVERFLOW). No
+// program may be started meanwhile: it would lack the capabilities. Needs CAP_SETUID, CAP_SETGID
+// and CAP_SETPCAP. Other threads are not concerned.
+class UserScope {
+  public:
+    // Nothing: stay.
+    static Result<UserScope> enter(const std::optional<UserIds>& ids);
+    UserScope(UserScope&& other) noexcept : back_(std::exchange(other.back_, std::nullopt)) {}
+    UserScope& operator=(UserScope&&) = delete;
+    ~UserScope();
+
+  private:
+    // What a change of ids takes away (prctl(2)), and the ids.
+    struct Own {
+        UserIds ids;
+        int secure_bits = 0, dumpable = 0, death_signal = 0;
+    };
+    UserScope() = default;
+    static void restore(const Own& own);
+    std::optional<Own> back_;
 };
 
 }  // namespace ferry::os

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
-#include <sys/prctl.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,13 +33,6 @@ void set_owner(ipc_perm& into, const SystemVOwner& owner) {
     into.uid = owner.user;
     into.gid = owner.group;
     into.mode = static_cast<decltype(into.mode)>(owner.mode);
-}
-
-// Of the calling thread alone; the C library's would change all.
-bool change_ids(uid_t user, gid_t group, bool user_first) {
-    const auto change_user = [&] { return ::syscall(SYS_setresuid, -1, user, -1) == 0; };
-    const auto change_group = [&] { return ::syscall(SYS_setresgid, -1, group, -1) == 0; };
-    return user_first ? change_user() && change_group() : change_group() && change_user();
 }
 
 }  // namespace
@@ -156,24 +147,6 @@ Attachment::~Attachment() {
 AddrRange Attachment::range() const {
     const RemoteAddr start{reinterpret_cast<std::uint64_t>(data_)};
     return {start, start + page_align_up(bytes_)};
-}
-
-Result<SystemVCreator> SystemVCreator::become(uid_t user, gid_t group) {
-    SystemVCreator own(::geteuid(), ::getegid());
-    if (own.user_ == user && own.group_ == group) return own;
-    // A change of ids takes this from the whole process.
-    own.dumpable_ = ::prctl(PR_GET_DUMPABLE);
-    if (change_ids(user, group, false)) return own;
-    return failed(errno, "setresuid({}), setresgid({})", user, group);
-}
-
-SystemVCreator::SystemVCreator(SystemVCreator&& other) noexcept
-    : user_(other.user_), group_(other.group_), dumpable_(std::exchange(other.dumpable_, -1)) {}
-
-SystemVCreator::~SystemVCreator() {
-    if (dumpable_ < 0) return;
-    CHECK(change_ids(user_, group_, true));
-    if (dumpable_ < 2) ::prctl(PR_SET_DUMPABLE, dumpable_);
 }
 
 }  // namespace ferry::os

@@ -81,21 +81,4 @@ class Attachment {
     std::uint64_t bytes_ = 0;
 };
 
-// While it lives, objects that the calling thread makes have this creator. Needs CAP_SETUID and
-// CAP_SETGID; the thread lacks its effective capabilities meanwhile, unless the creator is root.
-class SystemVCreator {
-  public:
-    static Result<SystemVCreator> become(uid_t user, gid_t group);
-    SystemVCreator(SystemVCreator&& other) noexcept;
-    SystemVCreator& operator=(SystemVCreator&&) = delete;
-    // A failure ends the process, which would go on as somebody else.
-    ~SystemVCreator();
-
-  private:
-    SystemVCreator(uid_t user, gid_t group) : user_(user), group_(group) {}
-    uid_t user_;  // the thread's own
-    gid_t group_;
-    int dumpable_ = -1;  // -1: nothing was changed
-};
-
 }  // namespace ferry::os

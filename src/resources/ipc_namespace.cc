@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "os/scope.h"
+#include "proc/user_namespace.h"
 #include "resources/ipc_settings.h"
 #include "resources/segment.h"
 #include "resources/semaphore_set.h"
@@ -37,7 +37,8 @@ void forget_mappings(model::Checkpoint& checkpoint, std::uint64_t id) {
 }  // namespace
 
 Result<IpcNamespace> IpcNamespace::of(Pid member) {
-    return IpcNamespace(TRY(os::open(fmt::format("/proc/{}/ns/ipc", member), O_RDONLY)));
+    return IpcNamespace(TRY(os::open(fmt::format("/proc/{}/ns/ipc", member), O_RDONLY)),
+                        TRY(proc::foreign_root(member)));
 }
 
 Result<model::IpcNamespace> IpcNamespace::outline() const {
@@ -109,17 +110,20 @@ Result<> IpcNamespace::add_segments(model::Checkpoint& checkpoint, bool stands_s
 
 Result<> IpcNamespace::loosen(const model::IpcNamespace& wanted) const {
     const os::IpcScope there = TRY(os::IpcScope::enter(fd_.get()));
+    const os::UserScope root = TRY(os::UserScope::enter(root_));
     return loosen_ipc_settings(wanted.settings);
 }
 
 Result<> IpcNamespace::make(const model::IpcNamespace& wanted) const {
     const os::IpcScope there = TRY(os::IpcScope::enter(fd_.get()));
+    const os::UserScope root = TRY(os::UserScope::enter(root_));
     TRY(make_semaphores(wanted.semaphores));
     return make_queues(wanted.queues);
 }
 
 Result<> IpcNamespace::settle(const model::IpcNamespace& wanted) const {
     const os::IpcScope there = TRY(os::IpcScope::enter(fd_.get()));
+    const os::UserScope root = TRY(os::UserScope::enter(root_));
     TRY(settle_semaphores(wanted.semaphores));
     TRY(settle_queues(wanted.queues));
     return settle_ipc_settings(wanted.settings);

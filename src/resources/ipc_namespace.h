@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -17,6 +18,7 @@
 #include "model/checkpoint.h"
 #include "os/fd.h"
 #include "os/message_custody.h"
+#include "os/scope.h"
 #include "resources/posix_queue.h"
 
 namespace ferry::resources {
@@ -44,10 +46,12 @@ class IpcNamespace {
     Result<> settle(const model::IpcNamespace& wanted) const;
 
   private:
-    explicit IpcNamespace(os::UniqueFd fd) : fd_(std::move(fd)) {}
+    IpcNamespace(os::UniqueFd fd, const std::optional<os::UserIds>& root)
+        : fd_(std::move(fd)), root_(root) {}
     Result<> add_source(model::IpcSegment& segment);
 
     os::UniqueFd fd_;
+    std::optional<os::UserIds> root_;  // of its user namespace, whose its settings are
     std::map<std::int32_t, os::UniqueFd> unattached_;  // what lies behind segments, by id
 };
 

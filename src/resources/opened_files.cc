@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "os/description.h"
-#include "os/scope.h"
+#include "proc/user_namespace.h"
 #include "resources/descriptor_room.h"
 #include "resources/event_files.h"
 #include "resources/given_stream.h"
@@ -107,7 +107,8 @@ Result<Surroundings> Surroundings::of(Pid process) {
         .root = TRY(os::open(fmt::format("/proc/{}/root", process), O_PATH | O_DIRECTORY)),
         .network = TRY(os::open(fmt::format("/proc/{}/ns/net", process), O_RDONLY)),
         .ipc = TRY(os::open(fmt::format("/proc/{}/ns/ipc", process), O_RDONLY)),
-        .pids = TRY(os::PidNamespace::of(process))};
+        .pids = TRY(os::PidNamespace::of(process)),
+        .user = TRY(proc::foreign_root(process))};
 }
 
 void OpenedFiles::settle_in(Surroundings surroundings) {
@@ -142,6 +143,7 @@ Result<> OpenedFiles::Impl::open_path(const model::Checkpoint& checkpoint,
 
 Result<> OpenedFiles::prepare(const model::Checkpoint& skeleton) {
     TRY(make_room_for_descriptors());
+    const os::UserScope user = TRY(os::UserScope::enter(impl_->surroundings.user));
     const std::set<model::FileId> needed = files_without_descriptor(skeleton);
     for (const model::OpenFile& file : skeleton.files) {
         const auto* body = std::get_if<model::RegularFile>(&file.body);
@@ -159,6 +161,7 @@ Result<os::UniqueFd> OpenedFiles::open_ghost(const model::Checkpoint& checkpoint
     const model::OpenFile* file = checkpoint.find_file(id);
     const auto* body = file == nullptr ? nullptr : std::get_if<model::RegularFile>(&file->body);
     if (body == nullptr) return fail(Error::corrupt(fmt::format("file {} is no regular one", id)));
+    const os::UserScope user = TRY(os::UserScope::enter(impl_->surroundings.user));
     TRY(impl_->ghosts.prepare(checkpoint, body->ghost, impl_->surroundings.root.get()));
     return impl_->ghosts.open(body->ghost, opening_flags(file->flags));
 }
@@ -179,7 +182,7 @@ Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
             sockets.push_back(socket);
     }
     const os::NetworkScope network = TRY(os::NetworkScope::enter(surroundings.network.get()));
-    auto opened = TRY(unix_opener.open(sockets, surroundings.root.get()));
+    auto opened = TRY(unix_opener.open(sockets, surroundings.root.get(), surroundings.user));
     for (const model::OpenFile& file : checkpoint.files) {
         const auto* socket = std::get_if<model::UnixSocket>(&file.body);
         if (socket != nullptr) keep(file, std::move(opened[socket->inode]));
@@ -263,6 +266,7 @@ Result<> OpenedFiles::Impl::settle(const model::OpenFile& file) {
 
 Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
     TRY(make_room_for_descriptors());
+    const os::UserScope user = TRY(os::UserScope::enter(impl_->surroundings.user));
     std::erase_if(impl_->files, [&](const auto& entry) {
         return !std::ranges::binary_search(checkpoint.files, entry.first, {}, &model::OpenFile::id);
     });

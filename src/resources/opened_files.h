@@ -25,12 +25,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
 #include "model/checkpoint.h"
 #include "os/fd.h"
 #include "os/pid_namespace.h"
+#include "os/scope.h"
 
 namespace ferry::resources {
 
@@ -41,10 +43,11 @@ inline constexpr std::uint32_t kInjectMark = 0xC114;
 // Where a tree is restored that does not live where we do, by its first process. Default: where we
 // do.
 struct Surroundings {
-    os::UniqueFd root;      // its root directory (O_PATH)
-    os::UniqueFd network;   // its network namespace
-    os::UniqueFd ipc;       // its IPC namespace
-    os::PidNamespace pids;  // its own
+    os::UniqueFd root;                     // its root directory (O_PATH)
+    os::UniqueFd network;                  // its network namespace
+    os::UniqueFd ipc;                      // its IPC namespace
+    os::PidNamespace pids;                 // its own
+    std::optional<os::UserIds> user = {};  // root of its user namespace, if that is another
     static Result<Surroundings> of(Pid process);
 };
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "model/ipc.h"
 #include "os/fd.h"
+#include "os/scope.h"
 #include "os/system_v.h"
 #include "proc/system_v.h"
 
@@ -35,7 +36,8 @@ template <class Make>
 Result<> make_object(const model::IpcObject& object, const char* next_id, Make make) {
     TRY(os::write_file(os::kCwd, next_id, fmt::format("{}", object.id)));
     const int id = TRY([&]() -> Result<int> {
-        const auto creator = TRY(os::SystemVCreator::become(object.cuid, object.cgid));
+        const auto creator =
+            TRY(os::UserScope::enter(os::UserIds{.user = object.cuid, .group = object.cgid}));
         return make(IPC_CREAT | IPC_EXCL | static_cast<int>(kPermissions));
     }());
     if (id == object.id) return {};

@@ -288,9 +288,12 @@ Result<> UnixOpener::Work::run() {
 }
 
 Result<std::map<std::uint32_t, os::UniqueFd>> UnixOpener::open(
-    const std::vector<const UnixSocket*>& sockets, int root) {
+    const std::vector<const UnixSocket*>& sockets, int root,
+    const std::optional<os::UserIds>& user) {
     if (sockets.empty()) return std::map<std::uint32_t, os::UniqueFd>{};
     root_ = root;
+    user_ = user;
+    const os::UserScope as_user = TRY(os::UserScope::enter(user_));
     const os::RootScope there = TRY(os::RootScope::enter(root_));
     Work work(sockets, displaced_);
     TRY(work.run());
@@ -309,8 +312,9 @@ void UnixOpener::settle() {
 
 UnixOpener::~UnixOpener() {
     if (displaced_.empty()) return;
+    const auto as_user = os::UserScope::enter(user_);
     const auto there = os::RootScope::enter(root_);
-    if (there) put_back(displaced_);
+    if (as_user && there) put_back(displaced_);
 }
 
 }  // namespace ferry::resources

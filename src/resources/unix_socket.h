@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "model/files.h"
 #include "os/fd.h"
+#include "os/scope.h"
 #include "resources/descriptions.h"
 #include "resources/plain_options.h"
 #include "resources/sock_diag.h"
@@ -59,15 +61,17 @@ class UnixOpener {
   public:
     UnixOpener() = default;
     UnixOpener(UnixOpener&& other) noexcept
-        : displaced_(std::exchange(other.displaced_, {})), root_(other.root_) {}
+        : displaced_(std::exchange(other.displaced_, {})), root_(other.root_), user_(other.user_) {}
     UnixOpener& operator=(UnixOpener&&) = delete;
     UnixOpener(const UnixOpener&) = delete;
     UnixOpener& operator=(const UnixOpener&) = delete;
     ~UnixOpener();
 
     // By inode. Paths are those of `root`, a directory descriptor that outlives this; -1: ours.
+    // `user`: who has to touch what is there (os::UserScope).
     Result<std::map<std::uint32_t, os::UniqueFd>> open(
-        const std::vector<const model::UnixSocket*>& sockets, int root);
+        const std::vector<const model::UnixSocket*>& sockets, int root,
+        const std::optional<os::UserIds>& user);
     void settle();
 
   private:
@@ -78,6 +82,7 @@ class UnixOpener {
     static void put_back(std::vector<Displaced>& displaced);
     std::vector<Displaced> displaced_;
     int root_ = -1;
+    std::optional<os::UserIds> user_;
 };
 
 }  // namespace ferry::resources

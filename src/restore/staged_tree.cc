@@ -48,7 +48,7 @@ Result<> check_possible(const model::Checkpoint& skeleton) {
         return fail(Error::unsupported(fmt::format(
             "the tree comes from a host with another vdso (kernel {})", skeleton.kernel_release)));
     }
-    const model::Credentials own = TRY(own_credentials());
+    const model::Credentials own = TRY(first_credentials(Pid{::getpid()}));
     if ((own.cap_effective >> CAP_SYS_RESOURCE & 1) != 0) return {};
     const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
     const int own_adjustment = TRY(self.oom_score_adj());
@@ -106,7 +106,7 @@ struct StagedTree::Impl {
     }
 
     Result<> set_threads(const model::Checkpoint& final) {
-        const model::Credentials own = TRY(own_credentials());
+        const model::Credentials own = TRY(first_credentials(tree->root_here()));
         // All threads work at once.
         std::vector<std::pair<StubThread*, Program>> running;
         for (const model::Process& wanted : final.processes) {

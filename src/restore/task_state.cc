@@ -16,13 +16,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 
 #include "os/fd.h"
+#include "os/process.h"
 #include "os/task.h"
 #include "proc/process_directory.h"
+#include "proc/user_namespace.h"
 #include "resources/thread_state.h"
+#include "resources/user_ids.h"
 
 namespace ferry::restore {
 namespace {
@@ -159,12 +163,27 @@ Result<> set_posix_timers(StubProcess& process, const model::Process& wanted) {
     return process.leader().run_rest(program);
 }
 
+// From outside where we may: a process in a user namespace cannot raise its limits whatever it may
+// there, nor can one that has given up its capabilities by now.
+Result<> set_limits(Program& program, StubProcess& process, const model::Process& wanted) {
+    for (int resource = 0; resource < model::kResourceLimits; ++resource) {
+        const auto& limit = wanted.limits[static_cast<std::size_t>(resource)];
+        const rlimit64 value = {.rlim_cur = limit.soft, .rlim_max = limit.hard};
+        const auto set = os::set_prlimit(process.here, resource, value);
+        if (set) continue;
+        if (set.error().code() != EPERM) return fail(set.error());
+        program.call("prlimit64", SYS_prlimit64, {0, resource, program.add_value(value), 0});
+    }
+    return {};
+}
+
 }  // namespace
 
-Result<Credentials> own_credentials() {
-    const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
-    const proc::Status status = TRY(self.status());
-    Credentials credentials = resources::credentials_of(status);
+Result<Credentials> first_credentials(Pid process) {
+    const auto directory = TRY(proc::ProcessDirectory::open(process));
+    Credentials credentials = resources::credentials_of(TRY(directory.status()));
+    const auto space = TRY(proc::user_namespace_of(process));
+    if (space) TRY(resources::number_users_from_inside(credentials, *space));
     credentials.secure_bits = static_cast<std::uint32_t>(::prctl(PR_GET_SECUREBITS));
     return credentials;
 }
@@ -261,11 +280,7 @@ Result<> finish_process(StubProcess& process, const model::Process& wanted) {
                      {process.pid.value, signal_number(info), program.add_value(info)});
         TRY(leader.run_if_full(program));
     }
-    for (int resource = 0; resource < model::kResourceLimits; ++resource) {
-        const auto& limit = wanted.limits[static_cast<std::size_t>(resource)];
-        const rlimit64 value = {.rlim_cur = limit.soft, .rlim_max = limit.hard};
-        program.call("prlimit64", SYS_prlimit64, {0, resource, program.add_value(value), 0});
-    }
+    TRY(set_limits(program, process, wanted));
     add_interval_timers(program, wanted);
     // Only the kernel gives 2 (by a change of ids, suid_dumpable); prctl takes 0 and 1.
     if (wanted.address_space.dumpable < 2) {

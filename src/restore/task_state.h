@@ -22,8 +22,9 @@ void add_thread_state(Program& program, const model::Process& process, const mod
 // Timers, limits, pending signals of the process, dumpable; then the blob's socket is closed.
 Result<> finish_process(StubProcess& process, const model::Process& wanted);
 
-// Our own credentials, which every stub has at first.
-Result<model::Credentials> own_credentials();
+// Those of a process as it sees them itself, with our own secure bits: ours, or what the runtime of
+// a container has given to the root stub. Every stub of the tree begins with them.
+Result<model::Credentials> first_credentials(Pid process);
 
 // PR_TIMER_CREATE_RESTORE_IDS (Linux 6.15): a timer gets the id that is asked for.
 inline constexpr int kTimerCreateRestoreIds = 77;

@@ -25,6 +25,7 @@
 #include "os/ptrace.h"
 #include "os/socket.h"
 #include "proc/process_directory.h"
+#include "proc/user_namespace.h"
 #include "proc/vdso.h"
 #include "trace/ends.h"
 
@@ -192,6 +193,13 @@ Result<Pid> Tree::start_root(const model::Process& root, SlotRun slots, int sock
     root_directory_ = TRY(os::open(fmt::format("/proc/{}/root", here), O_PATH | O_DIRECTORY));
     ipc_ = TRY(resources::IpcNamespace::of(here));
     shared_memory_.live_in(ipc_->fd());
+    // What a process of another user namespace locks counts against its limit, whatever it may do
+    // there. (We may not raise it without CAP_SYS_RESOURCE: then nobody here may lock more.)
+    constexpr rlimit64 kUnlimited = {.rlim_cur = RLIM64_INFINITY, .rlim_max = RLIM64_INFINITY};
+    if (TRY(proc::foreign_root(here))) {
+        const auto raised = os::set_prlimit(here, RLIMIT_MEMLOCK, kUnlimited);
+        if (!raised && raised.error().code() != EPERM) return fail(raised.error());
+    }
     const Tid inside = TRY(pids_.theirs(leader_of(here)));
     if (inside == leader_of(root.pid)) return here;
     return fail(Error::invalid(

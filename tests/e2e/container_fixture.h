@@ -96,6 +96,7 @@ class ContainerCrossingTest : public TwoPlatformsTest {
                                     {"type", "bind"},
                                     {"source", "/usr"},
                                     {"options", {"bind", "ro"}}});
+        if (own_users_) give_users(config, bundle);
         std::ofstream(bundle + "/config.json") << config.dump(4);
         auto container = Container::start(platform(0).host(), plan);
         EXPECT_OK(container);
@@ -140,8 +141,27 @@ class ContainerCrossingTest : public TwoPlatformsTest {
         return list->out + (links->out.find("eth0") == links->out.rfind("eth0") ? "" : links->out);
     }
 
+    // A user namespace, in which root may do what becomes of root with fewer rights.
+    void give_users(nlohmann::json& config, const std::string& bundle) {
+        const nlohmann::json ids = {{{"containerID", 0}, {"hostID", kFirstUser}, {"size", kUsers}}};
+        config["linux"]["namespaces"].push_back({{"type", "user"}});
+        config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = ids;
+        for (const char* set : {"bounding", "effective", "permitted"}) {
+            for (const char* capability : {"CAP_CHOWN", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID",
+                                           "CAP_SETPCAP", "CAP_DAC_OVERRIDE"}) {
+                config["process"]["capabilities"][set].push_back(capability);
+            }
+        }
+        shell(
+            fmt::format("chmod 755 {0}; chmod 1777 {2}/rootfs/tmp; chown -R -h {1}:{1} {2}/rootfs; "
+                        "if [ -e {0}/log ]; then chown {1} {0}/log; fi",
+                        directory_, kFirstUser, bundle));
+    }
+
+    static constexpr unsigned kFirstUser = 200000, kUsers = 65536;
     std::string directory_;
     std::vector<nlohmann::json> more_mounts_;
+    bool own_users_ = false;
     bool on_overlay_ = false;  // its root file system
     std::unique_ptr<Container> container_;
 };
