@@ -69,9 +69,10 @@ class Display {
                   {"bytes_per_second", progress.bytes_per_second},
                   {"message", progress.message}});
         } else if (json_.empty() && terminal_) {
-            fmt::print("\r{}{}\033[K", name_of(session), text(progress));
+            // What it says in words stays.
+            written_ = progress.message.empty();
+            fmt::print("\r{}{}\033[K{}", name_of(session), text(progress), written_ ? "" : "\n");
             std::fflush(stdout);
-            written_ = true;
         } else if (json_.empty()) {
             std::string now = fmt::format("{} {}", progress.phase, progress.round);
             if (now == last_[session] && progress.message.empty()) return;

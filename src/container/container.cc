@@ -205,7 +205,7 @@ Result<std::vector<Pid>> strangers(const Container& container) {
 Result<> remove(const Container& container) {
     if (container.monitor) {
         TRY(run_checked(
-            {.arguments = podman_removal(container.monitor->podman, container.state.id, {})}));
+            {.arguments = podman_removal(container.monitor->podman, container.state.id, {}, {})}));
         remove_groups(container.state);
         return {};
     }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -87,6 +88,7 @@ Result<PodmanConfig> read_config(const Json& json) {
                         .image_id = TRY(text_in(json, "rootfsImageID")),
                         .volumes = {},
                         .runtime = TRY(text_in(json, "runtime")),
+                        .publishes_ports = !TRY(array_in(json, "newPortMappings"))->empty(),
                         .obstacles = TRY(obstacles_in(json))};
     for (const Json& volume : *TRY(objects_in(json, "namedVolumes"))) {
         config.volumes.push_back(TRY(text_in(volume, "volumeName")));
@@ -97,21 +99,21 @@ Result<PodmanConfig> read_config(const Json& json) {
     return config;
 }
 
-// Runs until the container is not there any more; $1 is its id, $2 says how many of the following
-// words are volumes, the rest is Podman's command line.
-constexpr const char* kRemoval = R"(id=$1; count=$2; shift 2
-volumes=; while [ "$count" -gt 0 ]; do volumes="$volumes $1"; count=$((count-1)); shift; done
+// Runs until the container is not there any more; $1 is its id, $2 has the names of volumes and $3
+// those of devices, the rest is Podman's command line.
+constexpr const char* kRemoval = R"SH(id=$1 volumes=$2 devices=$3; shift 3
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
-  "$@" rm --force --ignore --time 0 --volumes "$id" >/dev/null 2>&1
-  "$@" container exists "$id" 2>/dev/null; [ $? -eq 1 ] && break
+  [ -z "$devices" ] || fill_in "$("$@" inspect --format "{{.NetworkSettings.SandboxKey}}" "$id")"
+  "$@" rm --force --ignore --time 0 --volumes "$id"
+  "$@" container exists "$id"; [ $? -eq 1 ] && break
   sleep 0.2
-done
+done >/dev/null 2>&1
 [ -z "$volumes" ] || "$@" volume rm $volumes >/dev/null 2>&1
-"$@" container exists "$id" 2>/dev/null; [ $? -eq 1 ])";
+"$@" container exists "$id" 2>/dev/null; [ $? -eq 1 ])SH";
 
-constexpr const char* kNames[] = {"containers.conf", kRuntimeStandIn,     kCriuStandIn,
-                                  kRealRuntime,      kStandInSocket,      "export.tar",
-                                  "import.tar",      "bundle/config.json"};
+constexpr const char* kNames[] = {
+    "containers.conf", kRuntimeStandIn, kCriuStandIn,         kRealRuntime,    kStandInSocket,
+    "export.tar",      "import.tar",    "bundle/config.json", kNetworkStandIn, kRealNetwork};
 
 }  // namespace
 
@@ -149,7 +151,8 @@ std::string to_json(const PodmanRecord& record) {
                         {"config", record.config},
                         {"spec", record.spec},
                         {"network", record.network},
-                        {"log", record.log}});
+                        {"log", record.log},
+                        {"networks", to_json(record.networks)}});
 }
 
 Result<PodmanRecord> podman_record_from_json(std::string_view text) {
@@ -158,8 +161,10 @@ Result<PodmanRecord> podman_record_from_json(std::string_view text) {
                         .config = TRY(text_in(json, "config")),
                         .spec = TRY(text_in(json, "spec")),
                         .network = TRY(text_in(json, "network")),
-                        .log = TRY(text_in(json, "log"))};
+                        .log = TRY(text_in(json, "log")),
+                        .networks = TRY(parse_podman_networks(TRY(text_in(json, "networks"))))};
     TRY(parse_podman_config(record.config));
+    TRY(parse_network_status(record.network));
     return record;
 }
 
@@ -174,16 +179,29 @@ Result<std::string> podman_version(const std::vector<std::string>& podman) {
 
 std::vector<std::string> podman_removal(const std::vector<std::string>& podman,
                                         const std::string& id,
-                                        const std::vector<std::string>& volumes) {
-    std::vector<std::string> command = {"sh", "-c", kRemoval,
-                                        "sh", id,   std::to_string(volumes.size())};
-    std::ranges::copy(volumes, std::back_inserter(command));
+                                        const std::vector<std::string>& volumes,
+                                        const std::string& devices) {
+    std::vector<std::string> command = {"sh",   "-c", fmt::format("{}\n{}", kFillIn, kRemoval),
+                                        "sh",   id,   fmt::format("{}", fmt::join(volumes, " ")),
+                                        devices};
     std::ranges::copy(podman, std::back_inserter(command));
     return command;
 }
 
+// The private containers.conf.
+std::string StandIns::configuration(const std::string& runtime, bool has_network) const {
+    std::string text = "[engine]\n";
+    if (has_network) {
+        std::vector<std::string> directories = helper_directories();
+        directories.insert(directories.begin(), directory_);
+        text += fmt::format("helper_binaries_dir = [\"{}\"]\n", fmt::join(directories, "\", \""));
+    }
+    return text +
+           fmt::format("[engine.runtimes]\n\"{}\" = [\"{}\"]\n", runtime, path(kRuntimeStandIn));
+}
+
 Result<StandIns> StandIns::make(const std::string& id, const std::string& runtime,
-                                const std::string& path) {
+                                const std::string& path, const std::string& netavark) {
     TRY(await_undoing(kStandInsAside, id));
     StandIns made(TRY(make_aside(kStandInsAside, id)));
     const std::string self = TRY(os::readlinkat(os::kCwd, "/proc/self/exe"));
@@ -191,9 +209,12 @@ Result<StandIns> StandIns::make(const std::string& id, const std::string& runtim
     TRY(os::symlinkat(self, os::kCwd, made.path(kCriuStandIn)));
     TRY(os::symlinkat(path, os::kCwd, made.path(kRealRuntime)));
     TRY(os::mkdirat(os::kCwd, made.path("bundle"), 0700));
+    if (!netavark.empty()) {
+        TRY(os::symlinkat(self, os::kCwd, made.path(kNetworkStandIn)));
+        TRY(os::symlinkat(netavark, os::kCwd, made.path(kRealNetwork)));
+    }
     TRY(os::write_file(os::kCwd, made.path("containers.conf"),
-                       fmt::format("[engine.runtimes]\n\"{}\" = [\"{}\"]\n", runtime,
-                                   made.path(kRuntimeStandIn))));
+                       made.configuration(runtime, !netavark.empty())));
     return made;
 }
 

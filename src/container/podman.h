@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/types.h"
+#include "container/podman_network.h"
 #include "os/launch.h"
 
 namespace ferry::container {
@@ -35,6 +36,7 @@ struct PodmanConfig {
     std::string image, image_id;         // empty: it was made of a directory (--rootfs)
     std::vector<std::string> volumes;    // the names of those that have one
     std::string runtime;                 // its name
+    bool publishes_ports = false;        // at addresses of its host (-p)
     std::vector<std::string> obstacles;  // what of it Ferry does not carry, by name
 };
 // Corrupt, Limit.
@@ -45,6 +47,7 @@ struct PodmanRecord {
     std::string version;                // of Podman
     std::string config, spec, network;  // documents of its own: of a checkpoint's archive
     std::string log;                    // Monitor::log
+    std::vector<PodmanNetwork> networks;
     bool operator==(const PodmanRecord&) const = default;
 };
 std::string to_json(const PodmanRecord& record);
@@ -54,19 +57,22 @@ Result<PodmanRecord> podman_record_from_json(std::string_view text);
 Result<std::string> podman_version(const std::vector<std::string>& podman);
 
 // A command line that removes a container until there is none of that id: Podman's first attempt
-// fails where its monitor has gone. Volumes without a name go with it.
+// fails where its monitor has gone. Volumes without a name go with it. `devices`: device_names() of
+// where it is plugged in.
 [[nodiscard]] std::vector<std::string> podman_removal(const std::vector<std::string>& podman,
                                                       const std::string& id,
-                                                      const std::vector<std::string>& volumes);
+                                                      const std::vector<std::string>& volumes,
+                                                      const std::string& devices);
 
 // A directory in which Podman finds us in the place of its runtime and of CRIU (podman_stand_in.h).
 // It goes with this object; whoever needs it to go after our death, too, removes files() and
 // directories().
 class StandIns {
   public:
-    // For the runtime of this name, whose program is `path`.
+    // For the runtime of this name, whose program is `path`, and the network backend whose program
+    // is `netavark`, unless that is empty.
     static Result<StandIns> make(const std::string& id, const std::string& runtime,
-                                 const std::string& path);
+                                 const std::string& path, const std::string& netavark);
     StandIns(StandIns&& other) noexcept;
     StandIns& operator=(StandIns&&) = delete;
     ~StandIns();
@@ -82,6 +88,7 @@ class StandIns {
 
   private:
     explicit StandIns(std::string directory) : directory_(std::move(directory)) {}
+    [[nodiscard]] std::string configuration(const std::string& runtime, bool has_network) const;
     std::string directory_;
 };
 

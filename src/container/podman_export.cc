@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +20,7 @@
 #include "os/fd.h"
 #include "os/process.h"
 #include "os/sweeper.h"
+#include "proc/ancestry.h"
 #include "proc/process_directory.h"
 
 namespace ferry::container {
@@ -82,15 +84,45 @@ std::vector<std::string> foreign_binds(const Monitor& monitor, const Config& con
     return foreign;
 }
 
+// Podman does not remove a container whose network another one uses.
+Result<std::vector<std::string>> sharers_of(const Monitor& monitor, const std::string& space) {
+    std::vector<std::string> reasons;
+    const struct stat ours = TRY(os::fstatat(os::kCwd, space));
+    for (const os::ProcessEntry& entry : TRY(os::process_entries())) {
+        const auto directory = proc::ProcessDirectory::open(entry.pid);
+        const auto theirs = directory ? directory->namespace_id("net") : fail(directory.error());
+        if (!theirs || *theirs != ours.st_ino) continue;
+        if (proc::descends_from(entry.pid, monitor.pid).value_or(true)) continue;
+        reasons.push_back(
+            fmt::format("process {} of another container uses its network", entry.pid));
+    }
+    return reasons;
+}
+
+Result<std::vector<std::string>> network_obstacles(const Monitor& monitor, const Config& config,
+                                                   const PodmanRecord& record) {
+    std::vector<std::string> reasons;
+    const ConfiguredNamespace* space = config.find_namespace("network");
+    if (space == nullptr) return std::vector<std::string>{"it is in the host's network"};
+    const auto plugs = TRY(parse_network_status(record.network));
+    if (plugs.empty() && !space->path.empty()) {
+        reasons.push_back(fmt::format("it has joined the network namespace {}", space->path));
+    }
+    if (!plugs.empty()) reasons = TRY(sharers_of(monitor, space->path));
+    if (!plugs.empty() && monitor.option("--network-backend") != "netavark") {
+        reasons.emplace_back("its networks are not made by netavark");
+    }
+    for (const PodmanNetwork& network : record.networks) {
+        if (network.driver == "bridge") continue;
+        reasons.push_back(fmt::format("its network {} is a {}", network.name, network.driver));
+    }
+    return reasons;
+}
+
 Result<> check(const Monitor& monitor, const Config& config, const PodmanRecord& record) {
     std::vector<std::string> reasons = TRY(parse_podman_config(record.config)).obstacles;
     std::ranges::move(foreign_binds(monitor, config), std::back_inserter(reasons));
-    const ConfiguredNamespace* network = config.find_namespace("network");
-    if (network == nullptr) {
-        reasons.emplace_back("it is in the host's network");
-    } else if (!network->path.empty()) {
-        reasons.emplace_back("Podman has connected it to a network");
-    }
+    std::ranges::move(TRY(network_obstacles(monitor, config, record)), std::back_inserter(reasons));
     if (reasons.empty()) return {};
     return fail(Error::unsupported(
         fmt::format("Podman's container \"{}\": {}", monitor.name, fmt::join(reasons, "; "))));
@@ -115,7 +147,7 @@ bool is_idle(const proc::ProcessDirectory& monitor) {
 Result<PodmanRecord> export_from_podman(const Monitor& monitor, const Config& config,
                                         const std::string& bundle) {
     const std::string runtime = monitor.option("--runtime");
-    const StandIns stand_ins = TRY(StandIns::make(monitor.id, runtime, monitor.runtime));
+    const StandIns stand_ins = TRY(StandIns::make(monitor.id, runtime, monitor.runtime, {}));
     const os::ChildProcess guardian =
         TRY(os::run_after_death({"rm", "-rf", stand_ins.directory()}));
     const std::string archive = stand_ins.path("export.tar");
@@ -129,6 +161,8 @@ Result<PodmanRecord> export_from_podman(const Monitor& monitor, const Config& co
     PodmanRecord record = TRY(read_archive(archive));
     record.version = TRY(podman_version(monitor.podman));
     record.log = monitor.log;
+    record.networks =
+        TRY(ask_for_networks(monitor.podman, TRY(parse_network_status(record.network))));
     TRY(check(monitor, config, record));
     return record;
 }

@@ -96,14 +96,19 @@ Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& re
             fmt::format("podman is {} here and {} at the source", version, record.version)));
     }
     const Setup setup = TRY(ask(config.runtime));
-    StandIns stand_ins = TRY(StandIns::make(config.id, config.runtime, setup.runtime));
+    const std::vector<PodmanPlug> plugs = TRY(parse_network_status(record.network));
+    TRY(compare_networks(TRY(ask_for_networks(setup.podman, plugs)), record.networks));
+    StandIns stand_ins = TRY(StandIns::make(config.id, config.runtime, setup.runtime,
+                                            plugs.empty() ? "" : TRY(find_netavark())));
     std::unique_ptr<PodmanImport> import(new PodmanImport(std::move(config), std::move(stand_ins)));
+    import->devices_ = device_names(plugs);
     import->podman_ = setup.podman;
     TRY(import->check_free());
     TRY(import->check_image());
     import->made_volumes_ = import->config_.volumes;
     import->guardian_ = TRY(os::undo_after_death(
-        {.command = podman_removal(import->podman_, import->config_.id, import->made_volumes_),
+        {.command = podman_removal(import->podman_, import->config_.id, import->made_volumes_,
+                                   import->devices_),
          .until_gone = fmt::format("{}/{}", setup.containers, import->config_.id),
          .files = import->stand_ins_.files(),
          .directories = import->stand_ins_.directories()}));
@@ -252,7 +257,7 @@ void PodmanImport::take_back() {
         if (!ended || !*ended) log_warn("Podman has not ended, ignoring");
     }
     const auto removed =
-        run_checked({.arguments = podman_removal(podman_, config_.id, made_volumes_)});
+        run_checked({.arguments = podman_removal(podman_, config_.id, made_volumes_, devices_)});
     if (!removed) log_warn("{}", removed.error().message());
     made_ = false;
     guardian_ = {};

@@ -64,6 +64,7 @@ class PodmanImport {
     StandIns stand_ins_;
     std::vector<std::string> podman_;  // and its options here
     std::vector<std::string> made_volumes_;
+    std::string devices_;  // device_names()
     std::string bundle_, log_;
     std::vector<os::UniqueFd> streams_;
     os::UniqueFd said_;  // by Podman

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "container/json_access.h"
+#include "container/podman_network.h"
 #include "container/podman_socket.h"
 #include "container/program.h"
 #include "os/endpoint.h"
@@ -121,6 +122,7 @@ Result<int> pass_on(const std::string& directory, Words words) {
 
 Result<int> run(const std::string& directory, std::string_view name, const Words& words) {
     if (name == kCriuStandIn) return answer_version(words);
+    if (name == kNetworkStandIn) return run_network_stand_in(directory, words);
     const auto has = [&words](std::string_view verb) {
         return std::ranges::find(words, verb) != words.end();
     };
@@ -134,7 +136,9 @@ Result<int> run(const std::string& directory, std::string_view name, const Words
 std::optional<int> run_stand_in(std::span<char* const> arguments) {
     const std::string_view path = arguments.empty() ? "" : arguments.front();
     const std::string_view name = path.substr(path.rfind('/') + 1);
-    if (name != kRuntimeStandIn && name != kCriuStandIn) return std::nullopt;
+    if (name != kRuntimeStandIn && name != kCriuStandIn && name != kNetworkStandIn) {
+        return std::nullopt;
+    }
     const std::string directory(path.substr(0, path.size() - name.size() - (name != path)));
     const auto status = run(directory, name, Words(std::next(arguments.begin()), arguments.end()));
     if (status) return *status;

@@ -5,6 +5,7 @@
 //   runc checkpoint ...         makes an image directory with nothing in it; the container runs on
 //   runc restore ... ID         asks the worker at kStandInSocket; see below
 //   runc ANYTHING               is the real runtime's
+//   netavark ...                see podman_network.h
 //
 // A container has to be made by a descendant of its monitor, so that the monitor reaps it. So
 // `restore` makes the container for the worker. Over a SOCK_SEQPACKET connection, JSON texts:

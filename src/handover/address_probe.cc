@@ -130,7 +130,7 @@ class Probe {
         return probe;
     }
 
-    Result<> run() {
+    Result<> run(bool must_be_joined) {
         auto next = kAskAt.begin();
         const auto begun = Clock::now();
         auto end = begun + kPatience;
@@ -144,6 +144,12 @@ class Probe {
             if (waiting && open_.empty()) end = Clock::now() + kSecondAnswer;
         }
         for (const IpAddress& address : open_) {
+            if (must_be_joined) {
+                return fail(Error::unsupported(fmt::format(
+                    "nobody answers for {} on {}: it is not in the source's network, and the "
+                    "service's connections would break",
+                    address.to_string(), base_.name)));
+            }
             log_warn("nobody answers for {} on {}: is it the network of the source?",
                      address.to_string(), base_.name);
         }
@@ -250,9 +256,9 @@ Result<> UnclaimedQuestion::expect_silence() {
     return state_->probe.listen(milliseconds(0));
 }
 
-Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base) {
+Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base, bool must_be_joined) {
     auto probe = TRY(Probe::start(identity, base));
-    return probe.run();
+    return probe.run(must_be_joined);
 }
 
 }  // namespace ferry::handover

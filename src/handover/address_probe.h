@@ -13,9 +13,9 @@ namespace ferry::handover {
 
 // Sends ARP probes and neighbour solicitations through `base`, a device of the calling thread's
 // namespace, and listens for some ten milliseconds, up to 150 where nobody answers. Unsupported:
-// an answer came from another MAC than the identity's own, so the address is taken. An address for
-// which nobody answers is only warned about: the source's network should be this one.
-Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base);
+// an answer came from another MAC than the identity's own, so the address is taken; or nobody
+// answers, and the source's network must be this one. Otherwise that is only warned about.
+Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base, bool must_be_joined);
 
 // For an identity that nobody has at the moment: asked when there is other work to do, looked at
 // when that is done.

@@ -95,7 +95,9 @@ Result<> ArrivingNetwork::check(const ServiceNetwork& network, const Placement& 
                              name_of(identity)));
         // A host answers for the addresses of all of its devices, its macvlans included, so only
         // for a namespace of its own one answer can be told from another.
-        if (network.space) TRY(with_context(check_unclaimed(identity, base), name_of(identity)));
+        if (!network.space) continue;
+        TRY(with_context(check_unclaimed(identity, base, placement.must_be_joined),
+                         name_of(identity)));
     }
     return {};
 }

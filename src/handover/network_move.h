@@ -27,6 +27,9 @@ namespace ferry::handover {
 struct Placement {
     std::string uplink;  // under a macvlan; empty: a device of the same name as at the source
     std::string bridge;  // for a veth pair's other end; empty: as at the source
+    // Refused where nobody answers for the addresses, so that the base is not in the source's
+    // network; otherwise that is only warned about.
+    bool must_be_joined = false;
 };
 
 // The destination half. Commit or roll back: unless kept, the destructor removes everything it

@@ -24,6 +24,19 @@ Result<DepartingContainer> DepartingContainer::find(const std::string& name,
     return departing;
 }
 
+Result<> DepartingContainer::check_way(bool shared_storage, bool is_live) const {
+    if (!description_.podman || (is_live && !shared_storage)) return {};
+    return fail(
+        Error::unsupported("a container of Podman with --shared-storage or --method checkpoint"));
+}
+
+Result<std::string> DepartingContainer::loss() const {
+    if (!description_.podman) return std::string();
+    const auto config = TRY(container::parse_podman_config(description_.podman->config));
+    if (!config.publishes_ports) return std::string();
+    return std::string("ports are published: connections through this host's addresses will break");
+}
+
 Result<> DepartingContainer::check_strangers() const {
     const std::vector<Pid> strangers = TRY(container::strangers(container_));
     if (strangers.empty()) return {};

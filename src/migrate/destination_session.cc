@@ -92,22 +92,34 @@ Result<> DestinationSession::welcome() {
                                             request_.session, hello.session)));
     }
     TRY(check_cpu(hello));
-    if (!hello.container.empty()) {
-        container::Description description = TRY(container::description_from_json(hello.container));
-        if (!description.podman && !hello.files.empty()) {
-            TRY(agree_on_files(description, hello.files));
-        }
-        creation_ = TRY(container::Creation::prepare(
-            description,
-            {.runtime_root = description.podman ? std::string() : request_.runtime_root,
-             .output = request_.output}));
-        config_ = TRY(container::parse_config(creation_->config()));
-        if (description.podman) TRY(agree_on_podmans_files(description, hello.files));
-    }
     service_network_ = TRY(handover::decode_network(hello.network));
-    TRY(handover::ArrivingNetwork::check(service_network_, request_.placement));
+    std::optional<container::Description> description;
+    if (!hello.container.empty()) {
+        description = TRY(container::description_from_json(hello.container));
+    }
+    // Podman's network backend would make a bridge that is missing.
+    const bool is_podmans = description && description->podman;
+    if (is_podmans) TRY(check_network(true));
+    if (description) TRY(prepare_container(*description, hello.files));
+    if (!is_podmans) TRY(check_network(false));
     if (!service_network_.space) TRY(prepare_network(TRY(os::NetworkNamespace::own())));
     return link_->send(FrameType::Welcome, std::span<const std::byte>{});
+}
+
+Result<> DestinationSession::prepare_container(const container::Description& description,
+                                               const std::string& files) {
+    if (!description.podman && !files.empty()) TRY(agree_on_files(description, files));
+    creation_ = TRY(container::Creation::prepare(
+        description, {.runtime_root = description.podman ? std::string() : request_.runtime_root,
+                      .output = request_.output}));
+    config_ = TRY(container::parse_config(creation_->config()));
+    return description.podman ? agree_on_podmans_files(description, files) : Result<>();
+}
+
+Result<> DestinationSession::check_network(bool must_be_joined) const {
+    handover::Placement placement = request_.placement;
+    placement.must_be_joined = must_be_joined;
+    return handover::ArrivingNetwork::check(service_network_, placement);
 }
 
 Result<> DestinationSession::agree_on_files(const container::Description& description,

@@ -46,6 +46,8 @@ class DestinationSession {
     Result<> accept(PortSink& port);
     Result<> welcome();
     // Which of the container's files the source has to send, and room for them.
+    Result<> prepare_container(const container::Description& description, const std::string& files);
+    Result<> check_network(bool must_be_joined) const;
     Result<> agree_on_files(const container::Description& description, const std::string& files);
     Result<> agree_on_podmans_files(const container::Description& description,
                                     const std::string& files);

@@ -159,11 +159,8 @@ Result<std::string> SourceSession::find_container() {
     if (request_.container.empty()) return std::string();
     container_ = TRY(DepartingContainer::find(request_.container, request_.runtime_root));
     root_ = container_->root();
-    const bool is_podmans = container_->description().podman.has_value();
-    if (is_podmans && (request_.shared_storage || !is_live())) {
-        return fail(Error::unsupported(
-            "a container of Podman with --shared-storage or --method checkpoint"));
-    }
+    TRY(container_->check_way(request_.shared_storage, is_live()));
+    if (const std::string loss = TRY(container_->loss()); !loss.empty()) progress("prepare", loss);
     if (!request_.shared_storage) files_.emplace(TRY(FileSender::open(container_->container())));
     return container::to_json(container_->description());
 }

@@ -2,14 +2,24 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #include <cerrno>
+
+#include "os/namespace.h"
 
 namespace ferry::os {
 
 Result<NetworkNamespace> NetworkNamespace::own() {
     return NetworkNamespace(TRY(open("/proc/thread-self/ns/net", O_RDONLY)));
+}
+
+Result<NetworkNamespace> NetworkNamespace::make() {
+    const NetworkNamespace before = TRY(own());
+    const NetworkScope back = TRY(before.enter());
+    TRY(unshare(CLONE_NEWNET));
+    return own();
 }
 
 Result<NetworkNamespace> NetworkNamespace::of(Pid pid) {

@@ -19,6 +19,8 @@ class NetworkNamespace {
   public:
     // The calling thread's.
     static Result<NetworkNamespace> own();
+    // A new one with nothing but a loopback device that is down; it goes with the last descriptor.
+    static Result<NetworkNamespace> make();
     // Gone: there is no such process. A pid is not checked again: hold its pidfd meanwhile.
     static Result<NetworkNamespace> of(Pid pid);
 

@@ -1,6 +1,7 @@
 // Two platforms with a Redis and its clients, and what must hold after anything that went wrong.
 #pragma once
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -14,6 +15,8 @@
 #include "going_on.h"
 #include "lab/system_snapshot.h"
 #include "lab/two_platforms.h"
+#include "os/fd.h"
+#include "os/launch.h"
 
 namespace ferry::lab {
 
@@ -67,6 +70,28 @@ class TwoPlatformsTest : public testing::Test {
         EXPECT_OK(result);
         return result.value_or(CommandResult{});
     }
+    static constexpr const char* kKillWorker = "kill -9 $(pgrep -P $(pgrep -o -x ferryd))";
+    // A migration from platform 1 to 2 that fails because of `what`, a shell's command on platform
+    // `where`, when await_begun() has returned.
+    template <class F>
+    void expect_to_fail(const std::string& service, F await_begun, std::size_t where,
+                        const std::string& what) {
+        const auto words = os::memfd_create("words", 0);
+        ASSERT_OK(words);
+        os::Launch launch = platform(0).host().launch(
+            platform(0).ferry({"migrate", service, "--to", platform(1).address()}));
+        launch.stderr_fd = words->get();
+        auto migration = os::ChildProcess::start(launch);
+        ASSERT_OK(migration);
+        await_begun();
+        EXPECT_OK(platform(where).host().run_checked({"sh", "-c", what}, 60s));
+        const auto status = migration->wait(240s);
+        ASSERT_OK(status);
+        EXPECT_NE(status->value_or(0), 0)
+            << what << " on " << platform(where).name() << ": "
+            << os::read_file(fmt::format("/proc/self/fd/{}", words->get())).value_or("");
+    }
+
     static std::vector<std::string> restore() {
         return {"restore", "-D", kImages, "--tcp-established", "--restore-detached"};
     }

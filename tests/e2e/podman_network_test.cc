@@ -1,0 +1,173 @@
+// A container on a bridge network of Podman's crosses with its addresses and its connections.
+#include "podman_fixture.h"
+
+namespace ferry::lab {
+namespace {
+
+using testing::HasSubstr;
+
+class PodmanNetworkTest : public PodmanTest {
+  protected:
+    static constexpr const char* kIp = "10.77.1.100";
+    static constexpr const char* kMac = "02:fe:77:00:01:64";
+
+    void SetUp() override {
+        PodmanTest::SetUp();
+        if (IsSkipped() || HasFatalFailure()) return;
+        for (std::size_t i = 0; i < 2; ++i) {
+            ASSERT_OK(add_bridge(platform(i).host(), "lan"));
+            ASSERT_OK(platform(i).host().run_checked(
+                {"ip", "addr", "add", address_on_lan(i) + "/24", "dev", "lan"}, 5s));
+            make_network(i, "10.77.1.0/24");
+            load_image(i);
+        }
+    }
+
+    static std::string address_on_lan(std::size_t i) { return fmt::format("10.77.1.{}", 11 + i); }
+    // The bridges are made by hand, and so joined to a network that both hosts are in.
+    void make_network(std::size_t i, const std::string& subnet, const std::string& name = "lan") {
+        const std::string definition = fmt::format(
+            R"({{"name":"{0}","id":"{1:064}","driver":"bridge","network_interface":"{0}",)"
+            R"("created":"2026-01-01T00:00:00Z","subnets":[{{"subnet":"{2}"}}],)"
+            R"("ipv6_enabled":false,"internal":false,"dns_enabled":false,)"
+            R"("ipam_options":{{"driver":"host-local"}}}})",
+            name, name.size(), subnet);
+        ASSERT_OK(platform(i).host().run_checked(
+            {"sh", "-c", "cat > /etc/containers/networks/$1.json", "sh", name}, 5s, definition));
+    }
+    void remove_network(std::size_t i) {
+        ASSERT_OK(platform(i).host().run_checked({"rm", "/etc/containers/networks/lan.json"}, 5s));
+    }
+
+    Result<std::unique_ptr<Load>> start_redis(std::uint64_t keys) {
+        run_container(
+            {"/bin/redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""},
+            {"--network", "lan", "--ip", kIp, "--mac-address", kMac, "-p", "7000:6379"});
+        EXPECT_TRUE(comes_true([&] { return ping(kIp, 6379); }));
+        const RedisAddress address = {kIp, 6379};
+        TRY(Load::fill(lab_->client(), address, keys));
+        return Load::start(lab_->client(),
+                           {.address = address, .keys = keys, .writes_per_second = 500});
+    }
+    bool ping(const std::string& ip, int port) {
+        const auto answer =
+            lab_->client().run({"redis-cli", "-h", ip, "-p", std::to_string(port), "ping"}, kLimit);
+        return answer && answer->out.find("PONG") != std::string::npos;
+    }
+    static void expect_clients_go_on(Load& load) {
+        static_cast<void>(load.take_window());
+        EXPECT_TRUE(comes_true([&] { return load.take_window().writes_acknowledged > 0; }));
+        EXPECT_EQ(load.failure(), std::nullopt);
+    }
+    // What a platform has of the container's network.
+    std::string traces(std::size_t i) {
+        return platform(i)
+            .host()
+            .run_checked({"sh", "-c",
+                          "ip -o link show master lan | grep -v eth0; ls /run/netns; "
+                          "iptables-save | grep 7000; true"},
+                         kLimit)
+            .value_or("unknown");
+    }
+    std::string inspected(std::size_t i, const std::string& what) {
+        return podman(i, {"inspect", "--format", "{{.NetworkSettings.Networks.lan." + what + "}}",
+                          "web"})
+            .value_or("unknown");
+    }
+    void expect_refused(const std::string& reason) {
+        const CommandResult refused = migrate();
+        EXPECT_NE(refused.status, 0);
+        EXPECT_THAT(refused.err + refused.out, HasSubstr(reason));
+        EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
+        EXPECT_EQ(listed(1), "");
+        EXPECT_EQ(traces(1), "");
+    }
+};
+
+TEST_F(PodmanNetworkTest, ItsConnectionsGoOnAndPodmanThereKnowsItsNetwork) {
+    auto load = start_redis(16 * 1024);
+    ASSERT_OK(load);
+    const CommandResult moved = migrate();
+    ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(0).agent_log()
+                               << platform(1).agent_log();
+    expect_clients_go_on(**load);
+    EXPECT_EQ(listed(0), "");
+    EXPECT_EQ(traces(0), "");
+    EXPECT_THAT(listed(1), testing::StartsWith(id_ + " web Up"));
+    EXPECT_EQ(inspected(1, "IPAddress"), std::string(kIp) + "\n");
+    EXPECT_EQ(inspected(1, "MacAddress"), std::string(kMac) + "\n");
+    EXPECT_EQ(podman(1, {"port", "web"}).value_or(""), "6379/tcp -> 0.0.0.0:7000\n");
+    EXPECT_TRUE(ping(address_on_lan(1), 7000));
+    ASSERT_OK((*load)->stop());
+    const auto verified = (*load)->verify();
+    ASSERT_OK(verified);
+    EXPECT_EQ(verified->lost, 0u);
+    EXPECT_EQ(verified->foreign, 0u);
+    ASSERT_OK(podman(1, {"stop", "--time", "1", "web"}));
+    EXPECT_EQ(traces(1), "");
+    ASSERT_OK(podman(1, {"start", "web"}));
+    EXPECT_TRUE(comes_true([&] { return ping(kIp, 6379); }));
+    EXPECT_EQ(inspected(1, "IPAddress"), std::string(kIp) + "\n");
+    ASSERT_OK(podman(1, {"rm", "-f", "-t", "0", "web"}));
+    EXPECT_EQ(traces(1), "");
+}
+
+TEST_F(PodmanNetworkTest, WhateverItsNetworkLacksThereIsSaidByName) {
+    run_container({"/bin/sleep", "1000"}, {"--network", "lan", "--ip", kIp});
+    ASSERT_OK(podman(0, {"run", "-d", "--name", "guest", "--network", "container:web",
+                         "ferry/test:1", "/bin/sleep", "1000"}));
+    const CommandResult shared = migrate();
+    EXPECT_NE(shared.status, 0);
+    EXPECT_THAT(shared.err + shared.out, HasSubstr("of another container uses its network"));
+    ASSERT_OK(podman(0, {"rm", "-f", "-t", "0", "guest"}));
+    remove_network(1);
+    expect_refused("Podman has no network lan here");
+    make_network(1, "10.77.1.0/25");
+    expect_refused(
+        "Podman's network lan is a bridge lan of 10.77.1.0/25 here and a bridge lan of "
+        "10.77.1.0/24 at the source");
+    make_network(1, "10.77.1.0/24");
+    const auto client = [&](const char* verb) {
+        return lab_->client().run_checked(
+            {"ip", "addr", verb, std::string(kIp) + "/32", "dev", "eth0"}, 5s);
+    };
+    ASSERT_OK(client("add"));
+    expect_refused("the address 10.77.1.100 is taken");
+    ASSERT_OK(client("del"));
+    const CommandResult moved = migrate();
+    EXPECT_EQ(moved.status, 0) << moved.err << moved.out;
+}
+
+TEST_F(PodmanNetworkTest, ABridgeThatIsNotJoinedToTheSourcesIsRefused) {
+    for (std::size_t i = 0; i < 2; ++i) {
+        make_network(i, "10.78.0.0/24", "alone");
+        ASSERT_OK(platform(i).host().run_checked(
+            {"ip", "-batch", "-"}, 5s, "link add alone type bridge\nlink set alone up\n"));
+    }
+    run_container({"/bin/sleep", "1000"}, {"--network", "alone"});
+    expect_refused("alone: it is not in the source's network");
+}
+
+TEST_F(PodmanNetworkTest, WhoeverIsKilledItsConnectionsGoOnWhereItWas) {
+    auto load = start_redis(64 * 1024);
+    ASSERT_OK(load);
+    for (const std::size_t where : {1u, 0u}) {
+        migrate_and_kill_worker(where);
+        EXPECT_TRUE(comes_true([&] { return listed(1).empty() && traces(1).empty(); }))
+            << listed(1) << traces(1);
+        EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
+        expect_clients_go_on(**load);
+    }
+    const CommandResult moved = ferry(0, {"migrate", "web", "--to", platform(1).address()});
+    ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(0).agent_log()
+                               << platform(1).agent_log();
+    EXPECT_THAT(moved.out, HasSubstr("connections through this host's addresses will break"));
+    expect_clients_go_on(**load);
+    ASSERT_OK((*load)->stop());
+    const auto verified = (*load)->verify();
+    ASSERT_OK(verified);
+    EXPECT_EQ(verified->lost, 0u);
+}
+
+}  // namespace
+}  // namespace ferry::lab
