@@ -140,6 +140,8 @@ void add_run(CLI::App& lab, Invocation& invocation) {
     verb->add_option("--runs", options->runs, "Runs of each scenario and method")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
+    verb->add_flag("--sequential", options->sequential,
+                   "Three sites move one after the other (default: together, as a group)");
     verb->add_option("--bundle", options->bundle,
                      "An OCI bundle that is run instead of the lab's own site");
     verb->add_option("--cache", options->cache, "Where built sites are kept")
@@ -175,7 +177,8 @@ void add_run(CLI::App& lab, Invocation& invocation) {
             options->lab.link_bits_per_second = *rate * 1e9;
             if (*rate > 0) options->dirty.link_bits_per_second = *rate * 1e9;
             options->command_line =
-                fmt::format("ferry lab run {} --method {}", fmt::join(*scenarios, " "), *method);
+                fmt::format("ferry lab run {} --method {}{}", fmt::join(*scenarios, " "), *method,
+                            options->sequential ? " --sequential" : "");
             if (options->lab.hosts) {
                 options->command_line +=
                     fmt::format(" --platform1 {} --platform2 {}", hosts->destinations[0],

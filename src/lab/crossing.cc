@@ -68,6 +68,19 @@ migrate::Report find_report(const CommandResult& result) {
     return failed;
 }
 
+std::vector<migrate::Report> find_reports(const CommandResult& result, std::size_t services) {
+    std::vector<migrate::Report> reports;
+    const auto json = nlohmann::json::parse(result.out, nullptr, false);
+    if (services > 1 && json.is_object() && json.contains("members")) {
+        for (const auto& member : json["members"]) {
+            if (auto report = migrate::report_from_json(member.dump())) reports.push_back(*report);
+        }
+    }
+    // A group that never began has no members.
+    if (reports.size() != services) reports.assign(services, find_report(result));
+    return reports;
+}
+
 std::string human_bytes(std::uint64_t bytes) {
     const double value = static_cast<double>(bytes);
     if (bytes >= (std::uint64_t{1} << 30)) return fmt::format("{:.2f} GiB", value / kMib / 1024);

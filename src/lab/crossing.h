@@ -28,6 +28,9 @@ struct Crossing {
 // Of what `ferry migrate --json` printed; a command that printed none has failed, and the report
 // says how.
 [[nodiscard]] migrate::Report find_report(const CommandResult& result);
+// The same of so many services that moved together, in the order of the command.
+[[nodiscard]] std::vector<migrate::Report> find_reports(const CommandResult& result,
+                                                        std::size_t services);
 
 [[nodiscard]] nlohmann::json to_json(const Crossing& crossing);
 [[nodiscard]] nlohmann::json to_json(const Verification& verification);

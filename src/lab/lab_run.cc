@@ -1,6 +1,7 @@
 #include "lab/lab_run.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
@@ -60,7 +61,7 @@ class ScenarioRun {
         TRY(lab_->start_sampling(clock_));
         std::this_thread::sleep_for(kCalm);
         for (const int to : scenario_.ways) {
-            for (std::size_t site = 0; site < lab_->sites(); ++site) TRY(cross(site, to));
+            for (const std::vector<std::size_t>& sites : crossings()) TRY(cross(sites, to));
             std::this_thread::sleep_for(kCalm);
         }
         TRY(finish());
@@ -93,39 +94,70 @@ class ScenarioRun {
         if (record_.error.empty()) record_.error = why;
     }
 
-    Result<> cross(std::size_t site, int to) {
-        const int from = lab_->platform_of(site);
-        const std::string way =
-            fmt::format("{} from platform {} to {}", lab_->name(site), from, to);
+    // What moves at once, in order.
+    std::vector<std::vector<std::size_t>> crossings() const {
+        std::vector<std::vector<std::size_t>> all(options_.sequential ? lab_->sites() : 1);
+        for (std::size_t site = 0; site < lab_->sites(); ++site) {
+            all[options_.sequential ? site : 0].push_back(site);
+        }
+        return all;
+    }
+
+    std::string names(const std::vector<std::size_t>& sites) const {
+        std::vector<std::string> names;
+        for (const std::size_t site : sites) names.push_back(lab_->name(site));
+        return fmt::format("{}", fmt::join(names, ", "));
+    }
+
+    Result<> cross(const std::vector<std::size_t>& sites, int to) {
+        const int from = lab_->platform_of(sites.front());
+        const std::string way = fmt::format("{} from platform {} to {}", names(sites), from, to);
         display_.progress(fmt::format("{}: {}", title(), way));
         const Moment begin = std::chrono::steady_clock::now() - kMargin;
         const MemoryRecord before[2] = {lab_->memory(from), lab_->memory(to)};
-        const std::uint64_t own_before = TRY(lab_->service_memory(site));
-        const migrate::Report report = TRY(lab_->move(site, to, record_.method));
-        CrossingRecord crossing =
-            crossing_record(report, {.number = static_cast<int>(record_.crossings.size()) + 1,
-                                     .from = from,
-                                     .to = to,
-                                     .containers = {lab_->name(site)},
-                                     .ended_ns = clock_.now_ns()});
+        std::vector<std::uint64_t> own_before;
+        for (const std::size_t site : sites) own_before.push_back(TRY(lab_->service_memory(site)));
+        const auto reports = TRY(lab_->move(sites, to, record_.method));
+        const std::int64_t ended_ns = clock_.now_ns();
         std::this_thread::sleep_for(kMargin);
-        set_memory(crossing, before, {lab_->memory(from), lab_->memory(to)});
-        if (report.succeeded) {
-            crossing.service_memory_before = own_before;
-            crossing.service_memory_after = TRY(lab_->service_memory(site));
-        }
-        crossing.clients =
+        const std::array<MemoryRecord, 2> after = {lab_->memory(from), lab_->memory(to)};
+        const ClientRecord clients =
             client_record(clients_between(begin, std::chrono::steady_clock::now()), clock_);
-        mark(report.succeeded ? way : way + " failed");
-        if (!report.succeeded) fail_run(way + ": " + report.error);
-        display_.print(fmt::format(
-            "    {}: {}\n", way,
-            report.succeeded ? fmt::format("frozen {}, in all {}; longest pause of a client {}",
-                                           text_of(report.frozen_ms), text_of(report.total_ms),
-                                           text_of(crossing.clients->longest_pause_ms.value_or(0)))
-                             : report.error));
-        record_.crossings.push_back(std::move(crossing));
+        for (std::size_t i = 0; i < sites.size(); ++i) {
+            CrossingRecord crossing = crossing_record(
+                reports[i], {.number = static_cast<int>(record_.crossings.size()) + 1,
+                             .from = from,
+                             .to = to,
+                             .containers = {lab_->name(sites[i])},
+                             .ended_ns = ended_ns});
+            set_memory(crossing, before, after);
+            if (reports[i].succeeded) {
+                crossing.service_memory_before = own_before[i];
+                crossing.service_memory_after = TRY(lab_->service_memory(sites[i]));
+            }
+            crossing.clients = clients;
+            record_.crossings.push_back(std::move(crossing));
+        }
+        tell_crossing(way, reports, clients);
         return {};
+    }
+
+    void tell_crossing(const std::string& way, const std::vector<migrate::Report>& reports,
+                       const ClientRecord& clients) {
+        const auto failed = std::ranges::find(reports, false, &migrate::Report::succeeded);
+        const bool all = failed == reports.end();
+        mark(all ? way : way + " failed");
+        if (!all) {
+            fail_run(way + ": " + failed->error);
+            return display_.print(fmt::format("    {}: {}\n", way, failed->error));
+        }
+        const auto longest = [&](double migrate::Report::* what) {
+            return text_of(std::ranges::max(reports, {}, what).*what);
+        };
+        display_.print(fmt::format("    {}: frozen {}, in all {}; longest pause of a client {}\n",
+                                   way, longest(&migrate::Report::frozen_ms),
+                                   longest(&migrate::Report::total_ms),
+                                   text_of(clients.longest_pause_ms.value_or(0))));
     }
 
     static void set_memory(CrossingRecord& crossing, const MemoryRecord (&before)[2],

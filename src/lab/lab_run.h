@@ -1,7 +1,7 @@
 // `ferry lab run`: the paper's scenarios, run and measured, and their report.
 //
 //   1  one site, platform 1 to platform 2      3  one site, there and back
-//   2  one site, platform 2 to platform 1      4  three sites, there and back
+//   2  one site, platform 2 to platform 1      4  three sites together, there and back
 //   dirty  a service that writes faster than the link carries (lab/dirty_run.h)
 #pragma once
 
@@ -18,8 +18,9 @@ struct LabRunOptions {
     std::vector<std::string> scenarios;            // "1" to "4", "dirty"
     std::vector<Method> methods = {Method::Live};  // of each scenario, one after the other
     int runs = 1;                                  // of each
-    std::string bundle;                   // "": the lab's own site, built where the cache lacks it
-    std::string cache;                    // of built sites
+    bool sequential = false;  // several sites move one after the other; otherwise as a group
+    std::string bundle;       // "": the lab's own site, built where the cache lacks it
+    std::string cache;        // of built sites
     std::string directory = "build/lab";  // gets the report
     SiteLabOptions lab;
     DirtyOptions dirty;

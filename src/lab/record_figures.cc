@@ -22,23 +22,27 @@ std::optional<Spread> spread(std::vector<double> values) {
 }
 
 std::optional<PhaseFigure> phase_figure(const RunRecord& run, PhaseKind kind, int platform) {
-    std::optional<PhaseFigure> figure;
-    const PhaseRecord* first = nullptr;
-    const PhaseRecord* last = nullptr;
+    std::vector<const PhaseRecord*> phases;
     for (const CrossingRecord& crossing : run.crossings) {
         if (!crossing.succeeded) continue;
         for (const PhaseRecord& phase : crossing.phases) {
-            if (phase.kind != kind || phase.platform != platform) continue;
-            if (!figure) figure.emplace();
-            figure->milliseconds += phase.milliseconds();
-            if (first == nullptr || phase.begin_ns < first->begin_ns) first = &phase;
-            if (last == nullptr || phase.end_ns > last->end_ns) last = &phase;
+            if (phase.kind == kind && phase.platform == platform) phases.push_back(&phase);
         }
     }
-    if (figure) {
-        figure->memory_before = first->memory_before;
-        figure->memory_after = last->memory_after;
+    if (phases.empty()) return std::nullopt;
+    std::ranges::sort(phases, {}, &PhaseRecord::begin_ns);
+    PhaseFigure figure;
+    const PhaseRecord* last = phases.front();
+    std::int64_t counted = last->begin_ns;
+    for (const PhaseRecord* phase : phases) {
+        const std::int64_t begin = std::max(phase->begin_ns, counted);
+        if (phase->end_ns > begin)
+            figure.milliseconds += static_cast<double>(phase->end_ns - begin) / 1e6;
+        counted = std::max(counted, phase->end_ns);
+        if (phase->end_ns > last->end_ns) last = phase;
     }
+    figure.memory_before = phases.front()->memory_before;
+    figure.memory_after = last->memory_after;
     return figure;
 }
 

@@ -22,8 +22,8 @@ struct Spread {
 [[nodiscard]] std::optional<Spread> spread(std::vector<double> values);
 
 // One kind of phase on one platform over a run: where several containers crossed one after the
-// other the times add up, the memory is that before the first and after the last. Successful
-// crossings only.
+// other the times add up, where they crossed together the time counts once; the memory is that
+// before the first and after the last. Successful crossings only.
 struct PhaseFigure {
     double milliseconds = 0;
     MemoryRecord memory_before, memory_after;

@@ -136,6 +136,13 @@ TEST(RecordFigures, PhasesOfContainersThatFollowEachOtherAddUp) {
     EXPECT_EQ(both->memory_after.host, 7u);
     run.crossings.back().succeeded = false;
     EXPECT_EQ(phase_figure(run, PhaseKind::Checkpoint, 1)->milliseconds, 300);
+    // Of two that crossed together, the second begins a little later and ends a little later.
+    run.crossings.push_back(run.crossings[0]);
+    for (PhaseRecord& phase : run.crossings.back().phases) {
+        phase.begin_ns += 20'000'000;
+        phase.end_ns += 20'000'000;
+    }
+    EXPECT_EQ(phase_figure(run, PhaseKind::Checkpoint, 1)->milliseconds, 320);
 }
 
 TEST(Paper, HasNoFigureWhereTheNotesHaveNone) {

@@ -144,17 +144,22 @@ Result<> SiteLab::start_clients() {
     return {};
 }
 
-Result<migrate::Report> SiteLab::move(std::size_t index, int to, Method method) {
-    Site& site = sites_.at(index);
-    const CommandResult result = TRY(run_ferry(
-        site.platform,
-        {"migrate", site.name, "--to", agent_address(to), "--method", name_of(method), "--json"},
-        kMigrateTimeout));
-    migrate::Report report = find_report(result);
-    if (!report.succeeded) return report;
-    site.platform = to;
-    TRY(site.container->follow_to(host(to)));
-    return report;
+Result<std::vector<migrate::Report>> SiteLab::move(const std::vector<std::size_t>& sites, int to,
+                                                   Method method) {
+    std::vector<std::string> arguments = {"migrate"};
+    for (const std::size_t index : sites) arguments.push_back(name(index));
+    arguments.insert(arguments.end(),
+                     {"--to", agent_address(to), "--method", name_of(method), "--json"});
+    const CommandResult result =
+        TRY(run_ferry(platform_of(sites.front()), arguments, kMigrateTimeout));
+    std::vector<migrate::Report> reports = find_reports(result, sites.size());
+    for (std::size_t i = 0; i < sites.size(); ++i) {
+        if (!reports[i].succeeded) continue;
+        Site& site = sites_.at(sites[i]);
+        site.platform = to;
+        TRY(site.container->follow_to(host(to)));
+    }
+    return reports;
 }
 
 Result<std::vector<SiteComment>> SiteLab::new_comments(std::size_t index) {

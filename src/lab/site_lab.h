@@ -80,8 +80,10 @@ class SiteLab {
     [[nodiscard]] virtual const Host& host(int number) const;
     [[nodiscard]] virtual const Host& client() const { return platforms_->client(); }
 
-    // `ferry migrate`. A migration that fails is a success of this function: see Report.
-    Result<migrate::Report> move(std::size_t site, int to, Method method);
+    // `ferry migrate`, of several as a group. They are on one platform. A migration that fails is a
+    // success of this function: see Report.
+    Result<std::vector<migrate::Report>> move(const std::vector<std::size_t>& sites, int to,
+                                              Method method);
     // The comments that a site's database got since the clients were started.
     Result<std::vector<SiteComment>> new_comments(std::size_t site);
     // On how many platforms the runtime says that a site runs; 1 is right.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 
 #include "lab/lab_run.h"
 #include "lab/record_figures.h"
@@ -16,15 +17,18 @@ namespace {
 struct Case {
     const char* scenario;
     Method method;
+    bool sequential = false;
 };
 class Scenario : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(OfThePaper, Scenario,
                          testing::Values(Case{"1", Method::Live}, Case{"2", Method::Live},
                                          Case{"3", Method::Live}, Case{"4", Method::Live},
+                                         Case{"4", Method::Live, true},
                                          Case{"3", Method::Checkpoint}),
                          [](const auto& given) {
-                             return fmt::format("{}_{}", given.param.scenario,
-                                                name_of(given.param.method));
+                             return fmt::format("{}_{}{}", given.param.scenario,
+                                                name_of(given.param.method),
+                                                given.param.sequential ? "_sequential" : "");
                          });
 
 TEST_P(Scenario, LosesNoRequestAndNoComment) {
@@ -34,6 +38,7 @@ TEST_P(Scenario, LosesNoRequestAndNoComment) {
     LabRunOptions options;
     options.scenarios = {GetParam().scenario};
     options.methods = {GetParam().method};
+    options.sequential = GetParam().sequential;
     options.directory = directory;
     options.lab.requests_per_second = 4;
     const auto good = run_lab(options);
@@ -46,9 +51,13 @@ TEST_P(Scenario, LosesNoRequestAndNoComment) {
     ASSERT_EQ(record->runs.size(), 1u);
     EXPECT_TRUE(*good) << record->runs[0].error;
     EXPECT_TRUE(std::filesystem::exists(directory + "/report.html"));
+    std::set<std::int64_t> ends;
     for (const CrossingRecord& crossing : record->runs[0].crossings) {
         EXPECT_TRUE(crossing.succeeded) << crossing.error;
+        ends.insert(find_phase(crossing, PhaseKind::Total)->end_ns);
     }
+    const std::size_t ways = options.scenarios[0] == "3" || options.scenarios[0] == "4" ? 2 : 1;
+    EXPECT_EQ(ends.size(), GetParam().sequential ? 3 * ways : ways);
     std::error_code ignored;
     std::filesystem::remove_all(directory, ignored);
 }
