@@ -238,6 +238,14 @@ std::vector<SessionInfo> Agent::fetch(const MigrateOrder& order,
     return {failed};
 }
 
+void Agent::abort_coming(const MigrateOrder& order, const std::string& from) {
+    for (const auto& session : sessions()) {
+        const SessionInfo info = session->info();
+        const bool comes = info.role == Role::Destination && info.source == from;
+        if (comes && info.service == order.swap && !session->finished()) session->abort();
+    }
+}
+
 void Agent::settle(const Session& session) {
     const SessionInfo info = session.info();
     if (info.state != SessionState::Aborted) return;

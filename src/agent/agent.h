@@ -53,6 +53,9 @@ class Agent {
     // Of an order with a swap: has that service moved here, and returns its end, whatever it is.
     // The end of `caller`, the call that we do it for, aborts it.
     std::vector<SessionInfo> fetch(const MigrateOrder& order, const grpc::ServerContext& caller);
+    // Of such an order: gives up our half of what comes, if that has begun. The other agent's ends
+    // with it, unless it has committed.
+    void abort_coming(const MigrateOrder& order, const std::string& from);
     // After the end of a session that migrate() has started: one that was given up is given up at
     // the destination as well, which may still wait for a first connection. Best effort, some
     // seconds at most; a destination that cannot be reached gives up by itself.

@@ -76,7 +76,10 @@ void Group::hear(State& from) {
 void Group::take(State& from, std::string_view word) {
     if (word.starts_with(words::kReady)) hear_round(from, word);
     if (word == words::kBack) from.ready = false;
-    if (word == words::kPassed) from.passed = true;
+    if (word.starts_with(words::kPassed)) {
+        from.passed = true;
+        from.lead = words::time_of(word);
+    }
     if (word == words::kFrozen) from.frozen = true;
     if (word == words::kBusy) from.busy = true;
     if (word == words::kVote) from.voted = true;
@@ -93,11 +96,7 @@ void Group::hear_round(State& from, std::string_view word) {
 
 void Group::advance() {
     if (phase_ == Phase::Converging && all(&State::ready)) judge();
-    if (phase_ == Phase::Passing && all(&State::passed)) {
-        for (State& state : states_) state.passed = false;
-        phase_ = Phase::Freezing;
-        tell_all(words::kFreeze);
-    }
+    if (phase_ == Phase::Passing && all(&State::passed)) start_freeze();
     if (phase_ == Phase::Freezing) end_attempt();
     if (phase_ == Phase::Voting && all(&State::voted)) decide(GroupDecision::Commit, "");
 }
@@ -131,6 +130,17 @@ migrate::GroupVerdict Group::verdict(const pages::Decision& decision) {
             .expected_downtime = decision.expected_downtime,
             .bandwidth = decision.bandwidth,
             .dirty_rate = convergence_.dirty_rate()};
+}
+
+// Who is frozen part by part begins first: the others do not stand still meanwhile.
+void Group::start_freeze() {
+    const milliseconds longest = std::ranges::max_element(states_, {}, &State::lead)->lead;
+    phase_ = Phase::Freezing;
+    for (State& state : states_) {
+        state.passed = false;
+        if (!state.member.gate) continue;
+        tell(state.member.gate.get(), words::with_time(words::kFreeze, longest - state.lead));
+    }
 }
 
 // Who stands still while another cannot is let go at once, and all begin again.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -47,6 +48,7 @@ class Group {
         Member member;
         bool ready = false;
         bool passed = false;
+        std::chrono::milliseconds lead{0};  // see GroupGate::all_passed()
         bool frozen = false;
         bool busy = false;  // could not be frozen
         bool voted = false;
@@ -59,6 +61,7 @@ class Group {
     // All are ready: what they do next, by what they have left together.
     void judge();
     migrate::GroupVerdict verdict(const pages::Decision& decision);
+    void start_freeze();
     void end_attempt();
     void decide(GroupDecision proposal, const std::string& why);
     void tell_all(std::string_view word);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 namespace ferry::agent::words {
@@ -53,6 +55,19 @@ Result<std::optional<MemberRound>> round_of(std::string_view text) {
                            .fixed_cost = pages::Seconds(json.at("fixed_cost").get<double>()),
                            .can_be_slower = json.at("can_be_slower")};
     });
+}
+
+std::string with_time(std::string_view word, std::chrono::milliseconds time) {
+    return fmt::format("{} {}", word, time.count());
+}
+
+std::chrono::milliseconds time_of(std::string_view word) {
+    constexpr int kMost = 10'000;
+    int time = 0;
+    const std::size_t blank = std::min(word.find(' '), word.size());
+    const std::string_view number = word.substr(std::min(blank + 1, word.size()));
+    std::from_chars(number.data(), number.data() + number.size(), time);
+    return std::chrono::milliseconds(std::clamp(time, 0, kMost));
 }
 
 std::string of(const GroupVerdict& verdict) {

@@ -5,12 +5,13 @@
 //   worker -> agent        agent -> worker
 //   ready ROUND            pass VERDICT     once all are ready; back: not any more
 //                          again VERDICT    the same, but another round is due
-//   passed                 freeze           once all have passed
+//   passed LEAD            freeze DELAY     once all have passed; ms, until it has to begin
 //   frozen, or busy        go, or thaw      busy is not answered
 //   vote                   decided          the decision is where group_decision.h says
 //                          abort: WHY       at any time
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,10 @@ inline constexpr std::string_view kVote = "vote", kDecided = "decided", kAbort =
 // ROUND is left out where it has been told.
 [[nodiscard]] std::string ready(const std::optional<migrate::MemberRound>& round);
 [[nodiscard]] Result<std::optional<migrate::MemberRound>> round_of(std::string_view ready);
+// "passed" and "freeze", with milliseconds.
+[[nodiscard]] std::string with_time(std::string_view word, std::chrono::milliseconds time);
+// 0 where there is none.
+[[nodiscard]] std::chrono::milliseconds time_of(std::string_view word);
 // "pass" or "again", as the verdict says.
 [[nodiscard]] std::string of(const migrate::GroupVerdict& verdict);
 [[nodiscard]] Result<migrate::GroupVerdict> verdict_of(std::string_view word);

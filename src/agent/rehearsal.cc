@@ -46,11 +46,11 @@ Result<GroupVerdict> converge(GroupGate& group, const std::string& script, bool 
                          .can_be_slower = throttles};
     for (;;) {
         const auto verdict = TRY(group.all_converged(round, 20ms));
+        round.bytes_sent = 4096;  // says nothing of the link
+        round.duration = 20ms;
         if (!verdict) continue;
         if (verdict->next == GroupVerdict::Next::Go) return *verdict;
         if (verdict->next == GroupVerdict::Next::Slow) round.bytes_dirty = 2'000'000;
-        round.bytes_sent = 4096;  // says nothing of the link
-        round.duration = 20ms;
     }
 }
 
@@ -72,7 +72,7 @@ Result<GroupVerdict> stand_still(GroupGate& group, const std::string& script, bo
     bool is_busy = script.ends_with("busy");
     for (;;) {
         const GroupVerdict verdict = TRY(converge(group, script, throttles));
-        TRY(group.all_passed());
+        TRY(group.all_passed(script.ends_with("busy") ? 30ms : 0ms));
         if (TRY(group.all_frozen(!std::exchange(is_busy, false)))) return verdict;
     }
 }
@@ -106,6 +106,8 @@ Result<> source(const SourceRequest& request, SessionHost& host, Report& report)
     }
     std::byte ready{};
     TRY(channel.read_all(std::span(&ready, 1)));
+    // Until the destination hangs up.
+    if (script.ends_with("hold")) TRY(channel.read_all(std::span(&ready, 1)));
     if (script.ends_with("mute") && wait_for_abort(host)) {
         return fail(Error::aborted("aborted without a vote"));
     }
@@ -151,6 +153,7 @@ Result<> run_destination(const DestinationRequest& request, SessionHost& host, P
         TRY(net::accept_peer(listener, context, request.source_name, deadline, host.control_fd()));
     std::string script(16, ' ');
     TRY(channel.read_all(std::as_writable_bytes(std::span(script))));
+    channel.interrupt_on(host.control_fd());
     TRY(host.record(SessionState::Ready));
     TRY(channel.write_all(os::as_bytes("R")));
     std::byte decision{};

@@ -163,7 +163,15 @@ class ControlService final : public v1::Control::Service {
         std::vector<SessionInfo> ended =
             watch(agent_, *context, *sessions, [&](auto& event) { return writer->Write(event); });
         send_after(agent_, *context, *order, *writer, ended);
-        if (coming.valid()) std::ranges::move(coming.get(), std::back_inserter(ended));
+        if (coming.valid()) {
+            const Session& leaving = *sessions->front();
+            while (coming.wait_for(kCallerCheck) != std::future_status::ready) {
+                // Whoever wants an end of what leaves means both directions.
+                if (!leaving.abort_wished()) continue;
+                agent_.abort_coming(*order, leaving.info().destination);
+            }
+            std::ranges::move(coming.get(), std::back_inserter(ended));
+        }
         for (const SessionInfo& info : ended) {
             v1::MigrateEvent last;
             *last.mutable_finished() = to_wire(info);

@@ -151,6 +151,11 @@ void Session::abort() {
     if (!sent) log_debug("session {}: abort: {}", info_.id, sent.error().message());
 }
 
+bool Session::abort_wished() const {
+    const std::lock_guard lock(mutex_);
+    return abort_wished_;
+}
+
 bool Session::wait_finished(std::chrono::milliseconds timeout) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, timeout, [&] { return finished_; });

@@ -37,6 +37,7 @@ class Session {
     [[nodiscard]] const PeerAgent& peer() const { return peer_; }
     // Wishes for an end; whether it comes before the commit the outcome tells.
     void abort();
+    [[nodiscard]] bool abort_wished() const;
     // False if it has not ended in that time.
     bool wait_finished(std::chrono::milliseconds timeout);
     // Waits for something newer than `seen` (a counter that the caller keeps, at first 0) and

@@ -58,9 +58,10 @@ Result<std::optional<migrate::GroupVerdict>> WorkerGate::all_converged(
     return std::nullopt;
 }
 
-Result<> WorkerGate::all_passed() {
-    TRY(say(words::kPassed));
-    TRY(hear(net::Deadline::never()));
+Result<> WorkerGate::all_passed(milliseconds lead) {
+    TRY(say(words::with_time(words::kPassed, lead)));
+    const auto freeze = TRY(hear(net::Deadline::never()));
+    if (freeze) std::this_thread::sleep_for(words::time_of(*freeze));
     return {};
 }
 

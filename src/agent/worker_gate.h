@@ -23,7 +23,7 @@ class WorkerGate final : public migrate::GroupGate {
     Result<std::optional<migrate::GroupVerdict>> all_converged(
         const std::optional<migrate::MemberRound>& round,
         std::chrono::milliseconds timeout) override;
-    Result<> all_passed() override;
+    Result<> all_passed(std::chrono::milliseconds lead) override;
     Result<bool> all_frozen(bool here) override;
     Result<> vote(int link_fd) override;
     std::string why_aborted() override;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 
 #include "base/limits.h"
@@ -16,6 +17,15 @@ namespace {
 
 // Digests of one file in an answer: what is beyond is sent without them.
 constexpr std::uint64_t kComparedBytesMax = std::uint64_t{16} << 30;
+
+// Room that is claimed ahead is that of contents: directories and names need some as well.
+template <class T>
+Result<T> name_full_disk(Result<T> result) {
+    const int code = result ? 0 : result.error().code();
+    if (code != ENOSPC && code != EDQUOT) return result;
+    return fail(
+        Error::limit(fmt::format("no room on its disk here: {}", result.error().message())));
+}
 
 }  // namespace
 
@@ -39,7 +49,7 @@ Result<std::vector<Wanted>> Incoming::offer(std::span<const std::byte> frame) {
         const std::optional<Record> record = TRY(reader.next());
         if (!record) return all;
         Wanted wanted{.index = index, .digests = {}};
-        if (TRY(with_context(take_offer(*record, wanted), record->node.path))) {
+        if (TRY(with_context(name_full_disk(take_offer(*record, wanted)), record->node.path))) {
             all.push_back(std::move(wanted));
         }
     }
@@ -98,7 +108,7 @@ Result<> Incoming::apply(std::span<const std::byte> frame) {
     for (;;) {
         const std::optional<Record> record = TRY(reader.next());
         if (!record) return {};
-        TRY(with_context(take(*record), record->node.path));
+        TRY(with_context(name_full_disk(take(*record)), record->node.path));
     }
 }
 

@@ -50,7 +50,9 @@ class GroupGate {
     // within the time, send another round.
     virtual Result<std::optional<GroupVerdict>> all_converged(
         const std::optional<MemberRound>& round, std::chrono::milliseconds timeout) = 0;
-    virtual Result<> all_passed() = 0;
+    // `lead`: for how long parts of it will stand still before the rest does. Returns when the
+    // freeze has to begin, so that all stand still at the same time.
+    virtual Result<> all_passed(std::chrono::milliseconds lead) = 0;
     virtual Result<bool> all_frozen(bool here) = 0;
     // `link_fd` is readable when the destination has given up. Aborted: the group is aborted. There
     // is no other failure: from here on nobody may guess.

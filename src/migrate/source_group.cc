@@ -38,7 +38,7 @@ Result<> SourceSession::await_group() {
 // Who has little to send does not stand still while others send much.
 Result<> SourceSession::await_last_passes() {
     GroupGate* const group = host_.group();
-    return group == nullptr ? Result<>() : group->all_passed();
+    return group == nullptr ? Result<>() : group->all_passed(first_.then);
 }
 
 Result<bool> SourceSession::group_is_frozen(bool here) {

@@ -1,5 +1,8 @@
 // Two containers that talk to each other cross together, in one moment, or not at all.
+#include <signal.h>
+
 #include "container_fixture.h"
+#include "os/process.h"
 #include "talker.h"
 
 namespace ferry::lab {
@@ -141,35 +144,111 @@ TEST_F(ContainerGroupTest, WhoeverIsKilledAllGoOnWhereTheyWere) {
     expect_talk_goes_on();
 }
 
-// Its destination stands still when all have voted, and is dead before it has heard the decision.
-TEST_F(ContainerGroupTest, WhoIsLeftBehindByADeadDestinationFollows) {
-    start(256 * 1024);
-    if (HasFatalFailure()) return;
-    std::vector<std::string> arguments = command(0);
-    // The other member needs long for its restore, after which it votes.
-    arguments.insert(arguments.end(), {"--method", "checkpoint"});
-    auto migration =
-        os::ChildProcess::start(platform(0).host().launch(platform(0).ferry(arguments)));
-    ASSERT_OK(migration);
-    const auto in_journal = [this](std::size_t where, const std::string& command) {
-        return platform(where).host().run_checked(
-            {"sh", "-c", fmt::format("cd {}/state/sessions && {}", kFerryDirectory, command)}, 60s);
-    };
-    // A worker has the id of its session as its last argument.
-    const auto worker = in_journal(
-        1,
-        "until f=$(grep -l ready $(grep -l talker *.json /dev/null)); do sleep 0.005; done; "
-        "pid=$(pgrep -o -f \"session-worker ${f%.json}\"); kill -STOP $pid; echo $pid");
-    ASSERT_OK(worker);
-    ASSERT_OK(in_journal(0, "until [ \"$(readlink *.decision)\" = commit ]; do sleep 0.01; done"));
-    ASSERT_OK(platform(1).host().run_checked({"sh", "-c", "kill -9 " + *worker}, 5s));
-    const auto status = migration->wait(120s);
-    ASSERT_OK(status);
-    EXPECT_EQ(status->value_or(-1), 0) << platform(0).agent_log() << platform(1).agent_log();
+// The other member needs longer for its restore, after which it votes: until then this one waits
+// for the decision, and its destination for the word of it.
+class DecidedContainerGroupTest : public ContainerGroupTest {
+  protected:
+    // Stops the destination's worker of the talker, lets the group decide to go, and then does what
+    // is given with its pid.
+    template <class Then>
+    void go_when_decided(Then then) {
+        start(256 * 1024);
+        if (HasFatalFailure()) return;
+        std::vector<std::string> arguments = command(0);
+        arguments.insert(arguments.end(), {"--method", "checkpoint"});
+        auto migration =
+            os::ChildProcess::start(platform(0).host().launch(platform(0).ferry(arguments)));
+        ASSERT_OK(migration);
+        const pid_t worker = stop_when_ready("talker");
+        ASSERT_GT(worker, 0);
+        ASSERT_TRUE(eventually([this] { return decision() == "commit"; }));
+        then(worker);
+        const auto status = migration->wait(120s);
+        ASSERT_OK(status);
+        EXPECT_EQ(status->value_or(-1), 0) << platform(0).agent_log() << platform(1).agent_log();
+        ASSERT_OK(container_->follow_to(platform(1).host()));
+        ASSERT_OK(talker_->follow_to(platform(1).host()));
+        expect_both_at_home();
+    }
+    void do_there(const std::string& command) {
+        EXPECT_OK(platform(1).host().run_checked({"sh", "-c", command}, 5s));
+    }
+
+  private:
+    template <class Ready>
+    static bool eventually(Ready ready) {
+        const auto limit = std::chrono::steady_clock::now() + 120s;
+        while (!ready()) {
+            if (std::chrono::steady_clock::now() > limit) return false;
+            std::this_thread::sleep_for(1ms);
+        }
+        return true;
+    }
+    // From outside, and without starting any program: there is little time.
+    std::filesystem::path journal(std::size_t where) {
+        return platform(where).host().path(std::string(kFerryDirectory) + "/state/sessions");
+    }
+    std::string decision() {
+        std::error_code ignored;
+        for (const auto& entry : std::filesystem::directory_iterator(journal(0), ignored)) {
+            if (entry.path().extension() == ".decision") {
+                return std::filesystem::read_symlink(entry.path(), ignored);
+            }
+        }
+        return {};
+    }
+    // The worker of the session at the destination; 0: it never was ready.
+    pid_t stop_when_ready(const std::string& service) {
+        pid_t worker = 0;
+        const bool found = eventually([&] {
+            std::error_code ignored;
+            for (const auto& entry : std::filesystem::directory_iterator(journal(1), ignored)) {
+                const auto text = os::read_file(entry.path().string());
+                const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);
+                if (!json.is_object() || json.value("service", "") != service) continue;
+                if (json.value("state", "") != "ready") continue;
+                worker = worker_of(entry.path().stem());
+                return worker > 0 && ::kill(worker, SIGSTOP) == 0;
+            }
+            return false;
+        });
+        return found ? worker : 0;
+    }
+    // It has the id of its session as its last argument; what it forks has a higher pid.
+    static pid_t worker_of(const std::string& session) {
+        pid_t least = 0;
+        const auto all = os::process_entries();
+        if (!all) return 0;
+        for (const auto& [pid, inode] : *all) {
+            const auto command = os::read_file(fmt::format("/proc/{}/cmdline", pid));
+            if (!command || command->find(session) == std::string::npos) continue;
+            if (least == 0 || pid.value < least) least = pid.value;
+        }
+        return least;
+    }
+};
+
+TEST_F(DecidedContainerGroupTest, WhoseDestinationDiesBeforeItHasHeardOfItFollows) {
+    go_when_decided([](pid_t worker) { EXPECT_EQ(::kill(worker, SIGKILL), 0); });
     EXPECT_THAT(platform(0).agent_log(), HasSubstr("talker follows its group"));
-    ASSERT_OK(container_->follow_to(platform(1).host()));
-    ASSERT_OK(talker_->follow_to(platform(1).host()));
-    expect_both_at_home();
+}
+
+// Between the decision and the answer: the source asks until it can be told.
+TEST_F(DecidedContainerGroupTest, ALinkThatIsCutThenCostsTimeOnly) {
+    go_when_decided([&](pid_t worker) {
+        std::ofstream(directory_ + "/cut") << fmt::format(
+            "table ip cut {{\n"
+            "  chain out {{ type filter hook output priority 0; ip daddr {0} drop; }}\n"
+            "  chain in {{ type filter hook input priority 0; ip saddr {0} drop; }}\n"
+            "}}\n",
+            platform(0).address());
+        do_there("nft -f " + directory_ + "/cut");
+        EXPECT_EQ(::kill(worker, SIGCONT), 0);
+        // Longer than the source waits for a word before it asks.
+        std::this_thread::sleep_for(6s);
+        do_there("nft delete table ip cut");
+    });
+    EXPECT_THAT(platform(0).agent_log(), testing::Not(HasSubstr("follows")));
 }
 
 }  // namespace
