@@ -167,12 +167,14 @@ Result<> HostsLab::bring_bundle(const Machine& machine) const {
     const CommandResult there =
         TRY(machine.host.run({"test", "-e", bundle + "/config.json"}, kTimeout));
     if (there.status != 0) {
-        // The config comes last: whoever finds it has all of it.
         constexpr const char* kSend =
             "set -e; from=$1; shift; tar -C \"$from\" --numeric-owner --xattrs -cf - rootfs "
             "config.json | \"$@\"";
+        // It gets its name when all of it is there.
         const std::string unpack = fmt::format(
-            "mkdir -p {0} && tar -C {0} --numeric-owner --xattrs -xpf -", shell_words({bundle}));
+            "mkdir -p {0} && tar -C {0} --numeric-owner --xattrs -xpf - && rm -rf {1} && mv {0} "
+            "{1} || {{ rm -rf {0}; exit 1; }}",
+            shell_words({arriving_bundle()}), shell_words({bundle}));
         std::vector<std::string> words = {"sh", "-c", kSend, "sh", bundle};
         const os::Launch receiver = machine.host.launch({"sh", "-c", unpack});
         words.insert(words.end(), receiver.arguments.begin(), receiver.arguments.end());
@@ -182,12 +184,18 @@ Result<> HostsLab::bring_bundle(const Machine& machine) const {
     return {};
 }
 
+std::string HostsLab::arriving_bundle() const {
+    return fmt::format("{}.arriving-{}", options_.bundle, ::getpid());
+}
+
 std::string HostsLab::directory() const {
     return fmt::format("{}/{}", hosts().storage, ::getpid());
 }
 
 // Whatever of the sites is there, on whichever machine. Called from the guard's thread, too.
 void HostsLab::clear_up() const {
+    // Ends what runs over them as well, such as a site on its way.
+    close_connections();
     std::string script;
     for (std::size_t i = 0; i < kSitesMax; ++i) {
         // Only ours: another's of the same name has its bundle elsewhere.
@@ -198,18 +206,23 @@ void HostsLab::clear_up() const {
     }
     script += fmt::format(
         "for m in {0}/*/rootfs; do umount --lazy \"$m\" 2>/dev/null; done; rm -rf {0}; "
-        "rmdir {1} 2>/dev/null; true",
-        shell_words({directory()}), shell_words({hosts().storage}));
+        "rmdir {1} 2>/dev/null; rm -rf {2} || {{ sleep 1; rm -rf {2}; }}",
+        shell_words({directory()}), shell_words({hosts().storage}),
+        shell_words({arriving_bundle()}));
     for (const auto& machine : machines_) {
         static_cast<void>(machine->host.run({"sh", "-c", script}, kTimeout));
     }
+    close_connections();
+    std::error_code ignored;
+    if (!control_directory_.empty()) std::filesystem::remove_all(control_directory_, ignored);
+}
+
+void HostsLab::close_connections() const {
     for (const std::string& destination : hosts().destinations) {
         std::vector<std::string> ssh = ssh_to(destination);
         ssh.insert(ssh.begin() + 1, {"-O", "exit"});
         static_cast<void>(lab::run(local(std::move(ssh)), kTimeout));
     }
-    std::error_code ignored;
-    if (!control_directory_.empty()) std::filesystem::remove_all(control_directory_, ignored);
 }
 
 Result<CommandResult> HostsLab::run_ferry(int number, const std::vector<std::string>& arguments,

@@ -53,7 +53,10 @@ class HostsLab : public SiteLab {
     Result<> check(const Machine& machine) const;
     Result<> bring_bundle(const Machine& machine) const;
     [[nodiscard]] std::string directory() const;
+    // Where a site is on a machine until all of it has come.
+    [[nodiscard]] std::string arriving_bundle() const;
     void clear_up() const;
+    void close_connections() const;
 
     std::string control_directory_;  // of ssh's shared connections
     std::vector<std::unique_ptr<Machine>> machines_;

@@ -1,11 +1,16 @@
 // `ferry lab run` on two machines that it reaches by ssh: the lab's platforms, each with an sshd of
 // its own, taken for real hosts. The lab itself runs where the clients are.
 #include <fmt/format.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <filesystem>
 
 #include "fixture.h"
 #include "lab/container.h"
 #include "lab/record_figures.h"
 #include "lab/run_record.h"
+#include "lab/site_bundle.h"
 
 namespace ferry::lab {
 namespace {
@@ -54,13 +59,15 @@ class RealHosts : public TwoPlatformsTest {
     void TearDown() override {
         for (os::ChildProcess& each : sshd_) each = {};
         lab_.reset();
+        std::error_code ignored;
+        if (!empty_.empty()) std::filesystem::remove_all(empty_, ignored);
     }
 
     Host& client() { return lab_->client(); }
     static std::string config_path() { return fmt::format("{}/config", kSsh); }
 
-    CommandResult lab_run(const std::string& first, const std::string& second,
-                          std::vector<std::string> more = {}) {
+    std::vector<std::string> lab_words(const std::string& first, const std::string& second,
+                                       std::vector<std::string> more = {}) {
         std::vector<std::string> words =
             platform(0).ferry({"lab", "run", "1", "--platform1", first, "--platform2", second,
                                "--ssh-config", config_path(), "--runtime-root", kRuncRoot,
@@ -69,9 +76,51 @@ class RealHosts : public TwoPlatformsTest {
             more.insert(more.end(), {"--remote-ferry", platform(0).ferry({})[0]});
         }
         words.insert(words.end(), more.begin(), more.end());
-        auto result = client().run(words, 280s);
+        return words;
+    }
+
+    CommandResult lab_run(const std::string& first, const std::string& second,
+                          std::vector<std::string> more = {}) {
+        auto result = client().run(lab_words(first, second, std::move(more)), 280s);
         EXPECT_OK(result);
         return result.value_or(CommandResult{});
+    }
+
+    // The second machine has no site yet.
+    void take_the_site_away() {
+        empty_ = "/var/tmp/ferry-e2e-XXXXXX";
+        ASSERT_NE(::mkdtemp(empty_.data()), nullptr);
+        const auto hidden =
+            platform(1).host().run_checked({"mount", "--bind", empty_, default_cache()}, 20s);
+        ASSERT_OK(hidden);
+    }
+
+    // No container, no files, none of our processes.
+    void expect_clean() {
+        for (std::size_t i = 0; i < 2; ++i) {
+            const auto left = platform(i).host().run(
+                {"sh", "-c",
+                 fmt::format("runc --root {} list -q; ls {} 2>/dev/null; ls -d {}/*arriving* "
+                             "2>/dev/null; pgrep -fa '[l]ab sample|[f]erry migrate'; true",
+                             kRuncRoot, kStorage, default_cache())},
+                20s);
+            ASSERT_OK(left);
+            EXPECT_EQ(left->out, "");
+        }
+    }
+
+    // As Ctrl-C, once a script on a machine has found what it waits for.
+    void interrupt_when(std::size_t where, const std::string& script) {
+        auto lab = os::ChildProcess::start(client().launch(lab_words("first", "10.77.0.12")));
+        ASSERT_OK(lab);
+        const auto found = platform(where).host().run_checked(
+            {"sh", "-c", fmt::format("until {}; do sleep 0.05; done", script)}, 200s);
+        EXPECT_OK(found);
+        ASSERT_OK(lab->send_signal(SIGINT));
+        const auto status = lab->wait(100s);
+        ASSERT_OK(status);
+        EXPECT_EQ(status->value_or(-1), 128 + SIGINT);
+        expect_clean();
     }
 
     // Nothing was started; what is wrong is one line.
@@ -82,6 +131,7 @@ class RealHosts : public TwoPlatformsTest {
     }
 
     os::ChildProcess sshd_[2];
+    std::string empty_;
 };
 
 TEST_F(RealHosts, RunScenarioOneAndAreLeftClean) {
@@ -117,12 +167,33 @@ TEST_F(RealHosts, RunScenarioOneAndAreLeftClean) {
     const PhaseRecord* restore = find_phase(crossing, PhaseKind::Restore);
     ASSERT_NE(restore, nullptr);
     EXPECT_TRUE(restore->memory_after.container);
-    for (std::size_t i = 0; i < 2; ++i) {
-        const auto left = platform(i).host().run(
-            {"sh", "-c", fmt::format("runc --root {} list -q; ls {}", kRuncRoot, kStorage)}, 20s);
-        ASSERT_OK(left);
-        EXPECT_EQ(left->out, "");
+    expect_clean();
+}
+
+TEST_F(RealHosts, TheSiteIsBroughtToAMachineThatLacksIt) {
+    take_the_site_away();
+    const CommandResult result = lab_run("first", "10.77.0.12");
+    if (result.err.find("no network") != std::string::npos) GTEST_SKIP() << result.err;
+    ASSERT_EQ(result.status, 0) << result.out << result.err;
+    expect_clean();
+    const auto there =
+        platform(1).host().run_checked({"sh", "-c", fmt::format("ls {}", default_cache())}, 20s);
+    ASSERT_OK(there);
+    EXPECT_THAT(*there, HasSubstr("site-"));
+}
+
+TEST_F(RealHosts, AnInterruptLeavesNothingOnEither) {
+    InterruptGuard guard;
+    const auto bundle = build_site({}, guard);
+    if (!bundle && bundle.error().message().find("no network") != std::string::npos) {
+        GTEST_SKIP() << bundle.error().message();
     }
+    ASSERT_OK(bundle);
+    // While the site crosses.
+    interrupt_when(0, "pgrep -f '^[^ ]*ferry migrate'");
+    // While it is brought there.
+    take_the_site_away();
+    interrupt_when(1, fmt::format("ls {}/*arriving*/rootfs/usr", default_cache()));
 }
 
 TEST_F(RealHosts, WhatAMachineLacksIsOneLine) {
