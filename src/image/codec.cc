@@ -280,7 +280,7 @@ Result<model::Checkpoint> Decoder::run() {
         TRY(with_context(get_process(process, threads_[i]),
                          fmt::format("process {}", process.pid)));
     }
-    const TerminalRecords terminals = TRY(TerminalRecords::get(from_));
+    TerminalRecords terminals = TRY(TerminalRecords::get(from_));
     TRY(get_files(from_, extra_files, terminals, checkpoint_));
     TRY(terminals.finish(extra, checkpoint_));
     TRY(get_locks(from_, checkpoint_));

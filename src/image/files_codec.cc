@@ -449,7 +449,7 @@ Result<> put_fifo(const model::OpenFile& file, const model::PipeEnd& end, model:
 
 // Takes path and mode from `regular` into a file whose own record does not have them.
 void join_twin(const model::OpenFile& twin, const model::RegularFile& regular,
-               model::OpenFile& into) {
+               TerminalRecords& terminals, model::OpenFile& into) {
     if (auto* end = std::get_if<model::PipeEnd>(&into.body)) {
         into.flags = twin.flags;
         into.owner = twin.owner;
@@ -457,6 +457,7 @@ void join_twin(const model::OpenFile& twin, const model::RegularFile& regular,
         end->mode = regular.mode;
     } else if (auto* terminal = std::get_if<model::TerminalFile>(&into.body)) {
         terminal->path = regular.path;
+        if (!terminal->is_master) terminals.note_slave(terminal->index, regular.mode);
     } else {
         into.body = regular;
     }
@@ -464,7 +465,7 @@ void join_twin(const model::OpenFile& twin, const model::RegularFile& regular,
 
 // Undoes put_with_twin, also for terminals of others: twins maps ids of such files to those of
 // the regular files that belong to them, which are taken away.
-Result<> join_twins(const std::map<model::FileId, model::FileId>& twins,
+Result<> join_twins(const std::map<model::FileId, model::FileId>& twins, TerminalRecords& terminals,
                     std::vector<model::OpenFile>& files) {
     if (twins.empty()) return {};
     std::map<model::FileId, const model::OpenFile*> by_id;
@@ -479,7 +480,7 @@ Result<> join_twins(const std::map<model::FileId, model::FileId>& twins,
         if (regular == nullptr || !taken.insert(twin_id->second).second) {
             return fail(Error::corrupt(fmt::format("file {} has no path", file.id)));
         }
-        join_twin(*twin->second, *regular, file);
+        join_twin(*twin->second, *regular, terminals, file);
     }
     std::erase_if(files, [&](const model::OpenFile& file) { return taken.contains(file.id); });
     return {};
@@ -578,6 +579,14 @@ Result<> get_queues(const ImageStore& from, model::Checkpoint& into) {
     return {};
 }
 
+// CRIU sets what is said here.
+std::uint32_t device_mode(const model::TerminalFile& end, const model::Checkpoint& checkpoint) {
+    constexpr std::uint32_t kMasterMode = 0666;  // of /dev/ptmx, wherever
+    const auto pair = std::ranges::find(checkpoint.terminals, end.index, &model::Terminal::index);
+    const bool is_slave = !end.is_master && pair != checkpoint.terminals.end();
+    return S_IFCHR | (is_slave ? pair->mode : kMasterMode);
+}
+
 }  // namespace
 
 FileType type_of(const model::OpenFile& file) {
@@ -627,7 +636,8 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
         if (has_more) *extra.add_files() = more;
         if (const auto* terminal = std::get_if<model::TerminalFile>(&file.body)) {
             entry.mutable_tty()->set_regf_id(++unused_id);
-            TRY(put_with_twin(file, entry, terminal->path, S_IFCHR, unused_id, writer));
+            TRY(put_with_twin(file, entry, terminal->path, device_mode(*terminal, checkpoint),
+                              unused_id, writer));
             continue;
         }
         TRY(with_context(writer.add(entry), what));
@@ -643,8 +653,8 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
     return put_queues(checkpoint, into);
 }
 
-Result<> get_files(const ImageStore& from, const FerryFiles& extra,
-                   const TerminalRecords& terminals, model::Checkpoint& into) {
+Result<> get_files(const ImageStore& from, const FerryFiles& extra, TerminalRecords& terminals,
+                   model::Checkpoint& into) {
     const std::optional<model::Bytes> bytes = TRY(from.get(kFilesName));
     if (!bytes) return fail(Error::corrupt(std::string("there is no ") + kFilesName));
     RecordReader reader = TRY(RecordReader::open(kFilesName, *bytes, Magic::Files));
@@ -673,7 +683,7 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra,
     }
     std::sort(into.files.begin(), into.files.end(),
               [](const model::OpenFile& a, const model::OpenFile& b) { return a.id < b.id; });
-    TRY(join_twins(twins, into.files));
+    TRY(join_twins(twins, terminals, into.files));
     TRY(get_pipes(from, kPipesDataName, Magic::PipesData, into));
     TRY(get_pipes(from, kFifoDataName, Magic::FifoData, into));
     add_missing_pipes(into);

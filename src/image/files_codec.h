@@ -42,8 +42,8 @@ enum class FileType : std::uint32_t {
 // All files and what hangs on them. What the format has no field for is appended to extra.
 Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
                    wire::FerryCheckpoint& extra);
-Result<> get_files(const ImageStore& from, const FerryFiles& extra,
-                   const TerminalRecords& terminals, model::Checkpoint& into);
+Result<> get_files(const ImageStore& from, const FerryFiles& extra, TerminalRecords& terminals,
+                   model::Checkpoint& into);
 
 // One process's descriptors; number is its files_id.
 Result<> put_descriptors(const model::Process& process,

@@ -5,7 +5,8 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <limits>
+#include <array>
+#include <cstring>
 
 #include "base/limits.h"
 #include "image/proto/terminal.pb.h"
@@ -18,7 +19,8 @@ constexpr const char* kName = "tty-info.img";
 constexpr std::uint32_t kPty = 1;
 constexpr unsigned kMasterMajor = 5, kMasterMinor = 2, kSlaveMajor = 136;  // devices.txt
 constexpr std::uint32_t kIndexMax = 1u << 20;
-constexpr int kCharacters = 19;
+// CRIU has a word for each character, and the characters, as bytes, in the first of the words.
+constexpr int kCharacterWords = 19;
 constexpr std::uint32_t kDefaultMode = 0620;  // what grantpt(3) gives
 
 // new_encode_dev() of the kernel, as st_rdev has it.
@@ -34,11 +36,12 @@ void modes_to_wire(const model::TerminalModes& modes, wire::TtyModes& into) {
     into.set_c_line(modes.line);
     into.set_c_ispeed(modes.input_speed);
     into.set_c_ospeed(modes.output_speed);
-    for (const std::uint8_t character : modes.characters) into.add_c_cc(character);
+    std::array<std::uint32_t, kCharacterWords> words = {};
+    std::memcpy(words.data(), modes.characters.data(), modes.characters.size());
+    into.mutable_c_cc()->Assign(words.begin(), words.end());
 }
 
 Result<model::TerminalModes> modes_from_wire(const wire::TtyModes& from) {
-    constexpr std::uint32_t kByteMax = std::numeric_limits<std::uint8_t>::max();
     model::TerminalModes modes = {.input = from.c_iflag(),
                                   .output = from.c_oflag(),
                                   .control = from.c_cflag(),
@@ -47,11 +50,10 @@ Result<model::TerminalModes> modes_from_wire(const wire::TtyModes& from) {
                                   .input_speed = from.c_ispeed(),
                                   .output_speed = from.c_ospeed()};
     if (from.c_line() != 0) return fail(Error::unsupported("a terminal with a line discipline"));
-    if (from.c_cc_size() > kCharacters) return fail(Error::corrupt("a terminal's characters"));
-    for (int i = 0; i < from.c_cc_size(); ++i) {
-        if (from.c_cc(i) > kByteMax) return fail(Error::corrupt("a terminal's characters"));
-        modes.characters[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(from.c_cc(i));
-    }
+    std::array<std::uint32_t, kCharacterWords> words = {};
+    if (from.c_cc_size() != kCharacterWords) return fail(Error::corrupt("a terminal's characters"));
+    std::ranges::copy(from.c_cc(), words.begin());
+    std::memcpy(modes.characters.data(), words.data(), modes.characters.size());
     return modes;
 }
 
@@ -175,7 +177,8 @@ Result<> TerminalRecords::finish(const wire::FerryCheckpoint& extra,
         if (end != nullptr && end->is_master) terminals[end->index].master_path = end->path;
     }
     for (auto& [index, terminal] : terminals) {
-        terminal.mode = kDefaultMode;
+        const auto mode = slave_modes_.find(index);
+        terminal.mode = mode == slave_modes_.end() ? kDefaultMode : mode->second;
         const auto more = std::ranges::find(extra.terminals(), index, &wire::FerryTerminal::index);
         const bool is_ours = more != extra.terminals().end();
         if (is_ours) {

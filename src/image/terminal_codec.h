@@ -27,6 +27,8 @@ class TerminalRecords {
     static Result<TerminalRecords> get(const ImageStore& from);
     // Nothing: no end of a pair whose master the image has.
     [[nodiscard]] std::optional<model::TerminalFile> find(std::uint32_t number) const;
+    // The mode of a slave's device, which is in its regular file's record.
+    void note_slave(std::uint32_t index, std::uint32_t mode) { slave_modes_[index] = mode & 07777; }
     // The pairs, when files and processes are known: whose master has which path, and which
     // processes they control.
     Result<> finish(const wire::FerryCheckpoint& extra, model::Checkpoint& into) const;
@@ -34,6 +36,7 @@ class TerminalRecords {
   private:
     std::map<std::uint32_t, model::TerminalFile> ends_;   // by number, without paths
     std::map<std::uint32_t, model::Terminal> terminals_;  // by index, of those with a master
+    std::map<std::uint32_t, std::uint32_t> slave_modes_;  // by index
 };
 
 }  // namespace ferry::image
