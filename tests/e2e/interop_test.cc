@@ -44,6 +44,10 @@ constexpr Limit kLimits[] = {
     {"memfd_state", Way::CriuToFerry, "CRIU writes seals of a memfd whose mappings exclude them"},
     {"netlink", Way::CriuToFerry, "CRIU's format has no options of SOL_NETLINK"},
     {"netlink", Way::FerryToCriu, "CRIU's format has no options of SOL_NETLINK"},
+    {"pty_pair", Way::CriuToFerry, "CRIU's format does not say whether a terminal is hung up"},
+    {"pty_pair", Way::FerryToCriu, "CRIU forgets the exclusive mode of a terminal"},
+    {"pty_session", Way::CriuToFerry, "CRIU does not dump this descriptor of /dev/tty"},
+    {"pty_session", Way::FerryToCriu, "CRIU's children do not get their controlling terminal"},
     {"socket_options", Way::CriuToFerry, "CRIU's format has no TCP_MAXSEG"},
     {"socket_options", Way::FerryToCriu, "CRIU's format has no TCP_MAXSEG"},
     {"stopped", Way::CriuToFerry, "CRIU's format does not say whether a stop was waited for"},
@@ -62,7 +66,8 @@ bool has_sys_resource() {
 }
 
 // Of the IPC namespace of a container (container_ipc_test.cc): nobody carries what is the host's.
-constexpr const char* kOfContainers[] = {"message_queues", "segments", "semaphores"};
+constexpr const char* kOfContainers[] = {"message_queues", "posix_queues", "queue_thread",
+                                         "segments", "semaphores"};
 
 std::vector<std::string> victims() {
     std::vector<std::string> names;
