@@ -57,7 +57,7 @@ Result<model::FileId> PathTable::add_mapped(Pid pid, const proc::MapsEntry& line
 // opening for writing, which copies the file up.
 void PathTable::open_ahead(const PathFile& found, std::uint32_t flags) {
     const bool is_slow = found.unlinked || (flags & O_ACCMODE) != O_RDONLY;
-    if (!is_slow || !S_ISREG(found.status.st_mode)) return;
+    if (!is_slow || !S_ISREG(found.status.st_mode) || found.is_message_queue) return;
     const Key key = {found.path, flags, found.status.st_dev, found.status.st_ino, found.unlinked};
     add(ahead_, key, to_model(found, 0)).status = found.status;
 }
