@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <string>
 
@@ -87,6 +88,28 @@ TEST(Restore, FindsAioRingsAmongThePagesWhereTheImageIsCrius) {
     std::filesystem::remove(images.path() + "/ferry.json");
     restore::RestoreOptions options;
     options.images_directory = images.path();
+    const auto report = restore::restore_from_images(options);
+    ASSERT_TRUE(report.has_value()) << report.error().describe();
+    EXPECT_EQ(victim->verdict(), "PASS");
+}
+
+TEST(Restore, LeavesATerminalToWhoeverHasItByNow) {
+    auto victim = Victim::start("pty_pair");
+    ASSERT_TRUE(victim.has_value()) << victim.error().describe();
+    const ImageDirectory images;
+    const auto dumped = dump(victim->pid(), images.path());
+    ASSERT_TRUE(dumped.has_value()) << dumped.error().describe();
+    ::waitpid(victim->pid().value, nullptr, 0);
+    // The lowest indices that are free: the victim had these.
+    std::array<int, 8> taken = {};
+    for (int& master : taken) master = ::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    restore::RestoreOptions options;
+    options.images_directory = images.path();
+    const auto refused = restore::restore_from_images(options);
+    for (const int master : taken) ::close(master);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_NE(refused.error().message().find("is in use"), std::string::npos)
+        << refused.error().describe();
     const auto report = restore::restore_from_images(options);
     ASSERT_TRUE(report.has_value()) << report.error().describe();
     EXPECT_EQ(victim->verdict(), "PASS");
