@@ -160,6 +160,8 @@ TEST_P(HeldService, KnownConnectionsAreReplayedApartFromNewOnes) {
         const auto second = must(replay.replay(taken, ReplayPart::Rest));
         EXPECT_GE(first, 1U);
         EXPECT_EQ(first + second, taken.size());
+        EXPECT_EQ(must(must(PacketReplay::create(Firewall::Yes)).replay(taken)), first)
+            << "behind a firewall";
     }
     connecting.join();
     EXPECT_EQ(lab::ask(fresh), 'A');

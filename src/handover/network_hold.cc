@@ -55,8 +55,9 @@ Result<os::UniqueFd> raw_socket(int family) {
 
 }  // namespace
 
-Result<PacketReplay> PacketReplay::create() {
+Result<PacketReplay> PacketReplay::create(Firewall firewall) {
     PacketReplay replay;
+    replay.firewall_ = firewall;
     replay.v4_ = TRY(raw_socket(AF_INET));
     // A kernel without IPv6 has no IPv6 packets to replay either.
     if (auto v6 = raw_socket(AF_INET6)) replay.v6_ = std::move(*v6);
@@ -77,6 +78,7 @@ Result<std::size_t> PacketReplay::replay(std::span<const HeldPacket> packets, Re
     for (const HeldPacket& packet : packets) {
         const bool known = is_of_known_connection(packet);
         if (part != ReplayPart::All && known != (part == ReplayPart::KnownConnections)) continue;
+        if (firewall_ == Firewall::Yes && !known) continue;
         const IpAddress to = ip_destination(packet);
         sockaddr_in v4 = {};
         sockaddr_in6 v6 = {};
@@ -135,7 +137,8 @@ NetworkHold& NetworkHold::operator=(NetworkHold&&) noexcept = default;
 // Closing the netlink socket removes the table, so there is nothing to do that could fail.
 NetworkHold::~NetworkHold() = default;
 
-Result<NetworkHold> NetworkHold::install(std::span<const HoldTarget> targets, HoldScope scope) {
+Result<NetworkHold> NetworkHold::install(std::span<const HoldTarget> targets, HoldScope scope,
+                                         Firewall firewall) {
     std::vector<HoldTarget> real;
     for (const HoldTarget& target : targets) {
         if (target.address.is_wildcard()) continue;
@@ -146,7 +149,7 @@ Result<NetworkHold> NetworkHold::install(std::span<const HoldTarget> targets, Ho
     if (real.size() > kHoldTargetsMax) {
         return fail(Error::limit(fmt::format("{} addresses to hold packets for", real.size())));
     }
-    auto replay = TRY(PacketReplay::create());
+    auto replay = TRY(PacketReplay::create(firewall));
     auto netlink = TRY(NetlinkSocket::open(NETLINK_NETFILTER));
     auto capture = TRY(PacketCapture::start(real, scope == HoldScope::Everything
                                                       ? CaptureScope::Everything

@@ -80,11 +80,15 @@ enum class ReplayPart : std::uint8_t {
     Rest,
 };
 
+// Replayed packets come in through the loopback device, where a firewall lets in what it would not
+// from outside. Where there is one, what no socket expects is left to its sender to repeat.
+enum class Firewall : std::uint8_t { No, Yes };
+
 // Injects packets into the local stack of the calling thread's network namespace as if they had
 // been received. Made before the freeze; used at the destination, and at the source on rollback.
 class PacketReplay {
   public:
-    static Result<PacketReplay> create();
+    static Result<PacketReplay> create(Firewall firewall = Firewall::No);
     // Foreign bytes: a packet that is no whole IPv4 or IPv6 packet is Error::Kind::Corrupt (nothing
     // is sent then). Packets that the stack refuses (no such address any more) are skipped. Returns
     // how many were injected. About 5 us a packet.
@@ -93,6 +97,7 @@ class PacketReplay {
 
   private:
     PacketReplay() = default;
+    Firewall firewall_ = Firewall::No;
     os::UniqueFd v4_, v6_;
 };
 
@@ -107,7 +112,8 @@ class NetworkHold {
   public:
     // The capture is running when the rules appear, so no packet is dropped unseen. No targets: a
     // hold that does nothing.
-    static Result<NetworkHold> install(std::span<const HoldTarget> targets, HoldScope scope);
+    static Result<NetworkHold> install(std::span<const HoldTarget> targets, HoldScope scope,
+                                       Firewall firewall = Firewall::No);
     NetworkHold(NetworkHold&&) noexcept;
     NetworkHold& operator=(NetworkHold&&) noexcept;
     NetworkHold(const NetworkHold&) = delete;

@@ -11,7 +11,8 @@
 // carried: counts of packets and bytes, and connections that a helper expects.
 //
 // Ferry's own tables (nftables.h) are neither read nor touched. All functions work in the calling
-// thread's network namespace; reading costs some 100 us and 2 us for each element and connection.
+// thread's network namespace; reading takes the kernel some microseconds for each object, element
+// of a set and connection.
 //
 // Source relied upon: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink_conntrack.h, nft(8),
 // net/netfilter/nf_tables_api.c and nf_conntrack_netlink.c of Linux 6.1 to 6.18.
@@ -58,14 +59,14 @@ struct PacketFilter {
 Result<PacketFilter> read_packet_filter();
 
 // Replaces the ruleset of the namespace, in one transaction. Unsupported: the kernel here does not
-// take it, with the object that it refuses; the ruleset is then what it was. A small one takes 0.1
-// ms, 10 ms where there was another.
+// take it, with the object that it refuses; the ruleset is then what it was. Where there was
+// another one this takes milliseconds, and else microseconds.
 Result<> load_ruleset(const PacketFilter& filter);
 // Whether the kernel here has understood all of a ruleset that was just loaded (attributes that it
 // does not know, an old kernel ignores): Unsupported when it tells it otherwise. To be asked before
 // any packet comes, which would move counters.
 Result<> check_ruleset(const PacketFilter& filter);
-// One that is tracked already is brought up to date.
+// One that is tracked already is brought up to date, but for its translation.
 Result<> make_connections(const PacketFilter& filter);
 
 // For each object u8 kind, u8 family, u16 0, u32 length, attributes; numbers are little-endian.

@@ -1,10 +1,13 @@
 // Rulesets and tracked connections: read in one network namespace, made in another. Needs root.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "handover/attribute_list.h"
+#include "handover/echo.h"
 #include "handover/netlink.h"
 #include "handover/network_lab.h"
 #include "handover/nftables.h"
@@ -121,6 +124,85 @@ TEST_F(PacketFilterTest, ElementsKeepTheTimeThatTheyHaveLeft) {
     EXPECT_THAT(listing(to_),
                 testing::ContainsRegex("192.0.2.2 timeout 2h expires (1h30m|1h29m5)"));
     EXPECT_THAT(listing(to_), HasSubstr("add @d { ip saddr limit rate 1/second"));
+}
+
+// What is told of a connection, but for the time that is left.
+std::vector<std::vector<std::byte>> connections_of(const PacketFilter& filter) {
+    std::vector<std::vector<std::byte>> all;
+    for (const FilterObject& connection : filter.connections) {
+        AttributeList list;
+        NetlinkAttributes(connection.attributes)
+            .for_each([&](std::uint16_t type, std::span<const std::byte> value) {
+                if (type != CTA_TIMEOUT) list.put(type, value);
+            });
+        all.push_back(std::move(list).take());
+    }
+    std::ranges::sort(all);
+    return all;
+}
+
+// Of both families, translated at both ends, marked, answered and not.
+TEST_F(PacketFilterTest, TrackedConnectionsAreTheSameAgain) {
+    load_text(from_,
+              "table ip t {\n"
+              "chain o { type nat hook output priority 0; tcp dport 8080 redirect to :80; }\n"
+              "chain p { type nat hook postrouting priority 0\n"
+              "tcp dport 80 snat to 127.0.0.5:4444\n}\n}\n"
+              "table inet m { chain o { type filter hook output priority 0\n"
+              "ct mark set 0x17\n}\n}");
+    EXPECT_EQ(from_.run("ip link set lo up"), 0);
+    std::vector<os::UniqueFd> open;
+    {
+        const auto inside = from_.enter();
+        const auto listen = [&](const char* where, std::uint16_t port) {
+            const auto at = lab::socket_address(lab::address(where), port);
+            open.emplace_back(::socket(AF_INET6, SOCK_STREAM, 0));
+            EXPECT_EQ(::bind(open.back().get(), reinterpret_cast<const sockaddr*>(&at), sizeof at),
+                      0);
+            EXPECT_EQ(::listen(open.back().get(), 1), 0);
+        };
+        const auto speak = [&](const char* to, std::uint16_t port, int type) {
+            const auto at = lab::socket_address(lab::address(to), port);
+            open.emplace_back(::socket(AF_INET6, type, 0));
+            EXPECT_EQ(
+                ::connect(open.back().get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);
+            EXPECT_EQ(::send(open.back().get(), "x", 1, 0), 1);
+        };
+        listen("127.0.0.1", 80);
+        listen("::1", 81);
+        speak("127.0.0.1", 8080, SOCK_STREAM);
+        speak("::1", 81, SOCK_STREAM);
+        speak("::1", 82, SOCK_DGRAM);
+    }
+    EXPECT_EQ(connections_of(read(from_)).size(), 3U);
+    cross();
+    EXPECT_EQ(connections_of(read(to_)), connections_of(read(from_)));
+    const auto told = to_.output("cat /proc/net/nf_conntrack");
+    EXPECT_THAT(told, testing::ContainsRegex("ESTABLISHED src=127.0.0.1 .*dport=8080 "
+                                             "src=127.0.0.1 dst=127.0.0.5 sport=80 dport=4444 "
+                                             ".ASSURED. mark=23"));
+}
+
+// iptables of today puts its own matches and targets into nftables' rules.
+TEST_F(PacketFilterTest, RulesOfIptablesAreTheSameAgain) {
+    for (const char* rule :
+         {"iptables-nft -A INPUT -p tcp --syn -m connlimit --connlimit-above 5 "
+          "-j REJECT --reject-with tcp-reset",
+          "iptables-nft -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN "
+          "-j TCPMSS --clamp-mss-to-pmtu",
+          "iptables-nft -A INPUT -p udp --dport 53 -m string --algo bm --string x -j DROP",
+          "iptables-nft -A INPUT ! -p icmp -m addrtype --dst-type LOCAL -j ACCEPT",
+          "iptables-nft -P INPUT DROP -c 17 1700",
+          "ip6tables-nft -t nat -A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 80"}) {
+        EXPECT_EQ(from_.run(rule), 0) << rule;
+    }
+    const auto saved = [](const Host& host) {
+        return host.output("(iptables-nft-save -c; ip6tables-nft-save -c) | grep -v '^#'");
+    };
+    const std::string before = saved(from_);
+    EXPECT_THAT(before, HasSubstr("connlimit"));
+    cross();
+    EXPECT_EQ(saved(to_), before);
 }
 
 TEST_F(PacketFilterTest, LargeSetsCrossInSeveralMessages) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "handover/network_hold.h"
 #include "handover/network_identity.h"
 #include "handover/packet_filter.h"
 #include "os/network_namespace.h"
@@ -48,6 +49,10 @@ struct ServiceNetwork {
 
     // For which packets are held, loopback left out.
     [[nodiscard]] std::vector<IpAddress> ip_addresses() const;
+    // Of a namespace of its own; nobody looks into the host's.
+    [[nodiscard]] Firewall firewall() const {
+        return space && !space->filter.ruleset.empty() ? Firewall::Yes : Firewall::No;
+    }
 };
 
 // Everything of a container's network namespace. The calling thread is in the host's, where the

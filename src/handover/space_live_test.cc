@@ -184,6 +184,25 @@ TEST(NetworkSpace, ADestinationThatCannotTakeItSaysWhy) {
     must(ArrivingNetwork::check(network, {}));
 }
 
+TEST(NetworkSpace, RulesThatCannotBeLoadedLeaveNothing) {
+    const ContainerNetwork net;
+    furnish(net);
+    auto network = must(read(net));
+    for (FilterObject& object : network.space->filter.ruleset) {
+        const auto type =
+            std::ranges::search(object.attributes, std::as_bytes(std::span("filter")));
+        if (!type.empty()) type.front() = std::byte{'z'};
+    }
+    const auto inside = net.b.enter();
+    const auto result = ArrivingNetwork::prepare(network, net.other.space(), {});
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().kind(), Error::Kind::Unsupported);
+    EXPECT_THAT(result.error().message(), HasSubstr("does not take the container's packet filter"));
+    EXPECT_EQ(net.other.output("nft list tables"), "");
+    EXPECT_EQ(net.other.run("ip link show eth0 >/dev/null 2>&1"), 1);
+    EXPECT_NE(net.b.run("ip link show ctr77 >/dev/null 2>&1"), 0);
+}
+
 TEST(NetworkSpace, ANamespaceThatHasTheDeviceAlreadyIsRefused) {
     const ContainerNetwork net;
     const auto network = must(read(net));

@@ -44,7 +44,8 @@ class FrozenNetwork {
 
     Result<> hold() {
         hold_ = TRY(space_.within([this] {
-            return handover::NetworkHold::install(targets_, handover::HoldScope::Everything);
+            return handover::NetworkHold::install(targets_, handover::HoldScope::Everything,
+                                                  identity_.firewall());
         }));
         return {};
     }

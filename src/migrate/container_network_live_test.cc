@@ -158,7 +158,9 @@ void ContainerCrossing::cross() {
         const auto inside = net_.b.enter();
         must(handover::ArrivingNetwork::check(network_, {}));
         return std::pair(must(handover::ArrivingNetwork::prepare(network_, to_, {})),
-                         must(to_.within(handover::PacketReplay::create)));
+                         must(to_.within([this] {
+                             return handover::PacketReplay::create(network_.firewall());
+                         })));
     }();
     must(to_.within([] { return handover::load_ruleset({}); }));
     hold();

@@ -160,9 +160,10 @@ Result<> DestinationSession::agree_on_podmans_files(const container::Description
 
 Result<> DestinationSession::prepare_network(const os::NetworkNamespace& space) {
     network_ = TRY(handover::ArrivingNetwork::prepare(service_network_, space, request_.placement));
-    replay_ = TRY(space.within(handover::PacketReplay::create));
+    replay_ = TRY(space.within(
+        [this] { return handover::PacketReplay::create(service_network_.firewall()); }));
     // The rules have been tried. They come again in the freeze, with their counters, and load at
-    // once where nothing is; to remove others first would take until no CPU uses them (5 to 20 ms).
+    // once where nothing is; to remove others first would take until no CPU uses them.
     if (!service_network_.space) return {};
     return space.within([] { return handover::load_ruleset({}); });
 }

@@ -357,7 +357,8 @@ Result<bool> SourceSession::try_cut_over() {
     TRY(await_last_passes());
     if (container_) TRY(container_->check_strangers());
     hold_ = TRY(space_->within([this] {
-        return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections);
+        return handover::NetworkHold::install(targets_, handover::HoldScope::NewConnections,
+                                              service_network_.firewall());
     }));
     std::this_thread::sleep_for(kAcceptDrain);
     TRY(link_->expect(FrameType::RoundDone));
