@@ -1,4 +1,5 @@
 // A container on a bridge network of Podman's crosses with its addresses and its connections.
+#include "going_on.h"
 #include "podman_fixture.h"
 
 namespace ferry::lab {
@@ -54,11 +55,6 @@ class PodmanNetworkTest : public PodmanTest {
             lab_->client().run({"redis-cli", "-h", ip, "-p", std::to_string(port), "ping"}, kLimit);
         return answer && answer->out.find("PONG") != std::string::npos;
     }
-    static void expect_clients_go_on(Load& load) {
-        static_cast<void>(load.take_window());
-        EXPECT_TRUE(comes_true([&] { return load.take_window().writes_acknowledged > 0; }));
-        EXPECT_EQ(load.failure(), std::nullopt);
-    }
     // What a platform has of the container's network.
     std::string traces(std::size_t i) {
         return platform(i)
@@ -90,7 +86,7 @@ TEST_F(PodmanNetworkTest, ItsConnectionsGoOnAndPodmanThereKnowsItsNetwork) {
     const CommandResult moved = migrate();
     ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(0).agent_log()
                                << platform(1).agent_log();
-    expect_clients_go_on(**load);
+    expect_goes_on(**load);
     EXPECT_EQ(listed(0), "");
     EXPECT_EQ(traces(0), "");
     EXPECT_THAT(listed(1), testing::StartsWith(id_ + " web Up"));
@@ -156,13 +152,13 @@ TEST_F(PodmanNetworkTest, WhoeverIsKilledItsConnectionsGoOnWhereItWas) {
         EXPECT_TRUE(comes_true([&] { return listed(1).empty() && traces(1).empty(); }))
             << listed(1) << traces(1);
         EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
-        expect_clients_go_on(**load);
+        expect_goes_on(**load);
     }
     const CommandResult moved = ferry(0, {"migrate", "web", "--to", platform(1).address()});
     ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(0).agent_log()
                                << platform(1).agent_log();
     EXPECT_THAT(moved.out, HasSubstr("connections through this host's addresses will break"));
-    expect_clients_go_on(**load);
+    expect_goes_on(**load);
     ASSERT_OK((*load)->stop());
     const auto verified = (*load)->verify();
     ASSERT_OK(verified);
