@@ -196,7 +196,10 @@ std::string HostsLab::directory() const {
 void HostsLab::clear_up() const {
     // Ends what runs over them as well, such as a site on its way.
     close_connections();
-    std::string script;
+    // What was told to migrate does not notice that, and would bring a site back.
+    std::string script =
+        "pkill -INT -f '[f]erry migrate site'; for i in $(seq 100); do "
+        "pgrep -f '[f]erry migrate site' > /dev/null || break; sleep 0.1; done; ";
     for (std::size_t i = 0; i < kSitesMax; ++i) {
         // Only ours: another's of the same name has its bundle elsewhere.
         script += fmt::format(
