@@ -38,12 +38,14 @@ Result<> ioctl_by(StubProcess& process, int terminal, const char* name, unsigned
 
 }  // namespace
 
-Result<> Terminals::follow(const model::Checkpoint& skeleton, int root) {
+Result<> Terminals::follow(const model::Checkpoint& skeleton, int root,
+                           const std::optional<os::UserIds>& user) {
     std::erase_if(pairs_, [&](const auto& known) {
         return std::ranges::find(skeleton.terminals, known.first, &model::Terminal::index) ==
                skeleton.terminals.end();
     });
     if (skeleton.terminals.empty()) return {};
+    const os::UserScope as_user = TRY(os::UserScope::enter(user));
     const os::RootScope there = TRY(os::RootScope::enter(root));
     for (const model::Terminal& terminal : skeleton.terminals) {
         Pair& pair = pairs_[terminal.index];

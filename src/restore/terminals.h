@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "model/checkpoint.h"
 #include "os/fd.h"
+#include "os/scope.h"
 #include "restore/stub.h"
 
 namespace ferry::restore {
@@ -15,8 +17,10 @@ namespace ferry::restore {
 class Terminals {
   public:
     // Makes those of the skeleton that are not there, and gives up those that are not in it.
-    // `root`: where paths lead from (os::RootScope). Invalid: an index is taken.
-    Result<> follow(const model::Checkpoint& skeleton, int root);
+    // `root`: where paths lead from (os::RootScope); `user`: whose they are (os::UserScope).
+    // Invalid: an index is taken.
+    Result<> follow(const model::Checkpoint& skeleton, int root,
+                    const std::optional<os::UserIds>& user);
     // The stub, which is in its session and has `process.terminal` from whom it was forked, gets
     // the controlling terminal that it had. Unsupported: one that it had not been forked with,
     // without leading its session.

@@ -196,7 +196,8 @@ Result<Pid> Tree::start_root(const model::Process& root, SlotRun slots, int sock
     // What a process of another user namespace locks counts against its limit, whatever it may do
     // there. (We may not raise it without CAP_SYS_RESOURCE: then nobody here may lock more.)
     constexpr rlimit64 kUnlimited = {.rlim_cur = RLIM64_INFINITY, .rlim_max = RLIM64_INFINITY};
-    if (TRY(proc::foreign_root(here))) {
+    root_user_ = TRY(proc::foreign_root(here));
+    if (root_user_) {
         const auto raised = os::set_prlimit(here, RLIMIT_MEMLOCK, kUnlimited);
         if (!raised && raised.error().code() != EPERM) return fail(raised.error());
     }
@@ -273,7 +274,7 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
         if (wanted == nullptr || wanted->is_zombie) TRY(keep_or_end(**it, skeleton));
     }
     std::erase_if(processes_, [](const auto& process) { return process->threads.empty(); });
-    TRY(terminals_.follow(skeleton, root_directory_.get()));
+    TRY(terminals_.follow(skeleton, root_directory_.get(), root_user_));
 
     for (const model::Process& wanted : skeleton.processes) {
         if (wanted.is_zombie) continue;

@@ -12,6 +12,7 @@
 #include "base/types.h"
 #include "model/checkpoint.h"
 #include "os/pid_namespace.h"
+#include "os/scope.h"
 #include "resources/ipc_namespace.h"
 #include "restore/arena.h"
 #include "restore/shared_memory.h"
@@ -58,6 +59,8 @@ class Tree {
     [[nodiscard]] const ParkedVdso& vdso() const { return vdso_; }
     // Where the paths of the tree lead from (os::RootScope); -1: from our root.
     [[nodiscard]] int root_directory() const { return root_directory_.get(); }
+    // Root of its user namespace (os::UserScope); nothing: that is ours.
+    [[nodiscard]] const std::optional<os::UserIds>& root_user() const { return root_user_; }
     // The tree's own; nothing: it lives in ours.
     [[nodiscard]] const std::optional<resources::IpcNamespace>& ipc() const { return ipc_; }
     // As we see it.
@@ -99,6 +102,7 @@ class Tree {
     Terminals terminals_;
     os::PidNamespace pids_;  // the tree's
     os::UniqueFd root_directory_;
+    std::optional<os::UserIds> root_user_;
     std::optional<resources::IpcNamespace> ipc_;
     std::vector<std::unique_ptr<StubProcess>> processes_;  // in the order of their making
     std::vector<Pid> zombies_;                             // as we see them
