@@ -12,16 +12,21 @@
 #include <cstring>
 #include <ranges>
 #include <thread>
+#include <vector>
 
 #include "base/check.h"
 #include "os/process.h"
 #include "os/schedule.h"
 #include "proc/process_directory.h"
 #include "proc/syscall.h"
+#include "trace/ends.h"
 #include "trace/remote_calls.h"
 
 namespace ferry::restore {
 namespace {
+
+// Threads that have been killed end at once; a call that cannot be interrupted ends first.
+constexpr std::chrono::milliseconds kEndTimeout{10'000};
 
 Result<> expect_syscall_stop(trace::Tracee& tracee) {
     const trace::Stop stop = TRY(tracee.wait());
@@ -183,6 +188,7 @@ Result<> release(Tree& tree, RunMode mode) {
     const auto note = [&](Result<> result) {
         if (!result && first) first = std::move(result);
     };
+    std::vector<Tid> ended;
     // From here on our end is not theirs. The root last: while it lives, all do.
     for (StubProcess* process : std::views::reverse(tree.processes())) {
         for (auto& thread : process->threads) {
@@ -201,9 +207,12 @@ Result<> release(Tree& tree, RunMode mode) {
             // The first of them that runs may end the whole process.
             const bool is_over = !detached && detached.error().kind() == Error::Kind::Gone;
             if (!is_over) note(detached);
+            if (is_over && thread != process->threads.front()) ended.push_back(thread->here());
         }
     }
     tree.disown();
+    // Nobody hears of a process's end while we have not heard of its threads'.
+    if (!ended.empty()) note(trace::await_ends(std::move(ended), kEndTimeout));
     return first;
 }
 
