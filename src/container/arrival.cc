@@ -87,6 +87,7 @@ Arrival::~Arrival() {
 
 Result<Arrival::Found> Arrival::look_at(const FileTree& tree) {
     const std::string& path = tree.place.path;
+    if (!tree.is_hosts) return Found::Present;
     if (!TRY(exists(path))) return Found::Nothing;
     // Programs, certificates and the like: the host's own are as good.
     if (!tree.is_writable) return Found::Present;
@@ -159,8 +160,10 @@ Result<> Arrival::begin(const std::vector<bool>& shared) {
 Result<> Arrival::plan() {
     undoing_ = {"sh", "-c", kUndoScript, "sh"};
     const std::string& bundle = description_.bundle;
-    plan_directory(bundle);
-    const auto config = os::read_file(bundle + "/config.json");
+    const bool is_podmans = description_.podman.has_value();  // which writes its own
+    if (!is_podmans) plan_directory(bundle);
+    const auto config = is_podmans ? Result<std::string>(description_.config)
+                                   : os::read_file(bundle + "/config.json");
     const bool is_copy = found_[wanted_.front()] == Found::Copy;
     // A bundle that we left is brought up to date like its files; another one's stays as it is, and
     // is refused if it is not the same.
@@ -248,12 +251,6 @@ Result<> Arrival::make_bundle() {
     const std::string fresh = path + ".ferry";
     TRY(os::write_file(os::kCwd, fresh, description_.config));
     return os::rename(fresh, path);
-}
-
-std::vector<files::TreePlace> Arrival::places() const {
-    std::vector<files::TreePlace> places;
-    for (const std::uint32_t i : wanted_) places.push_back(trees_[i].place);
-    return places;
 }
 
 void Arrival::commit() {

@@ -43,7 +43,6 @@ class Arrival {
     Result<> begin(const std::vector<bool>& shared);
     // The numbers of the trees that the source has to send, ascending.
     [[nodiscard]] const std::vector<std::uint32_t>& wanted() const { return wanted_; }
-    [[nodiscard]] std::vector<files::TreePlace> places() const;
 
     void hold();
     void commit();

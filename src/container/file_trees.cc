@@ -115,6 +115,7 @@ Result<std::optional<FileTree>> look_at(const Candidate& candidate, int root,
     FileTree tree{.place = {.path = candidate.path, .is_directory = is_directory},
                   .point = candidate.point,
                   .is_writable = candidate.is_writable,
+                  .is_hosts = true,
                   .overlay = std::nullopt};
     for (const proc::Mount& mount : mounts) {
         if (mount.point != candidate.path) continue;
@@ -123,11 +124,21 @@ Result<std::optional<FileTree>> look_at(const Candidate& candidate, int root,
     return tree;
 }
 
+bool is_podmans(const FileTree& tree, const Monitor& monitor) {
+    if (tree.point == "/" || tree.point == kLogPoint) return true;
+    return std::ranges::any_of(std::array{"--root", "--runroot", "--volumepath"},
+                               [&](const char* option) {
+                                   const std::string directory = monitor.option(option);
+                                   return !directory.empty() && lies_in(tree.place.path, directory);
+                               });
+}
+
 Json json_of(const FileTree& tree) {
     Json json = {{"path", tree.place.path},
                  {"directory", tree.place.is_directory},
                  {"point", tree.point},
-                 {"writable", tree.is_writable}};
+                 {"writable", tree.is_writable},
+                 {"host", tree.is_hosts}};
     if (tree.overlay) {
         json["overlay"] = {{"lower", tree.overlay->lower},
                            {"upper", tree.overlay->upper},
@@ -150,6 +161,7 @@ Result<FileTree> tree_of(const Json& json) {
                             .is_directory = TRY(flag_in(json, "directory"))},
                   .point = TRY(text_in(json, "point")),
                   .is_writable = TRY(flag_in(json, "writable")),
+                  .is_hosts = TRY(flag_in(json, "host")),
                   .overlay = std::nullopt};
     TRY(check_path(tree.place.path));
     if (member(json, "overlay") == nullptr) return tree;
@@ -177,7 +189,9 @@ Result<std::vector<FileTree>> file_trees(const Container& container) {
         if (is_there) continue;
         auto tree = TRY(with_context(look_at(candidate, root.get(), mounts),
                                      fmt::format("container \"{}\"", container.state.id)));
-        if (tree) trees.push_back(std::move(*tree));
+        if (!tree) continue;
+        tree->is_hosts = !container.monitor || !is_podmans(*tree, *container.monitor);
+        trees.push_back(std::move(*tree));
     }
     return trees;
 }

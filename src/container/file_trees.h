@@ -29,6 +29,7 @@ struct FileTree {
     files::TreePlace place;  // on both hosts
     std::string point;       // as the container sees it: "/" or "/data"
     bool is_writable = true;
+    bool is_hosts = true;            // the host's own; otherwise Podman makes a place for it
     std::optional<Overlay> overlay;  // that is mounted there
     bool operator==(const FileTree&) const = default;
 };

@@ -66,24 +66,6 @@ Result<PodmanRecord> read_archive(const std::string& path) {
     return record;
 }
 
-// What is bound into it from anywhere but Podman's own directories.
-std::vector<std::string> foreign_binds(const Monitor& monitor, const Config& config) {
-    std::vector<std::string> foreign;
-    for (const ConfiguredMount& mount : config.mounts) {
-        if (!mount.is_bind() || std::ranges::find(mount.options, "ro") != mount.options.end()) {
-            continue;
-        }
-        const auto is_below = [&](std::string_view option) {
-            const std::string directory = monitor.option(option);
-            return !directory.empty() && mount.source.starts_with(directory + "/");
-        };
-        if (is_below("--root") || is_below("--runroot") || is_below("--volumepath")) continue;
-        foreign.push_back(fmt::format("the directory {} of the host is its volume {}", mount.source,
-                                      mount.destination));
-    }
-    return foreign;
-}
-
 // Podman does not remove a container whose network another one uses.
 Result<std::vector<std::string>> sharers_of(const Monitor& monitor, const std::string& space) {
     std::vector<std::string> reasons;
@@ -121,7 +103,6 @@ Result<std::vector<std::string>> network_obstacles(const Monitor& monitor, const
 
 Result<> check(const Monitor& monitor, const Config& config, const PodmanRecord& record) {
     std::vector<std::string> reasons = TRY(parse_podman_config(record.config)).obstacles;
-    std::ranges::move(foreign_binds(monitor, config), std::back_inserter(reasons));
     std::ranges::move(TRY(network_obstacles(monitor, config, record)), std::back_inserter(reasons));
     if (reasons.empty()) return {};
     return fail(Error::unsupported(

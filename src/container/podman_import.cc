@@ -213,7 +213,7 @@ Result<std::vector<files::TreePlace>> PodmanImport::places(const std::vector<Fil
             place.path = config.rootfs;
         } else if (mount == config.mounts.end()) {
             return fail(Error::corrupt(fmt::format("nothing is mounted on {} here", tree.point)));
-        } else if (tree.is_writable) {
+        } else if (tree.is_writable && !tree.is_hosts) {
             place.path = mount->source;
         }
         if (!place.path.empty()) {

@@ -40,7 +40,7 @@ class PodmanImport {
     // The monitor's ends of the container's standard streams, once.
     std::vector<os::UniqueFd> take_streams() { return std::move(streams_); }
     // Where the files of these trees belong here, one for each; an empty path: nowhere, what is
-    // here is used.
+    // here is used, or it is the host's.
     Result<std::vector<files::TreePlace>> places(const std::vector<FileTree>& trees,
                                                  const Config& config) const;
 

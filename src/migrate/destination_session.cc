@@ -108,12 +108,18 @@ Result<> DestinationSession::welcome() {
 
 Result<> DestinationSession::prepare_container(const container::Description& description,
                                                const std::string& files) {
-    if (!description.podman && !files.empty()) TRY(agree_on_files(description, files));
+    std::vector<container::FileTree> trees;
+    if (!files.empty()) {
+        trees = TRY(container::file_trees_from_json(files, description));
+        TRY(make_room(description, trees));
+        if (!description.podman) TRY(want_files(trees));
+    }
     creation_ = TRY(container::Creation::prepare(
         description, {.runtime_root = description.podman ? std::string() : request_.runtime_root,
                       .output = request_.output}));
     config_ = TRY(container::parse_config(creation_->config()));
-    return description.podman ? agree_on_podmans_files(description, files) : Result<>();
+    // By now Podman has made room for its own.
+    return description.podman && !files.empty() ? want_files(trees) : Result<>();
 }
 
 Result<> DestinationSession::check_network(bool must_be_joined) const {
@@ -122,38 +128,28 @@ Result<> DestinationSession::check_network(bool must_be_joined) const {
     return handover::ArrivingNetwork::check(service_network_, placement);
 }
 
-Result<> DestinationSession::agree_on_files(const container::Description& description,
-                                            const std::string& files) {
-    arrival_.emplace(TRY(container::Arrival::prepare(
-        description, TRY(container::file_trees_from_json(files, description)),
-        request_.runtime_root)));
+Result<> DestinationSession::make_room(const container::Description& description,
+                                       const std::vector<container::FileTree>& trees) {
+    arrival_.emplace(TRY(container::Arrival::prepare(description, trees, request_.runtime_root)));
     const std::vector<std::string>& probes = arrival_->probes();
     TRY(link_->send(FrameType::Storage, encode(StorageBody{.probes = probes})));
     const StorageBody answer = TRY(decode_storage(TRY(link_->expect(FrameType::Storage)).payload));
     if (answer.seen.size() != probes.size()) {
         return fail(Error::corrupt("the source speaks of other files"));
     }
-    TRY(arrival_->begin(answer.seen));
-    StorageBody wanted{.seen = std::vector<bool>(probes.size())};
-    for (const std::uint32_t number : arrival_->wanted()) wanted.seen[number] = true;
-    incoming_.emplace(TRY(files::Incoming::open(arrival_->places())));
-    return link_->send(FrameType::Storage, encode(wanted));
+    return arrival_->begin(answer.seen);
 }
 
-// Podman has made room for them by now.
-Result<> DestinationSession::agree_on_podmans_files(const container::Description& description,
-                                                    const std::string& files) {
-    const auto trees = TRY(container::file_trees_from_json(files, description));
-    const auto all = TRY(creation_->podman()->places(trees, config_));
-    StorageBody wanted{.seen = std::vector<bool>(all.size())};
+Result<> DestinationSession::want_files(const std::vector<container::FileTree>& trees) {
+    std::vector<files::TreePlace> all(trees.size());
+    if (creation_) all = TRY(creation_->podman()->places(trees, config_));
+    for (const std::uint32_t number : arrival_->wanted()) all[number] = trees[number].place;
+    StorageBody wanted{.seen = std::vector<bool>(trees.size())};
     std::vector<files::TreePlace> places;
     for (std::size_t i = 0; i < all.size(); ++i) {
         wanted.seen[i] = !all[i].path.empty();
         if (wanted.seen[i]) places.push_back(all[i]);
     }
-    const StorageBody nothing{.probes = std::vector<std::string>(all.size())};
-    TRY(link_->send(FrameType::Storage, encode(nothing)));
-    TRY(link_->expect(FrameType::Storage));
     incoming_.emplace(TRY(files::Incoming::open(places)));
     return link_->send(FrameType::Storage, encode(wanted));
 }

@@ -48,9 +48,9 @@ class DestinationSession {
     // Which of the container's files the source has to send, and room for them.
     Result<> prepare_container(const container::Description& description, const std::string& files);
     Result<> check_network(bool must_be_joined) const;
-    Result<> agree_on_files(const container::Description& description, const std::string& files);
-    Result<> agree_on_podmans_files(const container::Description& description,
-                                    const std::string& files);
+    Result<> make_room(const container::Description& description,
+                       const std::vector<container::FileTree>& trees);
+    Result<> want_files(const std::vector<container::FileTree>& trees);
     // The devices, muted, in the namespace where the service will be.
     Result<> prepare_network(const os::NetworkNamespace& space);
     // Until everything is restored and Ready was sent.

@@ -63,6 +63,14 @@ Result<> FileSender::agree(Link& link) {
     return {};
 }
 
+std::vector<files::TreePlace> FileSender::left() const {
+    std::vector<files::TreePlace> left;
+    for (const container::FileTree& tree : trees_) {
+        if (tree.is_hosts) left.push_back(tree.place);
+    }
+    return left;
+}
+
 Result<files::Moved> FileSender::send_all(Link& link, const OnSent& on_sent) {
     if (!outgoing_) return files::Moved{};
     LinkDestination to(link, on_sent);

@@ -33,6 +33,8 @@ class FileSender {
 
     // Of the trees that are sent.
     [[nodiscard]] const std::vector<files::TreePlace>& places() const { return places_; }
+    // Those among them that stay here when the container has gone.
+    [[nodiscard]] std::vector<files::TreePlace> left() const;
 
   private:
     explicit FileSender(std::vector<container::FileTree> trees) : trees_(std::move(trees)) {}

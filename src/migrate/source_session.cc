@@ -543,10 +543,10 @@ void SourceSession::finish() {
     tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(end_tree(), "ending the tree at the source");
     if (container_) tolerate(container_->remove(), "removing the container at the source");
-    if (files_ && !container_->description().podman) {
-        tolerate(container::mark_as_left(files_->places(), request_.container,
-                                         request_.destination_name),
-                 "marking the files that are left at the source");
+    if (files_) {
+        tolerate(
+            container::mark_as_left(files_->left(), request_.container, request_.destination_name),
+            "marking the files that are left at the source");
     }
     tolerate(network_->remove(), "removing the network device at the source");
     tolerate(hold_->release(), "releasing the network");

@@ -68,6 +68,50 @@ TEST_F(PodmanCrossingTest, WhateverFailsLaterItStaysAndTheOtherSideIsAsBefore) {
     EXPECT_EQ(podman(1, {"exec", "web", "cat", "/data/file"}).value_or("nothing"), "kept\n");
 }
 
+// A directory of the host is of the host: it lies at the same path there, under decision 19's mark.
+TEST_F(PodmanCrossingTest, ADirectoryOfItsHostComesAlong) {
+    load_image(0);
+    load_image(1);
+    const std::string path = directory_ + "/srv";
+    std::filesystem::create_directory(path);
+    for (std::size_t i = 0; i < 2; ++i) {
+        const std::string own = fmt::format("{}/srv{}", directory_, i);
+        std::filesystem::create_directory(own);
+        ASSERT_OK(platform(i).host().run_checked({"mount", "--bind", own, path}, 5s));
+    }
+    const auto here = [&](std::size_t i, const std::string& name) {
+        return os::read_file(fmt::format("{}/srv{}/{}", directory_, i, name)).value_or("nothing");
+    };
+    std::filesystem::create_directory(directory_ + "/srv0/data");
+    std::filesystem::create_directory(directory_ + "/srv1/data");
+    std::ofstream(directory_ + "/srv0/data/file") << "kept\n";
+    std::ofstream(directory_ + "/srv1/data/file") << "somebody's\n";
+    start_container(kCounter, {"--volume", path + "/data:/data"});
+    const CommandResult refused = migrate();
+    EXPECT_NE(refused.status, 0);
+    EXPECT_THAT(refused.err + refused.out, HasSubstr("has files here that are no copy of Ferry's"));
+    EXPECT_EQ(here(1, "data/file"), "somebody's\n");
+    std::filesystem::remove_all(directory_ + "/srv1/data");
+    migrate_and_kill_worker(1);
+    EXPECT_TRUE(comes_true(
+        [&] { return listed(1).empty() && std::filesystem::is_empty(directory_ + "/srv1"); }));
+    expect_to_run_on(0);
+    const CommandResult moved = migrate();
+    ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(1).agent_log();
+    EXPECT_EQ(listed(0), "");
+    expect_to_run_on(1);
+    EXPECT_EQ(podman(1, {"exec", "web", "cat", "/data/file"}).value_or("nothing"), "kept\n");
+    ASSERT_OK(podman(1, {"exec", "web", "sh", "-c", "echo new > /data/file"}));
+    EXPECT_EQ(here(1, "data/file"), "new\n");
+    EXPECT_FALSE(std::filesystem::exists(directory_ + "/srv1/data.ferry-copy"));
+    EXPECT_TRUE(std::filesystem::exists(directory_ + "/srv0/data.ferry-copy"));
+    EXPECT_EQ(here(0, "data/file"), "kept\n");
+    for (std::size_t i = 0; i < 2; ++i) {
+        static_cast<void>(podman(i, {"rm", "-f", "-t", "0", "-a"}));
+        ASSERT_OK(platform(i).host().run_checked({"umount", "-l", path}, 5s));
+    }
+}
+
 TEST_F(PodmanCrossingTest, WithoutItsImageItIsRefusedAndStays) {
     load_image(0);
     start_container(kCounter);
