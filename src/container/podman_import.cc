@@ -83,6 +83,36 @@ Result<std::string> archive_of(const PodmanRecord& record) {
     return encode_tmpfs(files);
 }
 
+Result<> check_free(const std::vector<std::string>& podman, const PodmanConfig& config) {
+    const auto exists = [&podman](const char* kind, const std::string& name) -> Result<bool> {
+        std::vector<std::string> command = podman;
+        command.insert(command.end(), {kind, "exists", name});
+        const Finished finished = TRY(run_program({.arguments = command}));
+        if (finished.status == 0 || finished.status == 1) return finished.status == 0;
+        return fail(Error::peer(last_line(finished.err)));
+    };
+    for (const std::string& name : {config.id, config.name}) {
+        if (!TRY(exists("container", name))) continue;
+        return fail(Error::invalid(fmt::format("Podman has a container {} here", name)));
+    }
+    for (const std::string& name : config.volumes) {
+        if (!TRY(exists("volume", name))) continue;
+        return fail(Error::invalid(fmt::format("Podman has a volume {} here", name)));
+    }
+    return {};
+}
+
+Result<> check_image(const std::vector<std::string>& podman, const PodmanConfig& config) {
+    std::vector<std::string> command = podman;
+    command.insert(command.end(), {"image", "inspect", "--format", "{{.Id}}", config.image});
+    const Finished finished = TRY(run_program({.arguments = command}));
+    const std::string id = last_line(finished.out);
+    if (finished.status == 0 && id == config.image_id) return {};
+    return fail(Error::invalid(fmt::format(
+        "Podman has no image {} ({}) here: {}", config.image, config.image_id.substr(0, 12),
+        finished.status == 0 ? "the one of that name is " + id.substr(0, 12) : "load it first")));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& record) {
@@ -98,13 +128,14 @@ Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& re
     const Setup setup = TRY(ask(config.runtime));
     const std::vector<PodmanPlug> plugs = TRY(parse_network_status(record.network));
     TRY(compare_networks(TRY(ask_for_networks(setup.podman, plugs)), record.networks));
+    TRY(check_free(setup.podman, config));
+    TRY(check_image(setup.podman, config));
+    // From here on there is something to be undone.
     StandIns stand_ins = TRY(StandIns::make(config.id, config.runtime, setup.runtime,
                                             plugs.empty() ? "" : TRY(find_netavark())));
     std::unique_ptr<PodmanImport> import(new PodmanImport(std::move(config), std::move(stand_ins)));
     import->devices_ = device_names(plugs);
     import->podman_ = setup.podman;
-    TRY(import->check_free());
-    TRY(import->check_image());
     import->made_volumes_ = import->config_.volumes;
     import->guardian_ = TRY(os::undo_after_death(
         {.command = podman_removal(import->podman_, import->config_.id, import->made_volumes_,
@@ -118,36 +149,6 @@ Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& re
 
 PodmanImport::~PodmanImport() {
     if (made_) take_back();
-}
-
-Result<> PodmanImport::check_free() const {
-    const auto exists = [this](const char* kind, const std::string& name) -> Result<bool> {
-        std::vector<std::string> command = podman_;
-        command.insert(command.end(), {kind, "exists", name});
-        const Finished finished = TRY(run_program({.arguments = command}));
-        if (finished.status == 0 || finished.status == 1) return finished.status == 0;
-        return fail(Error::peer(last_line(finished.err)));
-    };
-    for (const std::string& name : {config_.id, config_.name}) {
-        if (!TRY(exists("container", name))) continue;
-        return fail(Error::invalid(fmt::format("Podman has a container {} here", name)));
-    }
-    for (const std::string& name : config_.volumes) {
-        if (!TRY(exists("volume", name))) continue;
-        return fail(Error::invalid(fmt::format("Podman has a volume {} here", name)));
-    }
-    return {};
-}
-
-Result<> PodmanImport::check_image() const {
-    std::vector<std::string> command = podman_;
-    command.insert(command.end(), {"image", "inspect", "--format", "{{.Id}}", config_.image});
-    const Finished finished = TRY(run_program({.arguments = command}));
-    const std::string id = last_line(finished.out);
-    if (finished.status == 0 && id == config_.image_id) return {};
-    return fail(Error::invalid(fmt::format(
-        "Podman has no image {} ({}) here: {}", config_.image, config_.image_id.substr(0, 12),
-        finished.status == 0 ? "the one of that name is " + id.substr(0, 12) : "load it first")));
 }
 
 Result<> PodmanImport::begin(const PodmanRecord& record) {

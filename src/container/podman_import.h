@@ -51,8 +51,6 @@ class PodmanImport {
   private:
     PodmanImport(PodmanConfig config, StandIns stand_ins)
         : config_(std::move(config)), stand_ins_(std::move(stand_ins)) {}
-    Result<> check_free() const;
-    Result<> check_image() const;
     Result<> begin(const PodmanRecord& record);
     Result<> await_stand_in(int listener);
     Result<> take_stand_in(os::UniqueFd connection);

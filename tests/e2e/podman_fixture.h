@@ -131,12 +131,12 @@ class PodmanTest : public TwoPlatformsTest {
         EXPECT_OK(result);
         return result.value_or(CommandResult{.status = -1, .out = {}, .err = {}});
     }
-    // When Podman at the destination has begun. In one shell: whoever asks from out here again and
-    // again may come too late.
+    // When Podman at the destination has begun; it runs `conmon --version` before. In one shell:
+    // whoever asks from out here again and again may come too late.
     void migrate_and_kill_worker(std::size_t where) {
         const auto await_monitor = [&] {
             EXPECT_OK(platform(1).host().run_checked(
-                {"sh", "-c", "until pgrep -x conmon; do sleep 0.01; done"}, kLimit));
+                {"sh", "-c", "until pgrep -f '^[^ ]*conmon .* -c '; do sleep 0.01; done"}, kLimit));
         };
         expect_to_fail("web", await_monitor, where, kKillWorker);
     }
