@@ -115,6 +115,15 @@ void add_hosts_options(CLI::App& verb, lab::HostsOptions& hosts) {
         ->capture_default_str();
 }
 
+std::string command_line_of(const lab::LabRunOptions& options,
+                            const std::vector<std::string>& scenarios, const std::string& method) {
+    std::string line = fmt::format("ferry lab run {} --method {}{}", fmt::join(scenarios, " "),
+                                   method, options.sequential ? " --sequential" : "");
+    if (!options.lab.hosts) return line;
+    const auto& [first, second] = options.lab.hosts->destinations;
+    return fmt::format("{} --platform1 {} --platform2 {}", line, first, second);
+}
+
 void add_run(CLI::App& lab, Invocation& invocation) {
     CLI::App* verb = lab.add_subcommand(
         "run", "Run the scenarios: sites in containers cross between two platforms under load");
@@ -176,14 +185,7 @@ void add_run(CLI::App& lab, Invocation& invocation) {
             }
             options->lab.link_bits_per_second = *rate * 1e9;
             if (*rate > 0) options->dirty.link_bits_per_second = *rate * 1e9;
-            options->command_line =
-                fmt::format("ferry lab run {} --method {}{}", fmt::join(*scenarios, " "), *method,
-                            options->sequential ? " --sequential" : "");
-            if (options->lab.hosts) {
-                options->command_line +=
-                    fmt::format(" --platform1 {} --platform2 {}", hosts->destinations[0],
-                                hosts->destinations[1]);
-            }
+            options->command_line = command_line_of(*options, *scenarios, *method);
             return TRY(lab::run_lab(*options)) ? kExitOk : kExitFailure;
         };
     });

@@ -370,6 +370,18 @@ Result<int> run_all(Options& options) {
     return kExitOk;
 }
 
+void add_method(CLI::App& command, Options& options) {
+    command
+        .add_option("--method", options.method,
+                    "live, or checkpoint: through image files, as ferry dump and ferry restore do; "
+                    "the service stands still for all of it")
+        ->check(CLI::IsMember({"live", "checkpoint"}))
+        ->capture_default_str();
+    command.add_option("--images-dir", options.order.images_directory,
+                       "In which the image files are written meanwhile, with --method checkpoint "
+                       "(default: in memory)");
+}
+
 }  // namespace
 
 void add_migrate(CLI::App& app, Invocation& invocation) {
@@ -425,16 +437,7 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
         ->transform(CLI::AsSizeValue(false))
         ->check(CLI::Range(std::uint64_t{0}, migrate::kGhostBytesMax))
         ->default_str("1M");
-    command
-        ->add_option(
-            "--method", options->method,
-            "live, or checkpoint: through image files, as ferry dump and ferry restore do; "
-            "the service stands still for all of it")
-        ->check(CLI::IsMember({"live", "checkpoint"}))
-        ->capture_default_str();
-    command->add_option("--images-dir", options->order.images_directory,
-                        "In which the image files are written meanwhile, with --method checkpoint "
-                        "(default: in memory)");
+    add_method(*command, *options);
     command->add_option("--socket", options->socket, "Unix socket of the agent")
         ->capture_default_str();
     command->add_flag(
