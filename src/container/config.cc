@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <limits>
 
 #include "container/json_access.h"
 
@@ -46,16 +47,25 @@ Result<std::vector<std::string>> hooks_in(const Json& config) {
     return kinds;
 }
 
+Result<std::uint32_t> user_in(const Json& process) {
+    const std::uint64_t user = TRY(number_in(*TRY(object_in(process, "user")), "uid"));
+    constexpr std::uint64_t kMax = std::numeric_limits<std::uint32_t>::max();
+    if (user < kMax) return static_cast<std::uint32_t>(user);
+    return fail(Error::corrupt(fmt::format("\"uid\" is {}", user)));
+}
+
 Result<Config> read_config(const Json& json) {
     const Json& linux_part = *TRY(object_in(json, "linux"));
     std::vector<std::string> protected_paths = TRY(texts_in(linux_part, "maskedPaths"));
     std::ranges::move(TRY(texts_in(linux_part, "readonlyPaths")),
                       std::back_inserter(protected_paths));
+    const Json& process = *TRY(object_in(json, "process"));
     const Json& seccomp = *TRY(object_in(linux_part, "seccomp"));
     return Config{
         .rootfs = TRY(text_in(*TRY(object_in(json, "root")), "path")),
         .cgroups_path = TRY(text_in(linux_part, "cgroupsPath")),
-        .terminal = TRY(flag_in(*TRY(object_in(json, "process")), "terminal")),
+        .terminal = TRY(flag_in(process, "terminal")),
+        .user = TRY(user_in(process)),
         .mounts = TRY(mounts_in(json)),
         .namespaces = TRY(namespaces_in(linux_part)),
         .ids = {.users = TRY(id_map_in(linux_part, {.list = "uidMappings"})),
@@ -78,6 +88,10 @@ bool ConfiguredMount::is_bind() const {
 const ConfiguredNamespace* Config::find_namespace(std::string_view type) const {
     const auto found = std::ranges::find(namespaces, type, &ConfiguredNamespace::type);
     return found == namespaces.end() ? nullptr : &*found;
+}
+
+std::optional<std::uint32_t> Config::user_of_host() const {
+    return find_namespace("user") == nullptr ? user : ids.users.outside(user);
 }
 
 Result<Config> parse_config(std::string_view text) {

@@ -2,6 +2,8 @@
 // the altered one with which a container is made that Ferry fills.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +39,7 @@ struct Config {
     std::string rootfs;        // as written: relative to the bundle, or absolute
     std::string cgroups_path;  // empty: runc takes the id
     bool terminal = false;
+    std::uint32_t user = 0;  // whom its first program is run by, as inside
     std::vector<ConfiguredMount> mounts;
     std::vector<ConfiguredNamespace> namespaces;
     ConfiguredIds ids = {};
@@ -47,6 +50,8 @@ struct Config {
 
     // nullptr: the container has its host's.
     [[nodiscard]] const ConfiguredNamespace* find_namespace(std::string_view type) const;
+    // `user` as the host sees it; nullopt: its user namespace has nobody for that.
+    [[nodiscard]] std::optional<std::uint32_t> user_of_host() const;
 };
 
 // Corrupt, with the name of what makes no sense; Limit.

@@ -139,6 +139,18 @@ TEST(Config, IsRead) {
     EXPECT_EQ(config->find_namespace("network")->path, "/run/netns/web");
     EXPECT_EQ(config->find_namespace("ipc"), nullptr);
     EXPECT_TRUE(config->hooks.empty());
+    EXPECT_EQ(config->user_of_host(), 7u);
+}
+
+TEST(Config, ItsUserIsMappedLikeItsNamespace) {
+    const std::string text = with(kConfig, "/linux/namespaces", R"([{"type": "user"}])");
+    const auto user = [&text](const char* ids) {
+        const auto config = parse_config(with(text.c_str(), "/linux/uidMappings", ids));
+        EXPECT_TRUE(config);
+        return config ? config->user_of_host() : std::nullopt;
+    };
+    EXPECT_EQ(user(R"([{"containerID": 0, "hostID": 100000, "size": 8}])"), 100007u);
+    EXPECT_EQ(user(R"([{"containerID": 0, "hostID": 100000, "size": 7}])"), std::nullopt);
 }
 
 TEST(Config, NonsenseIsNamed) {
@@ -154,6 +166,7 @@ TEST(Config, NonsenseIsNamed) {
                 HasSubstr("\"type\" is not a text"));
     EXPECT_THAT(complaint(with(kConfig, "/mounts/0", "1")), HasSubstr("\"mounts\""));
     EXPECT_THAT(complaint(with(kConfig, "/process", "1")), HasSubstr("\"process\""));
+    EXPECT_THAT(complaint(with(kConfig, "/process/user/uid", "4294967295")), HasSubstr("\"uid\""));
     EXPECT_THAT(complaint(with(kConfig, "/hooks", R"({"prestart": 1})")), HasSubstr("prestart"));
 }
 

@@ -272,6 +272,13 @@ Result<> Creation::restore_state() const {
         path, TRY(with_original_process(created, description_.state, bundle_, streams_.links())));
 }
 
+Result<> Creation::give_streams() const {
+    const Config config = TRY(parse_config(description_.config));
+    const auto user = config.user_of_host();
+    if (user) streams_.give_to(*user);
+    return {};
+}
+
 Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_number) {
     CHECK(!made_ && socket_number > 2);
     const std::string name = fmt::format("container \"{}\"", description_.id);
@@ -282,6 +289,7 @@ Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_n
         done = pid ? restore_limits() : fail(pid.error());
         if (done) done = restore_state();
         if (done && podman_) done = podman_->settle();
+        if (done) done = give_streams();
     }
     if (!done) {
         roll_back();

@@ -95,6 +95,7 @@ class Creation {
     Result<Pid> create_and_start(const os::FlatImage& image, int socket);
     Result<> restore_limits() const;
     Result<> restore_state() const;
+    Result<> give_streams() const;
     void remove_aside();
     void roll_back();
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/log.h"
 #include "os/paths.h"
 
 namespace ferry::container {
@@ -80,6 +81,17 @@ Result<Streams> Streams::given(std::vector<os::UniqueFd> fds) {
         streams.fds_.at(number) = std::move(fds.at(number));
     }
     return streams;
+}
+
+void Streams::give_to(std::uint32_t user) const {
+    for (std::size_t number = 0; number < fds_.size(); ++number) {
+        const bool is_made = std::ranges::find(made_, links_.at(number)) != made_.end();
+        if (!is_made && !links_.at(number).starts_with(kPipe)) continue;
+        constexpr auto kSame = static_cast<gid_t>(-1);
+        const auto given = os::fchown(fds_.at(number).get(), user, kSame);
+        // A server of files may know better who its root is.
+        if (!given) log_warn("{}: {}, ignoring", links_.at(number), given.error().message());
+    }
 }
 
 int Streams::fd(int number) const {

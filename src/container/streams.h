@@ -1,10 +1,11 @@
 // Where the standard streams of a container that is made here lead, as far as they lead out of it:
 // a file is the one of the same path here, what went into a pipe is appended to a file, everything
 // else is /dev/null. Files that were made for it and have stayed empty go with this object, until
-// keep().
+// keep(). Whoever has been given one may want to open it again (/dev/stdout).
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,10 @@ class Streams {
     [[nodiscard]] int fd(int number) const;
     // What they are here.
     [[nodiscard]] const StreamLinks& links() const { return links_; }
+    // What belongs to nobody else, pipes and the files that were made, becomes this user's: a
+    // program of his may open it by /proc/self/fd. Its group stays. What a runtime does for what it
+    // is given; it makes the container for another user here, so call it when it has.
+    void give_to(std::uint32_t user) const;
     void keep() { made_.clear(); }
 
   private:

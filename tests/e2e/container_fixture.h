@@ -90,6 +90,7 @@ class ContainerCrossingTest : public TwoPlatformsTest {
         config["process"]["terminal"] = false;
         config["process"]["args"] = arguments;
         config["process"]["cwd"] = "/data";
+        config["process"]["user"]["uid"] = user_;
         config["root"]["readonly"] = false;
         for (const auto& mount : more_mounts_) config["mounts"].push_back(mount);
         config["mounts"].push_back({{"destination", "/usr"},
@@ -162,6 +163,7 @@ class ContainerCrossingTest : public TwoPlatformsTest {
     std::string directory_;
     std::vector<nlohmann::json> more_mounts_;
     bool own_users_ = false;
+    unsigned user_ = 0;        // who its first program is
     bool on_overlay_ = false;  // its root file system
     std::unique_ptr<Container> container_;
 };

@@ -1,4 +1,7 @@
 // A container with a user namespace of its own leaves its host, live and through files.
+#include <poll.h>
+#include <sys/stat.h>
+
 #include "container_victim_fixture.h"
 
 namespace ferry::lab {
@@ -87,6 +90,27 @@ TEST_F(ContainerUsersTest, FilesCrossWithTheOwnersThatTheyHaveOnDisk) {
     EXPECT_THAT(before, HasSubstr("/data/own 33 44"));
     cross(0, 1);
     EXPECT_EQ(inside(1, look), before);
+}
+
+TEST_F(ContainerUsersTest, WhoeverItIsMayOpenItsOutputAgain) {
+    user_ = 33;
+    auto logger = os::pipe2(0);
+    ASSERT_OK(logger);
+    // By whoever calls the runtime: what is root's of the host a namespace's root cannot give away.
+    ASSERT_OK(os::fchown(logger->second.get(), kFirstUser + user_, kFirstUser));
+    start_container({"sh", "-c", "while :; do echo told >> /dev/stdout; sleep 0.1; done"},
+                    logger->second.get());
+    pollfd told = {.fd = logger->first.get(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(::poll(&told, 1, 20000), 1);
+    const std::string output = directory_ + "/output";
+    cross(0, 1, {"--output", output});
+    for (int i = 0; i < 200 && os::read_file(output).value_or("").empty(); ++i) {
+        std::this_thread::sleep_for(50ms);
+    }
+    EXPECT_THAT(os::read_file(output).value_or("no file"), HasSubstr("told"));
+    struct stat status = {};
+    ASSERT_EQ(::stat(output.c_str(), &status), 0);
+    EXPECT_EQ(status.st_uid, kFirstUser + user_);
 }
 
 class InAUserNamespace : public ContainerUsersTest,
