@@ -120,12 +120,16 @@ TEST(StagedTree, RefusesAPidThatIsInUseByName) {
         << tree.error().message();
 }
 
-TEST(StagedTree, RefusesAnotherVdso) {
+TEST(StagedTree, RefusesAnotherKernelInOneLine) {
     Snapshot snapshot = snapshot_of("plain");
     snapshot.checkpoint.vdso_hash += 1;
+    snapshot.checkpoint.kernel_release = "4.19.0-strange";
     const auto tree = restore::StagedTree::create(snapshot.checkpoint, {});
     ASSERT_FALSE(tree.has_value());
     EXPECT_EQ(tree.error().kind(), Error::Kind::Unsupported);
+    EXPECT_EQ(tree.error().message(),
+              "the tree comes from a host with another vdso (kernel 4.19.0-strange)");
+    EXPECT_FALSE(any_left(snapshot));
 }
 
 TEST(StagedTree, RefusesAMappedFileThatIsNotThere) {
