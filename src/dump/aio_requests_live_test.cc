@@ -54,15 +54,16 @@ class AioRequests : public testing::Test {
         if (child_ != 0) return;
         aio_context_t context = 0;
         ::syscall(SYS_io_setup, kBlocks, &context);
-        do {
+        for (;;) {
             for (std::size_t i = 0; i < kBlocks; ++i) submit(context, i);
-            for (std::size_t i = 0; again && i < kBlocks;) {
+            if (!again) break;
+            for (std::size_t i = 0; i < kBlocks;) {
                 io_event event = {};
                 if (::syscall(SYS_io_getevents, context, 1L, 1L, &event, nullptr) != 1) continue;
                 shared_->taken += event.res == kBlock ? 1 : 0;
                 ++i;
             }
-        } while (again);
+        }
         for (;;) ::pause();
     }
 
