@@ -244,7 +244,7 @@ class Reader {
     Result<> read_elements(const FilterObject& set, Ruleset& into);
 
     // A chain that belongs to one rule is complete before the rule is there.
-    void put_rules(const Name chain) {
+    void put_rules(const Name& chain) {
         auto found = by_chain_.extract(chain);
         if (found.empty()) return;
         for (FilterObject& rule : found.mapped()) {

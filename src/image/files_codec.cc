@@ -336,6 +336,30 @@ Result<> stream_from_wire(const wire::FileEntry& entry, const wire::FerryFile& e
     return {};
 }
 
+Result<> socket_from_wire(const wire::FileEntry& entry, const wire::FerryFile& extra,
+                          model::OpenFile& into) {
+    switch (static_cast<FileType>(entry.type())) {
+        case FileType::InetSocket:
+            TRY(common_from_wire(entry, entry.has_isk(), entry.isk(), into));
+            into.body = TRY(inet_from_wire(entry.isk(), extra.socket()));
+            return {};
+        case FileType::UnixSocket:
+            TRY(common_from_wire(entry, entry.has_usk(), entry.usk(), into));
+            into.body = TRY(unix_from_wire(entry.usk(), extra.socket()));
+            return {};
+        case FileType::NetlinkSocket:
+            TRY(common_from_wire(entry, entry.has_nlsk(), entry.nlsk(), into));
+            into.body = TRY(netlink_from_wire(entry.nlsk(), extra.socket()));
+            return {};
+        case FileType::PacketSocket:
+            TRY(common_from_wire(entry, entry.has_psk(), entry.psk(), into));
+            into.body = TRY(packet_from_wire(entry.psk(), extra.socket()));
+            return {};
+        default:
+            return fail(Error::corrupt(fmt::format("no socket: file {}", entry.id())));
+    }
+}
+
 Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& extra,
                         const MemfdInodes& memfds, const TerminalRecords& terminals,
                         model::OpenFile& into) {
@@ -395,21 +419,10 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
         case FileType::External:
             return stream_from_wire(entry, extra, into);
         case FileType::InetSocket:
-            TRY(common_from_wire(entry, entry.has_isk(), entry.isk(), into));
-            into.body = TRY(inet_from_wire(entry.isk(), extra.socket()));
-            return {};
         case FileType::UnixSocket:
-            TRY(common_from_wire(entry, entry.has_usk(), entry.usk(), into));
-            into.body = TRY(unix_from_wire(entry.usk(), extra.socket()));
-            return {};
         case FileType::NetlinkSocket:
-            TRY(common_from_wire(entry, entry.has_nlsk(), entry.nlsk(), into));
-            into.body = TRY(netlink_from_wire(entry.nlsk(), extra.socket()));
-            return {};
         case FileType::PacketSocket:
-            TRY(common_from_wire(entry, entry.has_psk(), entry.psk(), into));
-            into.body = TRY(packet_from_wire(entry.psk(), extra.socket()));
-            return {};
+            return socket_from_wire(entry, extra, into);
     }
     if (const char* name = refused_type(entry.type())) return fail(Error::unsupported(name));
     return fail(Error::corrupt(fmt::format("a file of type {}", entry.type())));

@@ -213,6 +213,9 @@ void add_files_with_content(model::Checkpoint& c) {
                        .flags = O_RDWR | O_NONBLOCK,
                        .owner = {},
                        .body = model::MessageQueueFile{.queue = 99, .name = "/q", .position = 80}});
+}
+
+void add_terminal(model::Checkpoint& c) {
     c.files.push_back(
         {.id = 25,
          .flags = O_RDWR | O_NONBLOCK,
@@ -289,6 +292,7 @@ void add_files(model::Checkpoint& c) {
                                               .value_ns = 5'999'832'113,
                                               .interval_ns = 20}});
     add_files_with_content(c);
+    add_terminal(c);
     c.files.push_back({.id = 40, .flags = O_RDWR, .owner = {}, .body = netlink_socket()});
     c.files.push_back({.id = 41, .flags = O_RDWR, .owner = {}, .body = packet_socket()});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});
