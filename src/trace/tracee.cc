@@ -112,6 +112,12 @@ void Tracee::check_thread() const {
     CHECK(tracer_ == ::gettid());
 }
 
+// A call that was to be made in it may have seen its end (SIGKILL ends a stopped thread too).
+Result<> Tracee::check_exists() const {
+    if (state_ != State::None) return {};
+    return fail(Error::gone(fmt::format("thread {} has ended", tid_)));
+}
+
 Result<Tracee> Tracee::seize(Pid process, Tid tid, OnTracerExit at_exit) {
     if (process.value == ::getpid()) {
         return fail(Error::unsupported(fmt::format("{} is a thread of ourselves", tid)));
@@ -154,7 +160,7 @@ void Tracee::give_back() noexcept {
 
 Result<> Tracee::interrupt() {
     check_thread();
-    CHECK(state_ != State::None);
+    TRY(check_exists());
     return os::ptrace_interrupt(tid_);
 }
 
@@ -168,6 +174,7 @@ Stop Tracee::note(int wait_status) {
 
 Result<std::optional<Stop>> Tracee::poll() {
     check_thread();
+    TRY(check_exists());
     CHECK(state_ == State::Running);
     auto status = os::wait_nohang(tid_);
     if (!status) {
@@ -230,6 +237,7 @@ Result<> Tracee::stop(std::chrono::milliseconds timeout) {
 
 Result<> Tracee::resume_with(Result<> (*request)(Tid, int)) {
     check_thread();
+    TRY(check_exists());
     CHECK(state_ == State::Stopped);
     TRY(request(tid_, undelivered_));
     undelivered_ = 0;

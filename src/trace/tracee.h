@@ -115,6 +115,7 @@ class Tracee {
     void give_back() noexcept;
     Stop note(int wait_status);
     void check_thread() const;
+    [[nodiscard]] Result<> check_exists() const;
 
     Pid process_;
     Tid tid_;

@@ -226,6 +226,11 @@ TEST(Tracee, SaysGoneWhenTheThreadIsKilledWhileStopped) {
     expect_ok(await_ends({tracee->tid()}, std::chrono::seconds(10)));
     EXPECT_FALSE(tracee->registers());
     tracee->forget();
+    // Whoever has not heard of it yet goes on asking.
+    EXPECT_EQ(tracee->stop().error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(tracee->interrupt().error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(tracee->poll().error().kind(), Error::Kind::Gone);
+    EXPECT_EQ(tracee->resume().error().kind(), Error::Kind::Gone);
 }
 
 class FreezeVictim : public testing::TestWithParam<const char*> {};
