@@ -20,6 +20,7 @@
 #include "migrate/same_layout.h"
 #include "migrate/tree_figures.h"
 #include "os/schedule.h"
+#include "proc/process_directory.h"
 
 namespace ferry::migrate {
 namespace {
@@ -52,6 +53,13 @@ std::vector<Pid> pids_of(const model::Checkpoint& checkpoint) {
     std::vector<Pid> pids;
     for (const model::Process& process : checkpoint.processes) pids.push_back(process.pid);
     return pids;
+}
+
+bool has_ended(Pid pid) {
+    const auto directory = proc::ProcessDirectory::open(pid);
+    const auto stat = directory ? directory->stat() : fail(directory.error());
+    if (!stat) return stat.error().kind() == Error::Kind::Gone;
+    return stat->is_ending() && stat->thread_count <= 1;
 }
 
 }  // namespace
@@ -620,7 +628,19 @@ void SourceSession::thaw() {
     }
 }
 
-void SourceSession::roll_back(const Error& error) {
+// What fails first when the service ends is anything.
+Error SourceSession::explained(const Error& error) const {
+    if (root_ == Pid{} || committed_ || error.kind() == Error::Kind::Aborted) return error;
+    if (!has_ended(root_)) return error;
+    const std::string what = container_
+                                 ? fmt::format("container \"{}\" is ending", request_.container)
+                                 : fmt::format("process {} has ended", root_);
+    if (error.kind() == Error::Kind::Gone) return Error::gone(what);
+    return Error::gone(fmt::format("{} ({})", what, error.message()));
+}
+
+void SourceSession::roll_back(const Error& first) {
+    const Error error = explained(first);
     report_.error = error.message();
     log_debug("rolled back: {}", error.describe());
     if (committed_) {

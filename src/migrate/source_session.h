@@ -94,7 +94,8 @@ class SourceSession {
     Result<> forward_late_packets();
     void finish();
     void thaw();
-    void roll_back(const Error& error);
+    [[nodiscard]] Error explained(const Error& error) const;
+    void roll_back(const Error& first);
 
     [[nodiscard]] Result<> check_going_on();
     void progress(const char* phase, std::string message = {});
