@@ -35,7 +35,7 @@ std::vector<SampleSource> sources_of(const SampleLinesOptions& options) {
     for (const std::string& name : options.containers) {
         const auto groups = [root = options.runtime_root, name] { return groups_of(root, name); };
         // A container comes and goes: each read asks again where it is.
-        const auto follow = [&](auto make, int every) {
+        const auto follow = [&](const auto& make, int every) {
             sources.push_back(
                 {make({}).gauges, [make, groups] { return make(groups()).read(); }, every});
         };

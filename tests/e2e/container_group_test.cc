@@ -208,6 +208,8 @@ class DecidedContainerGroupTest : public ContainerGroupTest {
                 if (!json.is_object() || json.value("service", "") != service) continue;
                 if (json.value("state", "") != "ready") continue;
                 worker = worker_of(entry.path().stem());
+                // It is recorded before it is said; the other member is on its way for seconds.
+                std::this_thread::sleep_for(500ms);
                 return worker > 0 && ::kill(worker, SIGSTOP) == 0;
             }
             return false;
