@@ -56,7 +56,7 @@ figure{margin:0;min-width:0}
 details{margin:.8em 0}
 summary{cursor:pointer;font-weight:600}
 figure .scroll{margin:0}
-figure svg{display:block;width:100%;min-width:560px;height:auto;max-width:900px;border-radius:6px}
+figure svg{display:block;width:100%;min-width:500px;height:auto;max-width:900px;border-radius:6px}
 /* captions in one line, axes in another, whatever rows the key between them has */
 .pairs figure{display:flex;flex-direction:column;justify-content:space-between}
 figcaption{font-size:.9rem;margin:.1em 0 .3em;display:flex;flex-wrap:wrap;gap:2px 12px;
