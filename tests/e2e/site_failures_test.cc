@@ -84,13 +84,14 @@ class SiteFailures : public testing::Test {
 
     // Tables checked by the server itself, page by page; every acknowledged comment, once.
     void expect_whole_database() {
+        const std::string check_all =
+            "select group_concat(concat(table_schema, '.', table_name)) into @all "
+            "from information_schema.tables where table_schema = 'wordpress'; "
+            "execute immediate concat('check table ', @all, ' extended')";
         const auto checked =
             runc_checked(lab_->host(lab_->platform_of(0)),
                          {"exec", lab_->name(0), "mariadb", "--defaults-file=/etc/mysql/site.cnf",
-                          "--skip-column-names", "--batch", "--execute",
-                          "select group_concat(concat(table_schema, '.', table_name)) into @all "
-                          "from information_schema.tables where table_schema = 'wordpress'; "
-                          "execute immediate concat('check table ', @all, ' extended')"},
+                          "--skip-column-names", "--batch", "--execute", check_all},
                          120s);
         ASSERT_OK(checked);
         EXPECT_THAT(*checked, HasSubstr("wordpress.wp_comments\tcheck\tstatus\tOK"));

@@ -68,7 +68,7 @@ TEST_F(ThrottleFailureTest, WhoeverIsKilledItRunsAtFullSpeedAgain) {
             EXPECT_THAT(status_line("State:"), testing::Not(HasSubstr("stop"))) << look;
             std::this_thread::sleep_for(25ms);
         }
-        for (int i = 0; i < 400 && traces() != ""; ++i) std::this_thread::sleep_for(50ms);
+        for (int i = 0; i < 400 && !traces().empty(); ++i) std::this_thread::sleep_for(50ms);
         EXPECT_EQ(traces(), "");
     }
     ASSERT_OK(limit_rate(platform(0).host(), 0));
