@@ -44,11 +44,7 @@ TEST_F(ContainerCrossingTest, RedisCrossesThereAndBackAndItsClientsGoOn) {
     EXPECT_THAT(*inside, HasSubstr("PONG"));
     cross(1, 0);
     EXPECT_EQ((*load)->failure(), std::nullopt);
-    ASSERT_OK((*load)->stop());
-    const auto verified = (*load)->verify();
-    ASSERT_OK(verified);
-    EXPECT_EQ(verified->lost, 0u);
-    EXPECT_EQ(verified->foreign, 0u);
+    ferry::lab::expect_nothing_lost(**load);
     ASSERT_OK(container_->stop(10s));
 }
 

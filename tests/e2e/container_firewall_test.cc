@@ -55,23 +55,14 @@ class ContainerFirewallTest : public ContainerCrossingTest {
         EXPECT_EQ(in_its_network(where, {"nft", "-s", "list", "ruleset"}), rules_);
         EXPECT_THAT(in_its_network(where, {"nft", "list", "counters"}),
                     testing::ContainsRegex("packets 1[0-9]{6} "));
-        static_cast<void>(load_->take_window());
-        std::this_thread::sleep_for(500ms);
-        EXPECT_GT(load_->take_window().writes_acknowledged, 0u);
-        EXPECT_EQ(load_->failure(), std::nullopt);
+        expect_goes_on(*load_);
         const auto stranger =
             lab_->client().run({"timeout", "1", "redis-cli", "-h", kIp, "ping"}, 5s);
         ASSERT_OK(stranger);
         EXPECT_THAT(stranger->out, Not(HasSubstr("PONG")));
         EXPECT_OK(lab_->client().run_checked({"ping", "-c1", "-W1", kIp}, 5s));
     }
-    void expect_nothing_lost() {
-        ASSERT_OK(load_->stop());
-        const auto verified = load_->verify();
-        ASSERT_OK(verified);
-        EXPECT_EQ(verified->lost, 0u);
-        EXPECT_EQ(verified->foreign, 0u);
-    }
+    void expect_nothing_lost() { ferry::lab::expect_nothing_lost(*load_); }
     // load_->verify() asks anew.
     void open_door(std::size_t where) { in_its_network(where, {"nft", "flush", "ruleset"}); }
 

@@ -76,11 +76,7 @@ TEST_F(ContainerGroupTest, TheyCrossTogetherAndTheirConnectionGoesOn) {
         expect_talk_goes_on();
         EXPECT_EQ(load_->failure(), std::nullopt);
     }
-    ASSERT_OK(load_->stop());
-    const auto verified = load_->verify();
-    ASSERT_OK(verified);
-    EXPECT_EQ(verified->lost, 0u);
-    EXPECT_EQ(verified->foreign, 0u);
+    ferry::lab::expect_nothing_lost(*load_);
 }
 
 TEST_F(ContainerGroupTest, TwoThatTalkChangePlaces) {

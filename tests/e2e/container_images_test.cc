@@ -55,13 +55,7 @@ class ContainerImagesTest : public ContainerCrossingTest {
         if (load_ == nullptr) return;
         expect_goes_on(*load_);
     }
-    void expect_nothing_lost() {
-        ASSERT_OK(load_->stop());
-        const auto verified = load_->verify();
-        ASSERT_OK(verified);
-        EXPECT_EQ(verified->lost, 0u);
-        EXPECT_EQ(verified->foreign, 0u);
-    }
+    void expect_nothing_lost() { ferry::lab::expect_nothing_lost(*load_); }
     std::unique_ptr<Load> load_;
 };
 

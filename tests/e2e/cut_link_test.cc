@@ -59,11 +59,7 @@ TEST_F(CutLinkTest, DuringPrecopyAndInTheFreeze) {
         container_->init_pid()));
     expect_goes_on(**load);
     cross(0, 1);
-    ASSERT_OK((*load)->stop());
-    const auto verified = (*load)->verify();
-    ASSERT_OK(verified);
-    EXPECT_EQ(verified->lost, 0u);
-    EXPECT_EQ(verified->foreign, 0u);
+    ferry::lab::expect_nothing_lost(**load);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// What "its clients go on" means to a test: writes are acknowledged from now on, and nothing has
-// failed. A machine may be slow, and after a long silence TCP's next attempt is seconds away.
+// What "its clients go on" and "nothing is lost" mean to a test. To go on: writes are acknowledged
+// from now on, and nothing has failed. A machine may be slow, and after a long silence TCP's next
+// attempt is seconds away.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,6 +22,16 @@ inline void expect_goes_on(Load& load) {
     }
     EXPECT_GT(acknowledged, 0u);
     EXPECT_EQ(load.failure(), std::nullopt);
+}
+
+// Ends the load; every write that was acknowledged is there, and nothing else.
+inline void expect_nothing_lost(Load& load) {
+    const auto stopped = load.stop();
+    ASSERT_TRUE(stopped) << stopped.error().describe();
+    const auto verified = load.verify();
+    ASSERT_TRUE(verified) << verified.error().describe();
+    EXPECT_EQ(verified->lost, 0u);
+    EXPECT_EQ(verified->foreign, 0u);
 }
 
 }  // namespace ferry::lab

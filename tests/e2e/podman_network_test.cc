@@ -94,11 +94,7 @@ TEST_F(PodmanNetworkTest, ItsConnectionsGoOnAndPodmanThereKnowsItsNetwork) {
     EXPECT_EQ(inspected(1, "MacAddress"), std::string(kMac) + "\n");
     EXPECT_EQ(podman(1, {"port", "web"}).value_or(""), "6379/tcp -> 0.0.0.0:7000\n");
     EXPECT_TRUE(ping(address_on_lan(1), 7000));
-    ASSERT_OK((*load)->stop());
-    const auto verified = (*load)->verify();
-    ASSERT_OK(verified);
-    EXPECT_EQ(verified->lost, 0u);
-    EXPECT_EQ(verified->foreign, 0u);
+    ferry::lab::expect_nothing_lost(**load);
     ASSERT_OK(podman(1, {"stop", "--time", "1", "web"}));
     EXPECT_EQ(traces(1), "");
     ASSERT_OK(podman(1, {"start", "web"}));

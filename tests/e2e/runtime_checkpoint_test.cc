@@ -73,19 +73,6 @@ class RuntimeCheckpointTest : public ContainerCrossingTest {
     [[nodiscard]] std::string log_of(const std::string& verb) const {
         return os::read_file(images() + "/" + verb + ".log").value_or("no log");
     }
-    void expect_clients_go_on() {
-        EXPECT_TRUE(writes_are_acknowledged()) << load_->failure().value_or("");
-        EXPECT_EQ(load_->failure(), std::nullopt);
-    }
-    // Peers that were not answered try again when their timers say so.
-    bool writes_are_acknowledged() {
-        static_cast<void>(load_->take_window());
-        for (int attempt = 0; attempt < 100; ++attempt) {
-            std::this_thread::sleep_for(100ms);
-            if (load_->take_window().writes_acknowledged > 0) return true;
-        }
-        return false;
-    }
     [[nodiscard]] std::string programs() const { return directory_ + "/programs"; }
     [[nodiscard]] std::string images() const { return directory_ + "/images"; }
     [[nodiscard]] std::string bundle() const { return storage() + "/web"; }
@@ -102,7 +89,7 @@ TEST_F(RuntimeCheckpointTest, AContainerComesBackToItsClientsTwice) {
         ASSERT_EQ(restored.status, 0) << restored.err << log_of("restore");
         EXPECT_THAT(runtime_says(), HasSubstr("running"));
         ASSERT_OK(container_->follow_to(platform(0).host()));
-        expect_clients_go_on();
+        expect_goes_on(*load_);
         std::filesystem::remove_all(images());
     }
     const auto inside = runc_checked(platform(0).host(), {"exec", "web", "redis-cli", "ping"}, 10s);
@@ -152,7 +139,7 @@ TEST_F(RuntimeCheckpointTest, WhatCannotBeIsRefusedByNameAndHarmsNothing) {
     EXPECT_NE(checkpoint({"--pre-dump"}).status, 0);
     EXPECT_NE(checkpoint({"--auto-dedup"}).status, 0);
     EXPECT_THAT(log_of("dump"), HasSubstr("option auto_dedup is not supported"));
-    expect_clients_go_on();
+    expect_goes_on(*load_);
     ASSERT_EQ(checkpoint().status, 0) << log_of("dump");
     std::filesystem::rename(images() + "/pstree.img", images() + "/away");
     EXPECT_NE(restore().status, 0);
@@ -162,7 +149,7 @@ TEST_F(RuntimeCheckpointTest, WhatCannotBeIsRefusedByNameAndHarmsNothing) {
     std::filesystem::rename(images() + "/away", images() + "/pstree.img");
     ASSERT_EQ(restore().status, 0) << log_of("restore");
     ASSERT_OK(container_->follow_to(platform(0).host()));
-    expect_clients_go_on();
+    expect_goes_on(*load_);
 }
 
 }  // namespace

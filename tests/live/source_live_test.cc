@@ -577,6 +577,21 @@ TEST(Open, RefusesAProcessThatSharesItsParentsMemoryByName) {
                    "shares the memory of its parent");
 }
 
+// Frozen, the child cannot be collected for this reason. Ends it.
+void expect_busy(pid_t child, const std::string& why) {
+    auto tree = SourceTree::open(Pid{child}, {});
+    if (!tree) ::kill(child, SIGKILL);
+    ASSERT_TRUE(tree) << tree.error().describe();
+    auto frozen = tree->freeze();
+    ASSERT_TRUE(frozen) << frozen.error().describe();
+    const auto collected = tree->collect(*frozen);
+    ::kill(child, SIGKILL);
+    ASSERT_TRUE(collected) << collected.error().describe();
+    EXPECT_NE(collected->busy.find(why), std::string::npos);
+    expect_ok(std::move(*frozen).thaw());
+    ::waitpid(child, nullptr, 0);
+}
+
 TEST(Collect, WaitsForNetlinkMessagesThatWereNotRead) {
     const pid_t child = start_maker([] {
         const int fd = ::socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
@@ -589,17 +604,7 @@ TEST(Collect, WaitsForNetlinkMessagesThatWereNotRead) {
         question.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
         return ::send(fd, &question, sizeof(question), 0) == sizeof(question) ? fd : -1;
     });
-    auto tree = SourceTree::open(Pid{child}, {});
-    if (!tree) ::kill(child, SIGKILL);
-    ASSERT_TRUE(tree) << tree.error().describe();
-    auto frozen = tree->freeze();
-    ASSERT_TRUE(frozen) << frozen.error().describe();
-    const auto collected = tree->collect(*frozen);
-    ::kill(child, SIGKILL);
-    ASSERT_TRUE(collected) << collected.error().describe();
-    EXPECT_NE(collected->busy.find("unread netlink messages"), std::string::npos);
-    expect_ok(std::move(*frozen).thaw());
-    ::waitpid(child, nullptr, 0);
+    expect_busy(child, "unread netlink messages");
 }
 
 TEST(Collect, WaitsForWhatATerminalHoldsUnread) {
@@ -609,17 +614,7 @@ TEST(Collect, WaitsForWhatATerminalHoldsUnread) {
             ::unlockpt(master) == 0 ? ::open(::ptsname(master), O_RDWR | O_NOCTTY) : -1;
         return ::write(slave, "text", 4) == 4 ? slave : -1;
     });
-    auto tree = SourceTree::open(Pid{child}, {});
-    if (!tree) ::kill(child, SIGKILL);
-    ASSERT_TRUE(tree) << tree.error().describe();
-    auto frozen = tree->freeze();
-    ASSERT_TRUE(frozen) << frozen.error().describe();
-    const auto collected = tree->collect(*frozen);
-    ::kill(child, SIGKILL);
-    ASSERT_TRUE(collected) << collected.error().describe();
-    EXPECT_NE(collected->busy.find("unread input or output"), std::string::npos);
-    expect_ok(std::move(*frozen).thaw());
-    ::waitpid(child, nullptr, 0);
+    expect_busy(child, "unread input or output");
 }
 
 TEST(Open, RefusesAControllingTerminalWhoseMasterIsElsewhereByName) {
