@@ -316,7 +316,8 @@ Result<> RemoteCalls::start_chain(std::span<const arch::Call> calls) {
     if (!chain || !keep_from(chain->address)) return run_one_by_one(calls);
     TRY(os::pwrite_all(memory_.get(), chain->bytes, chain->address));
     TRY(enter(arch::call_registers(home_, chain->stack_pointer, gadgets_, all.front())));
-    TRY(tracee_->set_signal_mask(remembers ? all_others : kAllSignals));
+    // Else the last frame lets it through.
+    if (remembers) TRY(tracee_->set_signal_mask(all_others));
     in_signal_path_ = false;
     TRY(tracee_->resume());
     awaited_ = signal;
