@@ -140,8 +140,8 @@ TEST_F(ContainerGroupTest, WhoeverIsKilledAllGoOnWhereTheyWere) {
     expect_talk_goes_on();
 }
 
-// The other member needs longer for its restore, after which it votes: until then this one waits
-// for the decision, and its destination for the word of it.
+// The other member has hundreds of megabytes to restore before it votes: it is held there, until
+// this one's destination can no longer hear of the decision.
 class DecidedContainerGroupTest : public ContainerGroupTest {
   protected:
     // Stops the destination's worker of the talker, lets the group decide to go, and then does what
@@ -155,7 +155,7 @@ class DecidedContainerGroupTest : public ContainerGroupTest {
         auto migration =
             os::ChildProcess::start(platform(0).host().launch(platform(0).ferry(arguments)));
         ASSERT_OK(migration);
-        const pid_t worker = stop_when_ready("talker");
+        const pid_t worker = stop_when_ready();
         ASSERT_GT(worker, 0);
         ASSERT_TRUE(eventually([this] { return decision() == "commit"; }));
         then(worker);
@@ -193,24 +193,33 @@ class DecidedContainerGroupTest : public ContainerGroupTest {
         }
         return {};
     }
-    // The worker of the session at the destination; 0: it never was ready.
-    pid_t stop_when_ready(const std::string& service) {
-        pid_t worker = 0;
-        const bool found = eventually([&] {
-            std::error_code ignored;
-            for (const auto& entry : std::filesystem::directory_iterator(journal(1), ignored)) {
-                const auto text = os::read_file(entry.path().string());
-                const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);
-                if (!json.is_object() || json.value("service", "") != service) continue;
-                if (json.value("state", "") != "ready") continue;
-                worker = worker_of(entry.path().stem());
-                // It is recorded before it is said; the other member is on its way for seconds.
-                std::this_thread::sleep_for(500ms);
-                return worker > 0 && ::kill(worker, SIGSTOP) == 0;
-            }
-            return false;
-        });
-        return found ? worker : 0;
+    struct Session {
+        std::string state;
+        pid_t worker = 0;  // 0: none that is known
+    };
+    // The service's at the destination.
+    Session session(const std::string& service) {
+        std::error_code ignored;
+        for (const auto& entry : std::filesystem::directory_iterator(journal(1), ignored)) {
+            const auto text = os::read_file(entry.path().string());
+            const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);
+            if (!json.is_object() || json.value("service", "") != service) continue;
+            return {.state = json.value("state", ""), .worker = worker_of(entry.path().stem())};
+        }
+        return {};
+    }
+    // Stops the talker's worker at the destination when it has said that it is ready, and the other
+    // one's until then. 0: that could not be.
+    pid_t stop_when_ready() {
+        Session talker;
+        if (!eventually([&] { return (talker = session("talker")).state == "ready"; })) return 0;
+        const pid_t other = session("web").worker;
+        if (other <= 0 || ::kill(other, SIGSTOP) != 0) return 0;
+        EXPECT_EQ(session("web").state, "precopy") << "it was ready as soon as the talker";
+        // It is recorded before it is said.
+        std::this_thread::sleep_for(500ms);
+        const bool stopped = talker.worker > 0 && ::kill(talker.worker, SIGSTOP) == 0;
+        return ::kill(other, SIGCONT) == 0 && stopped ? talker.worker : 0;
     }
     // It has the id of its session as its last argument; what it forks has a higher pid.
     static pid_t worker_of(const std::string& session) {
