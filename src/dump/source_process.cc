@@ -69,6 +69,7 @@ Result<SourceProcess> SourceProcess::open(Pid pid, const Home& home, const Sourc
     process.start_stack_ = stat.start_stack;
     TRY(check_process(pid, *process.directory_, home));
     TRY(process.layout_.refresh());
+    process.is_fresh_ = true;
     process.gadgets_ =
         TRY(trace::find_gadgets(pid, parent == nullptr ? arch::Gadgets{} : parent->gadgets_));
     return process;
@@ -92,7 +93,7 @@ Result<model::Process> SourceProcess::outline(const proc::Stat& stat,
             process.threads.push_back(std::move(thread));
         }
     }
-    TRY(layout_.refresh());
+    if (!std::exchange(is_fresh_, false)) TRY(layout_.refresh());
     process.address_space = TRY(layout_.address_space(files));
     TRY(check_aio(process.address_space,
                   [this](const auto& work) { return borrow_some_thread(work); }));

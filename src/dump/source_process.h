@@ -66,6 +66,7 @@ class SourceProcess {
     Pid pid_;
     std::unique_ptr<proc::ProcessDirectory> directory_;  // layout_ points to it
     resources::MemoryLayout layout_;
+    bool is_fresh_ = false;  // layout_ was read a moment ago
     arch::Gadgets gadgets_;
     std::uint64_t start_time_ = 0, start_stack_ = 0;
     model::Process last_;                   // as of the last outline

@@ -15,9 +15,11 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "dump/guardian.h"
+#include "dump/opening.h"
 #include "dump/outsiders.h"
 #include "dump/preflight.h"
 #include "dump/source_process.h"
+#include "dump/tree_walk.h"
 #include "os/description.h"
 #include "os/fd.h"
 #include "os/pid_namespace.h"
@@ -26,6 +28,7 @@
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
 #include "resources/aio.h"
+#include "resources/descriptor_room.h"
 #include "resources/ipc_namespace.h"
 #include "resources/process_state.h"
 #include "resources/shared_ipc.h"
@@ -43,107 +46,6 @@ std::chrono::microseconds between(Clock::time_point begin, Clock::time_point end
 
 bool is_gone(const Error& error) {
     return error.kind() == Error::Kind::Gone;
-}
-
-struct Found {
-    Pid pid;
-    Pid parent;  // 0 for the root
-    proc::Stat stat;
-};
-
-// The children of all threads of a process; none if it has ended.
-Result<std::vector<Pid>> children_of(Pid pid) {
-    std::vector<Pid> children;
-    const auto directory = proc::ProcessDirectory::open(pid);
-    const auto threads = directory ? directory->threads() : fail(directory.error());
-    if (!threads) {
-        if (is_gone(threads.error())) return children;
-        return fail(threads.error());
-    }
-    for (const Tid tid : *threads) {
-        const auto text = directory->text(fmt::format("task/{}/children", tid));
-        if (!text && is_gone(text.error())) continue;
-        if (!text) return fail(text.error());
-        const auto more = TRY(proc::parse_children(*text));
-        children.insert(children.end(), more.begin(), more.end());
-    }
-    return children;
-}
-
-// The tree as it is at this moment, while it runs: parents before children. What vanishes meanwhile
-// is left out.
-Result<std::vector<Found>> walk(Pid root) {
-    std::vector<Found> found = {{.pid = root, .parent = {}, .stat = {}}};
-    for (std::size_t at = 0; at < found.size(); ++at) {
-        const Pid pid = found[at].pid;
-        const auto directory = proc::ProcessDirectory::open(pid);
-        const auto stat = directory ? directory->stat() : fail(directory.error());
-        if (!stat && is_gone(stat.error()) && at > 0) {
-            found.erase(found.begin() + static_cast<std::ptrdiff_t>(at--));
-            continue;
-        }
-        if (!stat) return fail(stat.error());
-        found[at].stat = *stat;
-        for (const Pid child : TRY(children_of(pid))) {
-            found.push_back({.pid = child, .parent = pid, .stat = {}});
-        }
-    }
-    if (found.front().stat.is_zombie()) {
-        return fail(Error::gone(fmt::format("process {} has ended", root)));
-    }
-    return found;
-}
-
-// A child of vfork(2) is none of the tree's processes until it has called execve(2), a moment
-// later; its parent cannot be stopped before.
-Result<bool> shares_memory(Pid pid, Pid parent) {
-    const auto order = os::compare_memory(pid, parent);
-    if (!order && is_gone(order.error())) return false;
-    return TRY(order) == std::strong_ordering::equal;
-}
-
-std::unexpected<Error> refuse_shared_memory(Pid pid, Pid parent) {
-    return fail(Error::unsupported(fmt::format(
-        "process {} shares the memory of its parent {}, which is not carried", pid, parent)));
-}
-
-// Leaves those out that share the memory of their parents; Unsupported if they go on doing so.
-Result<> leave_out_vforked(std::vector<Found>& found) {
-    constexpr std::chrono::seconds kPatience{2};
-    constexpr std::chrono::milliseconds kPause{1};
-    const Clock::time_point deadline = Clock::now() + kPatience;
-    std::vector<Pid> left_out;
-    for (auto at = found.begin(); at != found.end();) {
-        const auto [pid, parent, stat] = *at;
-        const auto is_left_out = [&left_out](Pid known) {
-            return std::ranges::find(left_out, known) != left_out.end();
-        };
-        const bool shares =
-            parent.value != 0 && !stat.is_zombie() && TRY(shares_memory(pid, parent));
-        if (!shares && !is_left_out(parent)) {
-            ++at;
-            continue;
-        }
-        while (shares && TRY(shares_memory(pid, parent))) {
-            if (Clock::now() > deadline) return refuse_shared_memory(pid, parent);
-            std::this_thread::sleep_for(kPause);
-        }
-        left_out.push_back(pid);
-        at = found.erase(at);
-    }
-    return {};
-}
-
-bool has_ended(const Found& found) {
-    const auto directory = proc::ProcessDirectory::open(found.pid);
-    const auto stat = directory ? directory->stat() : fail(directory.error());
-    return !stat || stat->is_ending() || stat->start_time != found.stat.start_time;
-}
-
-std::vector<Pid> pids_of(const std::vector<Found>& found) {
-    std::vector<Pid> pids;
-    for (const Found& process : found) pids.push_back(process.pid);
-    return pids;
 }
 
 std::string first_line(const std::string& text) {
@@ -267,6 +169,21 @@ struct SourceTree::Impl {
         if (!status.ns_groups.empty()) inside[process.group.value] = status.ns_groups.back();
         if (!status.ns_sessions.empty()) inside[process.session.value] = status.ns_sessions.back();
         return {};
+    }
+
+    // What is seen for the first time; whatever fails is tried, and told, by outline().
+    void meet(const std::vector<Found>& found) {
+        std::vector<Newcomer> newcomers;
+        for (const Found& one : found) {
+            const auto known = processes.find(one.pid);
+            if (known != processes.end() || one.stat.is_zombie()) continue;
+            const auto parent = processes.find(one.parent);
+            newcomers.push_back(
+                {.pid = one.pid,
+                 .parent = one.parent,
+                 .known_parent = parent == processes.end() ? nullptr : &parent->second});
+        }
+        processes.merge(open_together(newcomers, home));
     }
 
     Result<model::Checkpoint> skeleton_of(const std::vector<Found>& found);
@@ -489,6 +406,8 @@ Pid SourceTree::root() const {
 
 Result<SourceTree> SourceTree::open(Pid root, const SourceOptions& options) {
     TRY(check_root(root));
+    // Before there are other threads.
+    TRY(resources::make_room_for_descriptors());
     auto impl = std::make_unique<Impl>(Impl{.root = root,
                                             .options = options,
                                             .root_fd = TRY(os::PidFd::open(root)),
@@ -541,6 +460,7 @@ Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>
     if (ipc) checkpoint.ipc = TRY(ipc->outline());
     files->begin_paths();
     std::vector<Pid> living;
+    meet(found);
     for (const Found& process : found) {
         auto outlined = TRY(outline(process));
         if (!outlined && process.pid == root) {

@@ -73,10 +73,11 @@ Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& opti
     return fail(Error::limit(fmt::format("tried {} times: {}", kBusyAttemptsMax, busy)));
 }
 
-// A process, and where its pages go.
+// The pages of a process or of a shared memory, and where they go.
 struct PageJob {
-    const model::Process* process;
+    std::function<Result<>(image::PagemapWriter&)> dump;
     image::PagemapWriter writer;
+    std::uint64_t* count;  // grows by the pages written
     Result<> done = {};
 };
 
@@ -84,8 +85,7 @@ struct PageJob {
 void dump_jobs(std::span<PageJob> jobs, std::atomic<std::size_t>& next) {
     for (std::size_t i = next++; i < jobs.size(); i = next++) {
         PageJob& job = jobs[i];
-        job.done = with_context(dump_pages(*job.process, job.writer),
-                                fmt::format("pages of process {}", job.process->pid));
+        job.done = job.dump(job.writer);
         if (!job.done) next = jobs.size();
     }
 }
@@ -97,9 +97,26 @@ Result<> write_pages(const SourceTree& tree, const model::Checkpoint& checkpoint
     for (const model::Process& process : checkpoint.processes) {
         if (process.is_zombie) continue;
         const Pid inside = TRY(tree.number_from_inside(process.pid));
-        jobs.push_back({.process = &process,
+        jobs.push_back({.dump =
+                            [&process](image::PagemapWriter& into) {
+                                return with_context(
+                                    dump_pages(process, into),
+                                    fmt::format("pages of process {}", process.pid));
+                            },
                         .writer = TRY(image::PagemapWriter::create(
-                            store, image::PagemapId::process(inside), ++number))});
+                            store, image::PagemapId::process(inside), ++number)),
+                        .count = &written.process_pages});
+    }
+    const std::vector<model::SharedMemory> shared = checkpoint.shared_memory();
+    for (const model::SharedMemory& memory : shared) {
+        jobs.push_back({.dump =
+                            [&memory](image::PagemapWriter& into) {
+                                return with_context(dump_shared_memory(memory, into),
+                                                    fmt::format("shared memory {:#x}", memory.id));
+                            },
+                        .writer = TRY(image::PagemapWriter::create(
+                            store, image::PagemapId::shared(memory.label), ++number)),
+                        .count = &written.shared_pages});
     }
     std::atomic<std::size_t> next{0};
     {
@@ -109,16 +126,8 @@ Result<> write_pages(const SourceTree& tree, const model::Checkpoint& checkpoint
     }
     for (PageJob& job : jobs) {
         TRY(std::move(job.done));
-        written.process_pages += job.writer.pages_written();
+        *job.count += job.writer.pages_written();
         TRY(std::move(job.writer).finish(store));
-    }
-    for (const model::SharedMemory& memory : checkpoint.shared_memory()) {
-        auto writer = TRY(
-            image::PagemapWriter::create(store, image::PagemapId::shared(memory.label), ++number));
-        TRY(with_context(dump_shared_memory(memory, writer),
-                         fmt::format("shared memory {:#x}", memory.id)));
-        written.shared_pages += writer.pages_written();
-        TRY(std::move(writer).finish(store));
     }
     return {};
 }

@@ -325,7 +325,6 @@ Result<> FileCollector::Impl::prepare_pipes(const PipeTable& pipes) {
 }
 
 Result<> FileCollector::prepare(std::span<const Pid> pids) {
-    TRY(make_room_for_descriptors());
     TRY(check_tables(pids));
     // The tree runs: what is made, accepted or closed during a look may seem to lead out of the
     // tree. What is really in the way is there at each look; under load, something always is.
