@@ -83,7 +83,15 @@ class Pass {
         }
         return {};
     }
-    void everywhere() { looks_everywhere_ = true; }
+    // `noticed`: by the watch since the last pass; outlives this one.
+    void everywhere(const std::set<TreePath>& noticed) {
+        looks_everywhere_ = true;
+        noticed_ = &noticed;
+    }
+    Result<> look_at(const std::set<TreePath>& paths) {
+        for (const auto& [tree, path] : paths) TRY(look_at(tree, path));
+        return {};
+    }
     void must_compare(const TreePath& path) { suspects_.insert(path); }
 
     Result<Moved> send() {
@@ -105,6 +113,7 @@ class Pass {
             TRY(tolerate(*path, send_attributes(*path)));
         }
         TRY(flush());
+        moved_.looks = count_;
         return moved_;
     }
 
@@ -212,6 +221,7 @@ class Pass {
 
     void note_change(const TreePath& path, const struct stat& status) {
         if (fresh_.contains(path)) return;
+        note_silence(path, status);
         if (S_ISDIR(status.st_mode)) {
             directories_.insert(path);
         } else if (!S_ISREG(status.st_mode)) {
@@ -219,6 +229,12 @@ class Pass {
         } else if (is_first_name(path, status)) {
             changed_.push_back(path);
         }
+    }
+
+    void note_silence(const TreePath& path, const struct stat& status) {
+        if (out_.first_ || noticed_ == nullptr || !S_ISREG(status.st_mode)) return;
+        if (noticed_->contains(path) || out_.fresh_.contains(path)) return;
+        out_.silent_.insert(path);
     }
 
     // Of several names of a file one is enough.
@@ -521,6 +537,7 @@ class Pass {
     Destination& to_;
     const Mode mode_;
     bool looks_everywhere_ = false;
+    const std::set<TreePath>* noticed_ = nullptr;
     std::size_t count_ = 0;
     std::vector<std::map<std::string, Found>> found_;
     std::set<TreePath> suspects_;
@@ -546,11 +563,26 @@ Result<Outgoing> Outgoing::open(const std::vector<TreePlace>& places) {
     return Outgoing(std::move(trees), TRY(Watch::create()));
 }
 
+// A walk over a hundred thousand files takes long, and the service's processors.
+bool Outgoing::is_time_for_everything() const {
+    constexpr int kShare = 20;
+    return first_ || Clock::now() - walked_ > kShare * walk_took_;
+}
+
 Result<Moved> Outgoing::send_all(Destination& to) {
-    TRY(watch_.take());  // what was noticed is looked at now
+    Watch::News news = TRY(watch_.take());
     Pass pass(*this, to, Pass::Mode::Ask);
-    pass.everywhere();
-    TRY(pass.look_everywhere());
+    if (news.everything || is_time_for_everything()) {
+        const Clock::time_point begun = Clock::now();
+        pass.everywhere(news.paths);
+        TRY(pass.look_everywhere());
+        walked_ = Clock::now();
+        walk_took_ = walked_ - begun;
+    } else {
+        news.paths.insert(fresh_.begin(), fresh_.end());
+        news.paths.insert(silent_.begin(), silent_.end());
+        TRY(pass.look_at(news.paths));
+    }
     const Moved moved = TRY(pass.send());
     first_ = false;
     return moved;
@@ -564,12 +596,12 @@ Result<Moved> Outgoing::send_last(Destination& to, std::span<const Suspect> susp
         if (suspect.is_mapped) pass.must_compare(suspect.path);
     }
     if (news.everything || first_) {
-        pass.everywhere();
+        pass.everywhere(news.paths);
         TRY(pass.look_everywhere());
-        return pass.send();
+    } else {
+        news.paths.insert(fresh_.begin(), fresh_.end());
+        TRY(pass.look_at(news.paths));
     }
-    news.paths.insert(fresh_.begin(), fresh_.end());
-    for (const auto& [tree, path] : news.paths) TRY(pass.look_at(tree, path));
     return pass.send();
 }
 

@@ -6,9 +6,13 @@
 // them is coarse: a file that was written just before is looked at once more. What is written
 // through a mapping changes no time: Suspect.
 //
+// After the first time inotify(7) tells where to look. What it does not tell of is found when
+// everything is looked at again, from then on that file is looked at each time.
+//
 // One thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -46,9 +50,11 @@ struct Suspect {
 struct Moved {
     std::uint64_t files = 0;  // whose content was compared
     std::uint64_t bytes = 0;  // of content that was sent
+    std::uint64_t looks = 0;  // at nodes
     Moved& operator+=(const Moved& other) {
         files += other.files;
         bytes += other.bytes;
+        looks += other.looks;
         return *this;
     }
 };
@@ -57,7 +63,9 @@ class Outgoing {
   public:
     static Result<Outgoing> open(const std::vector<TreePlace>& places);
 
-    // Looks at everything. The first time the destination compares with what it has.
+    // The first time looks at everything, and the destination compares with what it has. Later
+    // looks where something was noticed, and at everything only so often that it takes a small part
+    // of the time.
     Result<Moved> send_all(Destination& to);
     // Nothing writes any more: looks only where something was noticed since the last call, and at
     // the suspects; asks nothing.
@@ -96,12 +104,17 @@ class Outgoing {
         std::map<std::string, Name> names;
         std::unordered_map<Inode, State, InodeHash> states;
     };
+    using Clock = std::chrono::steady_clock;
     Outgoing(std::vector<Tree> trees, Watch watch)
         : trees_(std::move(trees)), watch_(std::move(watch)) {}
+    [[nodiscard]] bool is_time_for_everything() const;
 
     std::vector<Tree> trees_;
     Watch watch_;
-    std::set<TreePath> fresh_;  // State::is_fresh
+    std::set<TreePath> fresh_;   // State::is_fresh
+    std::set<TreePath> silent_;  // files that were written before, and nobody noticed: by aio(7)
+    Clock::time_point walked_;   // when everything was looked at, and how long that took
+    Clock::duration walk_took_{};
     bool first_ = true;
 
     friend class Pass;

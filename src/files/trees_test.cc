@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -247,6 +248,47 @@ TEST_F(TreesTest, NothingThatIsWrittenMeanwhileIsMissed) {
     ends = true;
     writer.join();
     send_last();
+    expect_same();
+}
+
+TEST_F(TreesTest, OnlyWhatWasNoticedIsLookedAtAgain) {
+    constexpr int kFiles = 500;
+    for (int i = 0; i < kFiles; ++i) write(here() / std::to_string(i), "a");
+    open();
+    EXPECT_GT(send_all().looks, kFiles);
+    let_time_pass();
+    send_all();
+    // Now and then it looks at everything.
+    std::uint64_t fewest = kFiles;
+    for (int i = 0; i < 100 && fewest >= 10; ++i) {
+        write(here() / "7", std::to_string(i));
+        const Moved moved = send_all();
+        fewest = std::min(fewest, moved.looks);
+    }
+    EXPECT_LT(fewest, 10u);
+    expect_same();
+}
+
+// As aio(7) writes: the times change, and inotify(7) says nothing.
+TEST_F(TreesTest, WhatIsWrittenWithoutNoticeIsFoundInTheEnd) {
+    write(here() / "mapped", std::string(kBlockBytes, 'a'));
+    open();
+    send_all();
+    let_time_pass();
+    send_all();
+    const int file = ::open((here() / "mapped").c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_GE(file, 0);
+    void* const mapped = ::mmap(nullptr, kBlockBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    ASSERT_NE(mapped, MAP_FAILED);
+    static_cast<char*>(mapped)[0] = 'b';
+    std::uint64_t bytes = 0;
+    for (int i = 0; i < 10'000 && bytes == 0; ++i) {
+        bytes = send_all().bytes;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_GT(bytes, 0u);
+    ::munmap(mapped, kBlockBytes);
+    ::close(file);
     expect_same();
 }
 
