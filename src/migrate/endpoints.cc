@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -59,7 +60,6 @@ std::vector<std::uint64_t> socket_inodes(Pid pid) {
         const std::string_view digits = std::string_view(*target).substr(8, target->size() - 9);
         if (const auto inode = number<std::uint64_t>(digits, 10)) inodes.push_back(*inode);
     }
-    std::sort(inodes.begin(), inodes.end());
     return inodes;
 }
 
@@ -93,15 +93,27 @@ Result<std::vector<handover::IpAddress>> addresses_in_table(std::string_view tab
     return addresses;
 }
 
+// Each table once for all that share it: the kernel walks all its hash buckets for every reader.
 Result<std::vector<handover::IpAddress>> local_addresses(std::span<const Pid> pids) {
-    std::vector<handover::IpAddress> addresses;
+    struct Space {
+        Pid member;
+        std::vector<std::uint64_t> inodes;
+    };
+    std::map<std::string, Space> spaces;  // by what /proc/PID/ns/net says
     for (const Pid pid : pids) {
         const std::vector<std::uint64_t> inodes = socket_inodes(pid);
-        if (inodes.empty()) continue;
-        for (const char* name : {"tcp", "tcp6", "udp", "udp6"}) {
-            const auto table = os::read_file(fmt::format("/proc/{}/net/{}", pid, name));
+        const auto name = os::readlinkat(os::kCwd, fmt::format("/proc/{}/ns/net", pid));
+        if (inodes.empty() || !name) continue;
+        Space& space = spaces.try_emplace(*name, Space{.member = pid, .inodes = {}}).first->second;
+        space.inodes.insert(space.inodes.end(), inodes.begin(), inodes.end());
+    }
+    std::vector<handover::IpAddress> addresses;
+    for (auto& [name, space] : spaces) {
+        std::ranges::sort(space.inodes);
+        for (const char* kind : {"tcp", "tcp6", "udp", "udp6"}) {
+            const auto table = os::read_file(fmt::format("/proc/{}/net/{}", space.member, kind));
             if (!table) continue;  // the process has ended, or there is no IPv6
-            const auto found = TRY(addresses_in_table(*table, inodes));
+            const auto found = TRY(addresses_in_table(*table, space.inodes));
             addresses.insert(addresses.end(), found.begin(), found.end());
         }
     }

@@ -190,6 +190,7 @@ Result<> SourceSession::connect() {
 }
 
 Result<> SourceSession::precopy() {
+    const os::Modesty modesty;  // the service comes first
     for (;;) {
         const pages::Decision decision = TRY(round());
         if (!decision.stop) continue;

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <tuple>
 
@@ -84,6 +85,16 @@ Urgency::~Urgency() {
     if (!raised_) return;
     std::ignore = sched_setscheduler(tid_, policy_, 0);
     std::ignore = set_nice(tid_, nice_);
+}
+
+Modesty::Modesty() : tid_{::gettid()} {
+    constexpr int kBack = 5, kHighestNice = 19;
+    const auto nice = nice_of(tid_);
+    if (nice && set_nice(tid_, std::min(*nice + kBack, kHighestNice))) nice_ = *nice;
+}
+
+Modesty::~Modesty() {
+    if (nice_) std::ignore = set_nice(tid_, *nice_);
 }
 
 }  // namespace ferry::os
