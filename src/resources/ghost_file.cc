@@ -166,7 +166,8 @@ Result<os::UniqueFd> GhostFiles::open(std::uint32_t id, std::uint32_t flags) con
     if (file == files_.end()) {
         return fail(Error::corrupt(fmt::format("there is no unlinked file {}", id)));
     }
-    return os::open(open_link(file->second.get()), static_cast<int>(flags));
+    // Our own way to it is a link; to whoever has it open the flag means nothing any more.
+    return os::open(open_link(file->second.get()), static_cast<int>(flags) & ~O_NOFOLLOW);
 }
 
 }  // namespace ferry::resources

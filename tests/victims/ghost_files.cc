@@ -47,7 +47,7 @@ int main() {
     const bool written =
         file >= 0 && write(file, "near", 4) == 4 && pwrite(file, "far", 3, kFar) == 3;
     if (!written) victim::fail("set-up: %d", errno);
-    const int reader = open(path, O_RDONLY);
+    const int reader = open(path, O_RDONLY | O_NOFOLLOW);
     lseek(reader, 2, SEEK_SET);
     unlink(path);
     const int appender = open_again(file, O_WRONLY | O_APPEND);
