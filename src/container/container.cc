@@ -74,13 +74,6 @@ Result<Status> status_of(const Container& container) {
     return TRY(is_frozen(container.state)) ? Status::Paused : Status::Running;
 }
 
-// Podman leaves them where a monitor did not live to see the end.
-void remove_groups(const State& state) {
-    for (const auto& [controller, path] : state.cgroup_paths) {
-        static_cast<void>(os::unlinkat(os::kCwd, path, AT_REMOVEDIR));
-    }
-}
-
 }  // namespace
 
 std::string_view name_of(Status status) {
@@ -206,8 +199,8 @@ Result<> remove(const Container& container) {
     if (container.monitor) {
         TRY(run_checked(
             {.arguments = podman_removal(container.monitor->podman, container.state.id, {}, {})}));
-        remove_groups(container.state);
-        return {};
+        // Podman leaves it to its runtime where a monitor did not live to see the end.
+        return container.runtime.remove(container.state.id);
     }
     const auto now = find(container.state.id, container.runtime);
     if (!now && now.error().kind() == Error::Kind::Invalid) return {};

@@ -115,6 +115,15 @@ constexpr const char* kNames[] = {
     "containers.conf", kRuntimeStandIn, kCriuStandIn,         kRealRuntime,    kStandInSocket,
     "export.tar",      "import.tar",    "bundle/config.json", kNetworkStandIn, kRealNetwork};
 
+// A monitor that began while Podman imported for us was given our stand-in, which is gone.
+Result<> find_runtime(Monitor& monitor) {
+    if (os::fstatat(os::kCwd, monitor.runtime)) return {};
+    std::vector<std::string> command = monitor.podman;
+    command.insert(command.end(), {"info", "--format", "{{.Host.OCIRuntime.Path}}"});
+    monitor.runtime = last_line(TRY(with_context(run_checked({.arguments = command}), "Podman")));
+    return {};
+}
+
 }  // namespace
 
 std::string Monitor::option(std::string_view key) const {
@@ -135,6 +144,7 @@ Result<std::optional<Monitor>> find_monitor(std::string_view text) {
         const bool is_id = text.size() >= kShortIdBytes && monitor->id.starts_with(text);
         if (!is_id && monitor->name != text) continue;
         monitor->pid = pid;
+        TRY(find_runtime(*monitor));
         return monitor;
     }
     return std::nullopt;

@@ -24,10 +24,9 @@ Result<DepartingContainer> DepartingContainer::find(const std::string& name,
     return departing;
 }
 
-Result<> DepartingContainer::check_way(bool shared_storage, bool is_live) const {
-    if (!description_.podman || (is_live && !shared_storage)) return {};
-    return fail(
-        Error::unsupported("a container of Podman with --shared-storage or --method checkpoint"));
+Result<> DepartingContainer::check_storage(bool shared_storage) const {
+    if (!description_.podman || !shared_storage) return {};
+    return fail(Error::unsupported("a container of Podman with --shared-storage"));
 }
 
 Result<std::string> DepartingContainer::loss() const {

@@ -23,8 +23,8 @@ class DepartingContainer {
     [[nodiscard]] const container::Container& container() const { return container_; }
     [[nodiscard]] Pid root() const { return container_.state.init; }
 
-    // Unsupported: it cannot go like this.
-    [[nodiscard]] Result<> check_way(bool shared_storage, bool is_live) const;
+    // Unsupported: hosts cannot share the storage of such a container.
+    [[nodiscard]] Result<> check_storage(bool shared_storage) const;
     // What it will not have at the destination, for people; empty: nothing is missing.
     [[nodiscard]] Result<std::string> loss() const;
     // Before a freeze: a process that came in by exec would end with the container.

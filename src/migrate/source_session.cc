@@ -167,7 +167,7 @@ Result<std::string> SourceSession::find_container() {
     if (request_.container.empty()) return std::string();
     container_ = TRY(DepartingContainer::find(request_.container, request_.runtime_root));
     root_ = container_->root();
-    TRY(container_->check_way(request_.shared_storage, is_live()));
+    TRY(container_->check_storage(request_.shared_storage));
     if (const std::string loss = TRY(container_->loss()); !loss.empty()) progress("prepare", loss);
     if (!request_.shared_storage) files_.emplace(TRY(FileSender::open(container_->container())));
     return container::to_json(container_->description());

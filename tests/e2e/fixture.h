@@ -75,11 +75,12 @@ class TwoPlatformsTest : public testing::Test {
     // `where`, when await_begun() has returned.
     template <class F>
     void expect_to_fail(const std::string& service, F await_begun, std::size_t where,
-                        const std::string& what) {
+                        const std::string& what, const std::vector<std::string>& more = {}) {
         const auto words = os::memfd_create("words", 0);
         ASSERT_OK(words);
-        os::Launch launch = platform(0).host().launch(
-            platform(0).ferry({"migrate", service, "--to", platform(1).address()}));
+        std::vector<std::string> arguments = {"migrate", service, "--to", platform(1).address()};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        os::Launch launch = platform(0).host().launch(platform(0).ferry(arguments));
         launch.stderr_fd = words->get();
         auto migration = os::ChildProcess::start(launch);
         ASSERT_OK(migration);

@@ -125,20 +125,22 @@ class PodmanTest : public TwoPlatformsTest {
         options.insert(options.begin(), {"--network", "none"});
         run_container({"/bin/sh", "-c", script}, options);
     }
-    CommandResult migrate() {
-        auto result = platform(0).run_ferry(
-            {"migrate", "web", "--to", platform(1).address(), "--json"}, kLimit);
+    CommandResult migrate(std::size_t to = 1, const std::vector<std::string>& more = {}) {
+        std::vector<std::string> arguments = {"migrate", "web", "--to", platform(to).address(),
+                                              "--json"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        auto result = platform(1 - to).run_ferry(arguments, kLimit);
         EXPECT_OK(result);
         return result.value_or(CommandResult{.status = -1, .out = {}, .err = {}});
     }
     // When Podman at the destination has begun; it runs `conmon --version` before. In one shell:
     // whoever asks from out here again and again may come too late.
-    void migrate_and_kill_worker(std::size_t where) {
+    void migrate_and_kill_worker(std::size_t where, const std::vector<std::string>& more = {}) {
         const auto await_monitor = [&] {
             EXPECT_OK(platform(1).host().run_checked(
                 {"sh", "-c", "until pgrep -f '^[^ ]*conmon .* -c '; do sleep 0.01; done"}, kLimit));
         };
-        expect_to_fail("web", await_monitor, where, kKillWorker);
+        expect_to_fail("web", await_monitor, where, kKillWorker, more);
     }
     // Everything that Podman has on a platform.
     std::string listed(std::size_t i) {
