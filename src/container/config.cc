@@ -94,6 +94,10 @@ std::optional<std::uint32_t> Config::user_of_host() const {
     return find_namespace("user") == nullptr ? user : ids.users.outside(user);
 }
 
+std::string path_from(const std::string& bundle, const std::string& path) {
+    return path.starts_with('/') ? path : fmt::format("{}/{}", bundle, path);
+}
+
 Result<Config> parse_config(std::string_view text) {
     const Json json = TRY(parse_object(text, kDocument));
     Config config = TRY(with_context(read_config(json), kDocument));

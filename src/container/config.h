@@ -54,6 +54,9 @@ struct Config {
     [[nodiscard]] std::optional<std::uint32_t> user_of_host() const;
 };
 
+// Of what a configuration names in the bundle: `path` may be relative to it.
+[[nodiscard]] std::string path_from(const std::string& bundle, const std::string& path);
+
 // Corrupt, with the name of what makes no sense; Limit.
 Result<Config> parse_config(std::string_view text);
 

@@ -14,15 +14,15 @@
 
 #include "abi/entry.h"
 #include "base/check.h"
-#include "base/log.h"
 #include "container/capabilities.h"
 #include "container/control_groups.h"
 #include "container/limits.h"
 #include "container/mounts.h"
+#include "container/podman_import.h"
+#include "container/runc_maker.h"
 #include "container/undoing.h"
 #include "os/paths.h"
 #include "os/spawn.h"
-#include "os/sweeper.h"
 #include "proc/mounts.h"
 #include "proc/process_directory.h"
 
@@ -31,26 +31,11 @@ extern "C" const std::byte entry_blob_begin[], entry_blob_end[];
 namespace ferry::container {
 namespace {
 
-// Where the altered configuration of a container lies until the container is kept or gone.
-constexpr const char* kAside = "bundle";
-
 constexpr std::chrono::seconds kEnterTimeout{20};
 constexpr std::chrono::seconds kEndTimeout{10};
 
 // In the container's first process; what Runtime::Creation::passed begins with.
 constexpr int kMemoryNumber = 3, kSocketNumber = 4, kProgramNumber = 5;
-
-std::unexpected<Error> missing(const std::string& what, const std::string& path) {
-    return fail(Error::invalid(fmt::format("{} {} does not exist here", what, path)));
-}
-
-bool exists(const std::string& path) {
-    return os::fstatat(os::kCwd, path).has_value();
-}
-
-std::string under(const std::string& directory, const std::string& path) {
-    return path.starts_with('/') ? path : fmt::format("{}/{}", directory, path);
-}
 
 Result<os::UniqueFd> entry_program() {
     os::UniqueFd file = TRY(os::memfd_create("ferry-entry", 0));
@@ -112,56 +97,38 @@ Result<> replace_file(const std::string& path, const std::string& content) {
 
 Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
                                                     const CreationOptions& options) {
-    Runtime runtime{
-        .program = options.program,
-        .root = options.runtime_root.empty() ? description.runtime_root : options.runtime_root};
-    std::string bundle = options.bundle.empty() ? description.bundle : options.bundle;
-    const std::string id = description.id;
-    std::unique_ptr<Creation> creation(
-        new Creation(std::move(description), std::move(runtime), std::move(bundle)));
-    const std::string what = fmt::format("container \"{}\"", id);
-    TRY(Runtime::check_id(id));
+    const bool is_as_there = options.runtime_root.empty() || description.podman;
+    Runtime runtime{.program = options.program,
+                    .root = is_as_there ? description.runtime_root : options.runtime_root};
+    const std::string what = fmt::format("container \"{}\"", description.id);
+    std::unique_ptr<Creation> creation(new Creation(std::move(description), std::move(runtime)));
+    TRY(Runtime::check_id(creation->description_.id));
     creation->version_ = TRY(with_context(creation->runtime_.ask_version(), what));
-    TRY(with_context(await_undoing(kAside, id), what));
+    TRY(with_context(await_undoing(RuncMaker::kAside, creation->description_.id), what));
     if (!options.version_later) TRY(with_context(creation->check_runtime(), what));
     TRY(with_context(creation->check(), what));
-    if (creation->description_.podman) {
-        TRY(with_context(creation->import_into_podman(), what));
-    } else {
-        TRY(with_context(creation->prepare_streams(options), what));
-    }
+    TRY(with_context(creation->choose_maker(options), what));
     return creation;
 }
 
-Result<> Creation::prepare_streams(const CreationOptions& options) {
-    if (options.streams[0] >= 0) {
-        std::vector<os::UniqueFd> fds;
-        for (const int fd : options.streams) fds.push_back(TRY(os::dup(fd)));
-        streams_ = TRY(Streams::given(std::move(fds)));
-        return {};
+Result<> Creation::choose_maker(const CreationOptions& options) {
+    if (description_.podman) {
+        maker_ = TRY(PodmanImport::start(*description_.podman, runtime_));
+    } else {
+        maker_ = TRY(RuncMaker::make(description_, runtime_, options));
     }
-    const std::string& output = options.output;
-    const State state = TRY(parse_state(description_.state));
-    const std::string& id = description_.id;
-    streams_ = TRY(Streams::open(
-        state.streams, output.empty() ? fmt::format("{}/{}.log", kOutputDirectory, id) : output));
+    description_.config = maker_->config();
+    streams_ = TRY(maker_->take_streams());
     return {};
 }
 
-Result<> Creation::import_into_podman() {
-    podman_ = TRY(PodmanImport::start(*description_.podman));
-    bundle_ = podman_->bundle();
-    description_.config = TRY(os::read_file(bundle_ + "/config.json"));
-    streams_ = TRY(Streams::given(podman_->take_streams()));
-    return {};
+Result<std::vector<files::TreePlace>> Creation::places(const std::vector<FileTree>& trees) const {
+    CHECK(maker_ != nullptr);
+    return maker_->places(trees, TRY(parse_config(description_.config)));
 }
 
 Creation::~Creation() {
-    if (made_ || !aside_.empty()) roll_back();
-}
-
-std::string Creation::rootfs(const Config& config) const {
-    return under(bundle_, config.rootfs);
+    if (maker_) roll_back();
 }
 
 Result<> Creation::check_runtime() {
@@ -173,7 +140,7 @@ Result<> Creation::check_runtime() {
 
 Result<> Creation::check() const {
     TRY(Runtime::check_id(description_.id));
-    if (exists(runtime_.directory_of(description_.id))) {
+    if (os::fstatat(os::kCwd, runtime_.directory_of(description_.id))) {
         return fail(Error::invalid(
             fmt::format("the name is taken ({})", runtime_.directory_of(description_.id))));
     }
@@ -188,58 +155,26 @@ Result<> Creation::check() const {
         if (TRY(members_of(group)).empty()) continue;
         return fail(Error::invalid(fmt::format("the control group {} is in use here", group)));
     }
-    return description_.podman ? Result<>() : check_bundle(config);
-}
-
-Result<> Creation::check_bundle(const Config& config) const {
-    if (!exists(bundle_)) return missing("the bundle", bundle_);
-    const std::string path = bundle_ + "/config.json";
-    if (!exists(path)) return missing("the bundle's", path);
-    if (TRY(os::read_file(path)) != description_.config) {
-        return fail(Error::invalid(fmt::format("{} is not the source's", path)));
-    }
-    if (!exists(rootfs(config))) return missing("the root file system", rootfs(config));
-    for (const ConfiguredMount& mount : config.mounts) {
-        if (!mount.is_bind() || exists(under(bundle_, mount.source))) continue;
-        return missing(fmt::format("what is mounted on {},", mount.destination),
-                       under(bundle_, mount.source));
-    }
-    for (const ConfiguredNamespace& joined : config.namespaces) {
-        if (joined.path.empty() || exists(joined.path)) continue;
-        return missing(fmt::format("the {} namespace", joined.type), joined.path);
-    }
     return {};
 }
 
-Result<> Creation::write_aside(int socket_number, const os::FlatImage& image) {
+Result<std::string> Creation::write_aside(int socket_number, const os::FlatImage& image) {
     const Config config = TRY(parse_config(description_.config));
-    if (podman_) {
-        aside_ = podman_->altered_bundle();
-    } else {
-        aside_ = TRY(make_aside(kAside, description_.id));
-        guardian_ = TRY(os::undo_after_death({.command = runtime_.remove_command(description_.id),
-                                              .until_gone = runtime_.directory_of(description_.id),
-                                              .files = {aside_ + "/config.json"},
-                                              .directories = {aside_}}));
-    }
+    std::string aside = TRY(maker_->altered_bundle());
     const FirstProgram program{.arguments = entry_arguments(image, socket_number),
                                .capabilities = TRY(grantable_capabilities()),
-                               .rootfs = rootfs(config)};
+                               .rootfs = path_from(maker_->bundle(), config.rootfs)};
     const std::string altered = TRY(config_for_creation(description_.config, program));
-    return os::write_file(os::kCwd, aside_ + "/config.json", altered);
+    TRY(os::write_file(os::kCwd, aside + "/config.json", altered));
+    return aside;
 }
 
-Result<Pid> Creation::create_and_start(const os::FlatImage& image, int socket) {
+Result<Pid> Creation::create_and_start(const std::string& bundle, const os::FlatImage& image,
+                                       int socket) {
     const os::UniqueFd program = TRY(entry_program());
-    made_ = true;
-    const Runtime::Creation step = {
-        .id = description_.id, .bundle = aside_, .passed = {image.memory, socket, program.get()}};
-    if (podman_) {
-        TRY(podman_->create(step));
-        TRY(runtime_.start(description_.id));
-    } else {
-        TRY(runtime_.create_and_start(step));
-    }
+    TRY(maker_->create({.id = description_.id,
+                        .bundle = bundle,
+                        .passed = {image.memory, socket, program.get()}}));
     const Container created = TRY(find(description_.id, runtime_));
     if (created.status != Status::Running) {
         return fail(
@@ -268,8 +203,8 @@ Result<> Creation::restore_limits() const {
 Result<> Creation::restore_state() const {
     const std::string path = runtime_.directory_of(description_.id) + "/state.json";
     const std::string created = TRY(os::read_file(path));
-    return replace_file(
-        path, TRY(with_original_process(created, description_.state, bundle_, streams_.links())));
+    return replace_file(path, TRY(with_original_process(created, description_.state,
+                                                        maker_->bundle(), streams_.links())));
 }
 
 Result<> Creation::give_streams() const {
@@ -280,43 +215,27 @@ Result<> Creation::give_streams() const {
 }
 
 Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_number) {
-    CHECK(!made_ && socket_number > 2);
-    const std::string name = fmt::format("container \"{}\"", description_.id);
-    Result<> done = write_aside(socket_number, image);
-    if (done && version_) done = check_runtime();
-    if (done) {
-        const auto pid = create_and_start(image, socket);
-        done = pid ? restore_limits() : fail(pid.error());
-        if (done) done = restore_state();
-        if (done && podman_) done = podman_->settle();
-        if (done) done = give_streams();
-    }
-    if (!done) {
-        roll_back();
-        return fail(std::move(done.error()).context(name));
-    }
-    return pid_;
+    CHECK(maker_ != nullptr && !init_ && socket_number > 2);
+    const Result<> done = [&]() -> Result<> {
+        const std::string aside = TRY(write_aside(socket_number, image));
+        if (version_) TRY(check_runtime());
+        TRY(create_and_start(aside, image, socket));
+        TRY(restore_limits());
+        TRY(restore_state());
+        TRY(maker_->settle());
+        return give_streams();
+    }();
+    if (done) return pid_;
+    roll_back();
+    return with_context(Result<Pid>(fail(done.error())),
+                        fmt::format("container \"{}\"", description_.id));
 }
 
 void Creation::commit() && {
-    CHECK(made_);
-    made_ = false;
-    guardian_ = {};
+    CHECK(maker_ != nullptr && init_);
     streams_.keep();
-    if (podman_) podman_->commit();
-    remove_aside();
-}
-
-void Creation::remove_aside() {
-    if (aside_.empty() || podman_) {
-        podman_.reset();
-        aside_.clear();
-        return;
-    }
-    static_cast<void>(os::unlinkat(os::kCwd, aside_ + "/config.json"));
-    const auto removed = os::unlinkat(os::kCwd, aside_, AT_REMOVEDIR);
-    if (!removed) log_warn("{}", removed.error().message());
-    aside_.clear();
+    maker_->commit();
+    maker_.reset();
 }
 
 void Creation::roll_back() {
@@ -328,15 +247,7 @@ void Creation::roll_back() {
         }
         init_.reset();
     }
-    // Podman asks the runtime itself.
-    if (podman_) made_ = false;
-    if (made_) {
-        const auto removed = runtime_.remove(description_.id);
-        if (!removed) log_warn("{}", removed.error().message());
-        made_ = false;
-    }
-    remove_aside();
-    guardian_ = {};
+    maker_.reset();
 }
 
 }  // namespace ferry::container

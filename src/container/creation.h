@@ -5,46 +5,29 @@
 //   start()     the container exists and its first process stands in our image, waiting
 //   commit()    it is the runtime's from now on
 //
-// Without commit() the destructor kills it and removes all that was made; a process that outlives
-// us does so when we are killed. The first process itself ends with its socket (docs/format/
-// blob_abi.md), so nothing of it runs on alone. The bundle is never written to: the altered
-// configuration lies in a directory of its own until commit() or the roll-back.
+// Without commit() the destructor kills it and has its Maker take back what was made. The first
+// process itself ends with its socket (docs/format/blob_abi.md), so nothing of it runs on alone.
+// The bundle is never written to: the altered configuration lies in a directory of its own until
+// commit() or the roll-back.
 //
 // One thread.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/types.h"
 #include "container/container.h"
-#include "container/podman_import.h"
+#include "container/maker.h"
 #include "container/runtime.h"
 #include "container/streams.h"
 #include "os/clone.h"
-#include "os/launch.h"
 #include "os/process.h"
 
 namespace ferry::container {
-
-inline constexpr const char* kOutputDirectory = "/var/log/ferry";
-
-struct CreationOptions {
-    std::string program = "runc";
-    std::string runtime_root = {};  // empty: the source's
-    std::string bundle = {};        // empty: the source's path
-    // The file that takes what the container wrote into a pipe at its source; empty:
-    // kOutputDirectory/ID.log.
-    std::string output = {};
-    // Our descriptors of its standard streams, instead; -1: they are opened as above.
-    std::array<int, 3> streams = {-1, -1, -1};
-    // The runtime's version, for which it has to be run, is compared by start() and not by
-    // prepare(): where other work lies between the two.
-    bool version_later = false;
-};
 
 class Creation {
   public:
@@ -66,8 +49,9 @@ class Creation {
     Result<Pid> start(const os::FlatImage& image, int socket, int socket_number);
     // After start().
     [[nodiscard]] const os::PidFd& init() const { return *init_; }
-    // Podman's where it is Podman's; else nullptr.
-    [[nodiscard]] const PodmanImport* podman() const { return podman_.get(); }
+    // Maker::places(), until commit().
+    [[nodiscard]] Result<std::vector<files::TreePlace>> places(
+        const std::vector<FileTree>& trees) const;
     // The configuration that the container has here.
     [[nodiscard]] const std::string& config() const { return description_.config; }
     // Our descriptor of what the container has here as standard stream `number`, instead of what
@@ -80,37 +64,26 @@ class Creation {
     void commit() &&;
 
   private:
-    Creation(Description description, Runtime runtime, std::string bundle)
-        : description_(std::move(description)),
-          runtime_(std::move(runtime)),
-          bundle_(std::move(bundle)) {}
-    Result<> prepare_streams(const CreationOptions& options);
-    Result<> import_into_podman();
+    Creation(Description description, Runtime runtime)
+        : description_(std::move(description)), runtime_(std::move(runtime)) {}
+    Result<> choose_maker(const CreationOptions& options);
     Result<> check() const;
     // Once; waits until the runtime has said its version.
     Result<> check_runtime();
-    Result<> check_bundle(const Config& config) const;
-    [[nodiscard]] std::string rootfs(const Config& config) const;
-    Result<> write_aside(int socket_number, const os::FlatImage& image);
-    Result<Pid> create_and_start(const os::FlatImage& image, int socket);
+    Result<std::string> write_aside(int socket_number, const os::FlatImage& image);
+    Result<Pid> create_and_start(const std::string& bundle, const os::FlatImage& image, int socket);
     Result<> restore_limits() const;
     Result<> restore_state() const;
     Result<> give_streams() const;
-    void remove_aside();
     void roll_back();
 
     Description description_;
     Runtime runtime_;
-    std::string bundle_;
-    std::unique_ptr<PodmanImport> podman_;
-    Streams streams_;
     std::optional<Runtime::VersionQuestion> version_;  // until it is answered
-    std::string aside_;  // the directory of the altered configuration, while it exists
-    bool made_ = false;
+    Streams streams_;
+    std::unique_ptr<Maker> maker_;
     std::optional<os::PidFd> init_;
     Pid pid_;
-    // Ends without doing anything when we end it.
-    os::ChildProcess guardian_;
 };
 
 }  // namespace ferry::container

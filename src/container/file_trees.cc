@@ -46,10 +46,7 @@ std::vector<Candidate> candidates(const State& state, const Config& config,
                                    .with_mounts = true}};
     for (const ConfiguredMount& mount : config.mounts) {
         if (!mount.is_bind()) continue;
-        const std::string path = mount.source.starts_with('/')
-                                     ? mount.source
-                                     : fmt::format("{}/{}", state.bundle, mount.source);
-        all.push_back({.path = path,
+        all.push_back({.path = path_from(state.bundle, mount.source),
                        .point = mount.destination,
                        .what = fmt::format("the volume {}", mount.destination),
                        .is_writable = !has_option(mount, "ro"),

@@ -115,7 +115,8 @@ Result<> check_image(const std::vector<std::string>& podman, const PodmanConfig&
 
 }  // namespace
 
-Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& record) {
+Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& record,
+                                                          const Runtime& runtime) {
     PodmanConfig config = TRY(parse_podman_config(record.config));
     if (!config.obstacles.empty()) {
         return fail(Error::unsupported(fmt::format("{}", fmt::join(config.obstacles, "; "))));
@@ -133,7 +134,8 @@ Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& re
     // From here on there is something to be undone.
     StandIns stand_ins = TRY(StandIns::make(config.id, config.runtime, setup.runtime,
                                             plugs.empty() ? "" : TRY(find_netavark())));
-    std::unique_ptr<PodmanImport> import(new PodmanImport(std::move(config), std::move(stand_ins)));
+    std::unique_ptr<PodmanImport> import(
+        new PodmanImport(std::move(config), std::move(stand_ins), runtime));
     import->devices_ = device_names(plugs);
     import->podman_ = setup.podman;
     import->made_volumes_ = import->config_.volumes;
@@ -191,6 +193,7 @@ Result<> PodmanImport::take_stand_in(os::UniqueFd connection) {
         return fail(Error::corrupt("Podman restores another container"));
     }
     bundle_ = TRY(text_in(json, "bundle"));
+    spec_ = TRY(os::read_file(bundle_ + "/config.json"));
     streams_ = std::move(hello.fds);
     return {};
 }
@@ -233,7 +236,7 @@ Result<> PodmanImport::create(const Runtime::Creation& creation) {
     TRY(await_readable(stand_in_.get(), kStandInTimeout));
     const SocketMessage answer = TRY(receive_message(stand_in_.get()));
     const Json json = TRY(parse_object(answer.text, "the stand-in's answer"));
-    if (TRY(number_in(json, "status")) == 0) return {};
+    if (TRY(number_in(json, "status")) == 0) return runtime_.start(config_.id);
     return fail(Error::peer(TRY(text_in(json, "error"))));
 }
 

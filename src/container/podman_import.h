@@ -4,10 +4,8 @@
 //              monitor waits for the runtime, which is our stand-in
 //   create()   the runtime makes the container, below its monitor
 //   settle()   Podman has it
-//   commit()   it stays
 //
-// Without commit() the destructor takes it back; a process that outlives us does so when we are
-// killed. While Podman waits (until settle(), and for 240 s at most) it holds the container's lock:
+// While Podman waits (until settle(), and for 240 s at most) it holds the container's lock:
 // whoever asks it about this container waits, too.
 #pragma once
 
@@ -16,8 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "container/config.h"
-#include "container/file_trees.h"
+#include "container/maker.h"
 #include "container/podman.h"
 #include "container/runtime.h"
 #include "os/fd.h"
@@ -25,32 +22,30 @@
 
 namespace ferry::container {
 
-class PodmanImport {
+class PodmanImport final : public Maker {
   public:
     // Invalid, by name: Podman is missing or of another version, the container's id or name or one
     // of its volumes is taken, its image is not here. Peer: what Podman said.
-    static Result<std::unique_ptr<PodmanImport>> start(const PodmanRecord& record);
-    PodmanImport(const PodmanImport&) = delete;
-    PodmanImport& operator=(const PodmanImport&) = delete;
-    ~PodmanImport();
+    static Result<std::unique_ptr<PodmanImport>> start(const PodmanRecord& record,
+                                                       const Runtime& runtime);
+    ~PodmanImport() override;
 
-    // An empty directory of ours for an altered bundle.
-    [[nodiscard]] std::string altered_bundle() const { return stand_ins_.path("bundle"); }
-    [[nodiscard]] const std::string& bundle() const { return bundle_; }
-    // The monitor's ends of the container's standard streams, once.
-    std::vector<os::UniqueFd> take_streams() { return std::move(streams_); }
-    // Where the files of these trees belong here, one for each; an empty path: nowhere, what is
-    // here is used, or it is the host's.
-    Result<std::vector<files::TreePlace>> places(const std::vector<FileTree>& trees,
-                                                 const Config& config) const;
-
-    Result<> create(const Runtime::Creation& creation);
-    Result<> settle();
-    void commit();
+    [[nodiscard]] const std::string& bundle() const override { return bundle_; }
+    [[nodiscard]] const std::string& config() const override { return spec_; }
+    // The monitor's ends.
+    Result<Streams> take_streams() override { return Streams::given(std::move(streams_)); }
+    [[nodiscard]] Result<std::vector<files::TreePlace>> places(const std::vector<FileTree>& trees,
+                                                               const Config& config) const override;
+    Result<std::string> altered_bundle() override { return stand_ins_.path("bundle"); }
+    Result<> create(const Runtime::Creation& creation) override;
+    Result<> settle() override;
+    void commit() override;
 
   private:
-    PodmanImport(PodmanConfig config, StandIns stand_ins)
-        : config_(std::move(config)), stand_ins_(std::move(stand_ins)) {}
+    PodmanImport(PodmanConfig config, StandIns stand_ins, Runtime runtime)
+        : config_(std::move(config)),
+          stand_ins_(std::move(stand_ins)),
+          runtime_(std::move(runtime)) {}
     Result<> begin(const PodmanRecord& record);
     Result<> await_stand_in(int listener);
     Result<> take_stand_in(os::UniqueFd connection);
@@ -62,8 +57,9 @@ class PodmanImport {
     StandIns stand_ins_;
     std::vector<std::string> podman_;  // and its options here
     std::vector<std::string> made_volumes_;
-    std::string devices_;  // device_names()
-    std::string bundle_, log_;
+    std::string devices_;              // device_names()
+    std::string bundle_, spec_, log_;  // `spec_`: its config.json
+    Runtime runtime_;
     std::vector<os::UniqueFd> streams_;
     os::UniqueFd said_;  // by Podman
     os::ChildProcess restore_;

@@ -97,11 +97,9 @@ Result<> DestinationSession::welcome() {
     if (!hello.container.empty()) {
         description = TRY(container::description_from_json(hello.container));
     }
-    // Podman's network backend would make a bridge that is missing.
-    const bool is_podmans = description && description->podman;
-    if (is_podmans) TRY(check_network(true));
+    // First: Podman's network backend would make a bridge that is missing.
+    TRY(check_network(description && description->podman));
     if (description) TRY(prepare_container(*description, hello.files));
-    if (!is_podmans) TRY(check_network(false));
     if (!service_network_.space) TRY(prepare_network(TRY(os::NetworkNamespace::own())));
     return link_->send(FrameType::Welcome, std::span<const std::byte>{});
 }
@@ -112,14 +110,11 @@ Result<> DestinationSession::prepare_container(const container::Description& des
     if (!files.empty()) {
         trees = TRY(container::file_trees_from_json(files, description));
         TRY(make_room(description, trees));
-        if (!description.podman) TRY(want_files(trees));
     }
     creation_ = TRY(container::Creation::prepare(
-        description, {.runtime_root = description.podman ? std::string() : request_.runtime_root,
-                      .output = request_.output}));
+        description, {.runtime_root = request_.runtime_root, .output = request_.output}));
     config_ = TRY(container::parse_config(creation_->config()));
-    // By now Podman has made room for its own.
-    return description.podman && !files.empty() ? want_files(trees) : Result<>();
+    return files.empty() ? Result<>() : want_files(trees);
 }
 
 Result<> DestinationSession::check_network(bool must_be_joined) const {
@@ -141,8 +136,7 @@ Result<> DestinationSession::make_room(const container::Description& description
 }
 
 Result<> DestinationSession::want_files(const std::vector<container::FileTree>& trees) {
-    std::vector<files::TreePlace> all(trees.size());
-    if (creation_) all = TRY(creation_->podman()->places(trees, config_));
+    std::vector<files::TreePlace> all = TRY(creation_->places(trees));
     for (const std::uint32_t number : arrival_->wanted()) all[number] = trees[number].place;
     StorageBody wanted{.seen = std::vector<bool>(trees.size())};
     std::vector<files::TreePlace> places;

@@ -1,0 +1,56 @@
+// A container that its runtime makes of a bundle of the host's.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "container/container.h"
+#include "container/maker.h"
+#include "os/launch.h"
+
+namespace ferry::container {
+
+inline constexpr const char* kOutputDirectory = "/var/log/ferry";
+
+class RuncMaker final : public Maker {
+  public:
+    // The sign that one of its containers is made here or undone (undoing.h).
+    static constexpr const char* kAside = "bundle";
+
+    // Invalid, one line: the bundle, its root file system or something that is to be mounted or
+    // joined is missing, the bundle's config.json is not the source's, a standard stream cannot be
+    // opened.
+    static Result<std::unique_ptr<RuncMaker>> make(const Description& description, Runtime runtime,
+                                                   const CreationOptions& options);
+    ~RuncMaker() override;
+
+    [[nodiscard]] const std::string& bundle() const override { return bundle_; }
+    [[nodiscard]] const std::string& config() const override { return config_; }
+    Result<Streams> take_streams() override { return std::move(streams_); }
+    [[nodiscard]] Result<std::vector<files::TreePlace>> places(const std::vector<FileTree>& trees,
+                                                               const Config& config) const override;
+    Result<std::string> altered_bundle() override;
+    Result<> create(const Runtime::Creation& creation) override;
+    Result<> settle() override { return {}; }
+    void commit() override;
+
+  private:
+    RuncMaker(const Description& description, Runtime runtime, std::string bundle)
+        : id_(description.id),
+          config_(description.config),
+          bundle_(std::move(bundle)),
+          runtime_(std::move(runtime)) {}
+    [[nodiscard]] Result<> check_bundle() const;
+    Result<> open_streams(const Description& description, const CreationOptions& options);
+    void remove_aside();
+
+    std::string id_, config_, bundle_;
+    Runtime runtime_;
+    Streams streams_;
+    std::string aside_;  // the directory of the altered configuration, while it exists
+    bool made_ = false;
+    // Ends without doing anything when we end it.
+    os::ChildProcess guardian_;
+};
+
+}  // namespace ferry::container
