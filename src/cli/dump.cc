@@ -7,12 +7,13 @@
 
 #include "base/log.h"
 #include "cli/command.h"
-#include "cli/connection_lock.h"
 #include "cli/engine_options.h"
 #include "container/runtime.h"
 #include "dump/source_tree.h"
 #include "dump/to_images.h"
+#include "image/network_lock.h"
 #include "image/store.h"
+#include "migrate/connection_lock.h"
 #include "migrate/container_dump.h"
 
 namespace ferry::cli {
@@ -47,13 +48,13 @@ Result<dump::ToImagesReport> dump_tree(const DumpOptions& options, const Workpla
     dump::SourceTree tree =
         TRY(dump::SourceTree::open(root, {.files = file_options(engine), .is_container = false}));
     const dump::AfterDump after = after_dump(options);
-    std::optional<ConnectionLock> lock;
+    std::optional<migrate::ConnectionLock> lock;
     dump::ToImagesOptions to_images;
     to_images.after = after;
     to_images.work_directory = place.work_directory.get();
     if (engine.tcp_established && engine.network_lock != "skip") {
         to_images.on_frozen = [&]() -> Result<> {
-            lock = TRY(ConnectionLock::install(root));
+            lock = TRY(migrate::ConnectionLock::install(root, image::network_lock_name(root)));
             return {};
         };
         to_images.on_thaw = [&lock] { lock.reset(); };

@@ -6,11 +6,10 @@
 
 #include "base/log.h"
 #include "cli/command.h"
-#include "cli/connection_lock.h"
 #include "cli/engine_options.h"
 #include "image/network_lock.h"
-#include "image/page_files.h"
 #include "image/store.h"
+#include "migrate/connection_lock.h"
 #include "migrate/container_restore.h"
 #include "os/process.h"
 #include "restore/from_images.h"
@@ -26,26 +25,11 @@ struct RestoreOptions {
     std::string container, runtime_root, bridge, output;
 };
 
-std::uint32_t micros(std::chrono::microseconds time) {
-    return static_cast<std::uint32_t>(time.count());
-}
-
-void write_statistics(const Workplace& place, const restore::RestoreReport& report) {
-    image::RestoreStats stats;
-    stats.pages_restored = report.pages;
-    stats.forking_us = micros(report.stage);
-    stats.restore_us = micros(report.total);
-    const Result<> written = image::write_stats(place.work_directory.get(), stats);
-    // The tree runs; statistics cannot take that back.
-    if (!written) log_warn("stats-restore: {}, ignoring", written.error().message());
-}
-
 // The tree runs and is ours no more, so nothing from here on is an error of the restore.
 Result<int> after_restore(const RestoreOptions& options, const Workplace& place,
                           const restore::RestoreReport& report) {
     const EngineOptions& engine = *options.engine;
     TRY(write_pidfile(engine, place, report.root.value));
-    write_statistics(place, report);
     log_info("Restored {} pages in {} us", report.pages, report.total.count());
     log_info("Restore finished successfully. Tasks resumed.");
     if (options.detached || options.sibling) return kExitOk;
@@ -66,7 +50,7 @@ Result<restore::RestoreReport> restore_tree(const RestoreOptions& options,
     const std::string lock = TRY(image::read_network_lock(store));
     engine.on_restored = [&lock]() -> Result<> {
         if (lock.empty()) return {};
-        const Result<> unlocked = remove_connection_lock(lock);
+        const Result<> unlocked = migrate::remove_connection_lock(lock);
         if (!unlocked) log_warn("network lock {}: {}", lock, unlocked.error().message());
         return {};
     };
@@ -96,6 +80,7 @@ Result<int> run_restore(const RestoreOptions& options) {
     const image::DirectoryStore store = TRY(image::DirectoryStore::open(engine.images_directory));
     restore::RestoreOptions restore;
     restore.images_directory = engine.images_directory;
+    restore.work_directory = place.work_directory.get();
     restore.leave_stopped = engine.leave_stopped;
     restore.shell_job = engine.shell_job;
     restore.external_unix = engine.external_unix;

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/criu_configuration.h"
 #include "cli/criu_rpc.h"
 #include "cli/log_file.h"
 #include "container/container.h"
@@ -46,7 +47,7 @@ std::string first_part(const std::string& path) {
 }
 
 // The log is open from here on. The work directory.
-Result<os::UniqueFd> open_workplace(const RpcSocket& socket, const RpcOptions& options) {
+Result<os::UniqueFd> open_workplace(const RpcSocket& socket, RpcOptions& options) {
     const int fd = options.work_directory >= 0 ? options.work_directory : options.images_directory;
     os::UniqueFd directory =
         TRY(with_context(os::open(peers(socket, fd), O_RDONLY | O_DIRECTORY), "work directory"));
@@ -59,9 +60,8 @@ Result<os::UniqueFd> open_workplace(const RpcSocket& socket, const RpcOptions& o
             fmt::format("option {} is not supported by Ferry", options.refused)));
     }
     const auto configured = os::read_file(options.configuration);
-    if (configured && !configured->empty()) {
-        return fail(Error::unsupported(fmt::format(
-            "{}: options in a file are not supported by Ferry", options.configuration)));
+    if (configured) {
+        TRY(with_context(apply_configuration(*configured, options), options.configuration));
     }
     return directory;
 }
@@ -91,7 +91,7 @@ Result<std::string> name_of_container(Pid first_process, const std::string& root
         "process {} is no container's under {}: ferry dump -t dumps trees", first_process, root)));
 }
 
-Result<> serve_dump(RpcSocket& socket, const RpcOptions& options) {
+Result<> serve_dump(RpcSocket& socket, RpcOptions options) {
     const os::UniqueFd work = TRY(open_workplace(socket, options));
     const std::string root = TRY(runtime_root(socket.peer()));
     const std::string name = TRY(name_of_container(options.root_process, root));
@@ -144,9 +144,10 @@ class PrivateRoot {
     os::ChildProcess sweeper_;
 };
 
-// The container as it is called here, and from where its bundle is: runc names it in the path of
-// its root file system, ROOT/ID/criu-root, and has gone into the bundle.
-Result<> rename_container(const RpcSocket& socket, const RpcOptions& options,
+// The container as it is called here, from where its bundle is, and as that says: runc names it in
+// the path of its root file system, ROOT/ID/criu-root, and has gone into the bundle. Podman writes
+// the bundle anew.
+Result<> settle_container(const RpcSocket& socket, const RpcOptions& options,
                           container::Description& description) {
     if (last_part(options.root_directory) != "criu-root") {
         return fail(Error::unsupported(
@@ -154,23 +155,25 @@ Result<> rename_container(const RpcSocket& socket, const RpcOptions& options,
     }
     description.id = last_part(first_part(options.root_directory));
     description.bundle = TRY(os::readlinkat(os::kCwd, fmt::format("/proc/{}/cwd", socket.peer())));
+    description.config = TRY(os::read_file(description.bundle + "/config.json"));
     return {};
 }
 
-Result<Pid> serve_restore(RpcSocket& socket, const RpcOptions& options) {
+Result<Pid> serve_restore(RpcSocket& socket, RpcOptions options) {
     const os::UniqueFd work = TRY(open_workplace(socket, options));
     const std::string images_path = peers(socket, options.images_directory);
     const auto store = TRY(image::DirectoryStore::open(images_path));
     auto images = TRY(migrate::read_container(store));
     if (!images)
         return fail(Error::unsupported("the images are of no container that Ferry dumped"));
-    TRY(rename_container(socket, options, images->description));
+    TRY(settle_container(socket, options, images->description));
     // The runtime has put us into the container's group, which has to be empty for its own.
     TRY(container::join_groups_of(socket.peer()));
     const PrivateRoot root = TRY(PrivateRoot::make(images->description.id));
 
     migrate::ContainerRestoreOptions restore;
     restore.engine.images_directory = images_path;
+    restore.engine.work_directory = work.get();
     restore.engine.shell_job = options.shell_job;
     restore.engine.external_unix = options.external_unix;
     restore.engine.tcp_established = options.tcp_established;

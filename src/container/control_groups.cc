@@ -58,10 +58,9 @@ Result<std::vector<std::string>> groups_below(Pid whose, const std::string& cgro
         const auto mount = std::ranges::find_if(
             mounts, [&line](const proc::Mount& other) { return is_hierarchy_of(other, line); });
         if (mount == mounts.end()) continue;
-        // What is mounted may be a part of the hierarchy.
+        // What is mounted may be a part of the hierarchy, and the process outside of it.
         const std::string root = mount->root == "/" ? "" : mount->root;
-        if (!line.path.starts_with(root)) continue;
-        std::string own = line.path.substr(root.size());
+        std::string own = line.path.starts_with(root) ? line.path.substr(root.size()) : "";
         if (own == "/" || cgroups_path.starts_with('/')) own.clear();
         groups.push_back(fmt::format("{}{}/{}", mount->point, own,
                                      cgroups_path.substr(cgroups_path.starts_with('/') ? 1 : 0)));

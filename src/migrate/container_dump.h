@@ -1,11 +1,5 @@
 // `ferry dump NAME`: a container of runc's into image files, and what is needed to make it again.
-//
-// Its network between dump and restore: while it stands still, packets to its addresses are held
-// in its own network namespace, so that no stack sees a connection without its socket. When its
-// processes have ended, with their sockets in repair mode, its devices are removed, and their other
-// ends with them, before the hold: nothing is left that could answer for the container's addresses,
-// no reset is sent, and its peers try again until somebody restores it. No packet filter has to
-// stay behind, and what was held is dropped: to its senders it was lost.
+// Its network between dump and restore: frozen_network.h.
 #pragma once
 
 #include <string>
@@ -23,7 +17,8 @@ struct ContainerDumpOptions {
     resources::FileOptions files;
     dump::AfterDump after = dump::AfterDump::Kill;
     int work_directory = -1;  // for stats-dump; -1: none
-    // Its runtime asks for this dump: it forgets the container by itself.
+    // Its runtime asks for this dump: it forgets the container by itself, and a network namespace
+    // that the container has joined stays as it is, for whoever made it.
     bool runtime_is_told = false;
 };
 

@@ -18,6 +18,24 @@ std::string text_of(const model::Bytes& bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+Json encode(const JoinedNetwork& joined) {
+    Json services = Json::array();
+    for (const handover::HoldTarget& service : joined.services) {
+        services.push_back({{"address", service.address.to_string()}, {"port", service.port}});
+    }
+    return {{"lock", joined.lock}, {"services", services}};
+}
+
+Result<JoinedNetwork> decode_joined(const Json& json) {
+    JoinedNetwork joined{.lock = json.at("lock").get<std::string>(), .services = {}};
+    for (const Json& service : json.at("services")) {
+        joined.services.push_back(
+            {.address = TRY(handover::IpAddress::parse(service.at("address").get<std::string>())),
+             .port = service.at("port").get<std::uint16_t>()});
+    }
+    return joined;
+}
+
 // The two documents are read by those who wrote them.
 Result<ContainerImages> parse(const std::string& text) {
     try {
@@ -27,10 +45,14 @@ Result<ContainerImages> parse(const std::string& text) {
             return fail(Error::unsupported(fmt::format("version {}, where this Ferry reads {}",
                                                        version, kContainerImagesVersion)));
         }
-        return ContainerImages{
-            .description = TRY(container::description_from_json(json.at("container").dump())),
-            .network = TRY(handover::decode_network(json.at("network").dump())),
-            .files = {}};
+        ContainerImages images;
+        images.description = TRY(container::description_from_json(json.at("container").dump()));
+        if (json.contains("joined_network")) {
+            images.joined = TRY(decode_joined(json["joined_network"]));
+        } else {
+            images.network = TRY(handover::decode_network(json.at("network").dump()));
+        }
+        return images;
     } catch (const Json::exception& error) {
         return fail(Error::corrupt(error.what()));
     }
@@ -39,11 +61,15 @@ Result<ContainerImages> parse(const std::string& text) {
 }  // namespace
 
 Result<> write_container(const ContainerImages& images, image::ImageStore& into) {
-    const Json json = {
+    Json json = {
         {"version", kContainerImagesVersion},
         {"container", Json::parse(container::to_json(images.description))},
-        {"network", Json::parse(handover::encode_network(images.network))},
     };
+    if (images.joined) {
+        json["joined_network"] = encode(*images.joined);
+    } else {
+        json["network"] = Json::parse(handover::encode_network(images.network));
+    }
     TRY(into.put(kContainerFile,
                  os::as_bytes(json.dump(2, ' ', false, Json::error_handler_t::replace))));
     return into.put(kFilesFile, os::as_bytes(images.files));

@@ -1,7 +1,8 @@
 // What a dump of a container holds beside CRIU's images (docs/format/image.md): what is the
 // container's own and no process's.
 //
-//   ferry-container.json   how it was made (container::Description), its network
+//   ferry-container.json   how it was made (container::Description), its network or, where that is
+//                          somebody else's, what Ferry has left there
 //   ferry-tmpfs.tar        what is in its tmpfs mounts (container/tmpfs_archive.h)
 //
 // Internal to migrate/, but for its name.
@@ -9,6 +10,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "container/container.h"
@@ -17,11 +19,18 @@
 
 namespace ferry::migrate {
 
-inline constexpr int kContainerImagesVersion = 1;
+inline constexpr int kContainerImagesVersion = 2;
+
+// A network namespace that the container has joined and that stays as it is.
+struct JoinedNetwork {
+    std::string lock;  // the ConnectionLock that was left in it; empty: none
+    std::vector<handover::HoldTarget> services;  // the container's ends of connections
+};
 
 struct ContainerImages {
     container::Description description;
-    handover::ServiceNetwork network;
+    handover::ServiceNetwork network;  // without `joined`
+    std::optional<JoinedNetwork> joined = {};
     std::string files;  // the archive
 };
 

@@ -13,7 +13,10 @@ namespace ferry::migrate {
 Result<DepartingContainer> DepartingContainer::find(const std::string& name,
                                                     const std::string& runtime_root) {
     const container::Runtime runtime = {.root = runtime_root};
-    container::Container container = TRY(container::find_anywhere(name, runtime));
+    return of(TRY(container::find_anywhere(name, runtime)));
+}
+
+Result<DepartingContainer> DepartingContainer::of(container::Container container) {
     TRY(container::check_movable(container));
     container::Description description = TRY(container::describe(container));
     container::TmpfsSource tmpfs = TRY(container::TmpfsSource::open(container));

@@ -18,6 +18,8 @@ class DepartingContainer {
     // carried (container::check_movable).
     static Result<DepartingContainer> find(const std::string& name,
                                            const std::string& runtime_root);
+    // The same of one that was found.
+    static Result<DepartingContainer> of(container::Container container);
 
     [[nodiscard]] const container::Description& description() const { return description_; }
     [[nodiscard]] const container::Container& container() const { return container_; }

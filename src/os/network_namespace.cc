@@ -30,6 +30,10 @@ Result<NetworkNamespace> NetworkNamespace::of(Pid pid) {
     return NetworkNamespace(TRY(std::move(fd)));
 }
 
+Result<NetworkNamespace> NetworkNamespace::at(const std::string& path) {
+    return NetworkNamespace(TRY(open(path, O_RDONLY)));
+}
+
 Result<bool> NetworkNamespace::is(const NetworkNamespace& other) const {
     const struct stat mine = TRY(fstat(fd_.get()));
     const struct stat theirs = TRY(fstat(other.fd_.get()));

@@ -6,6 +6,7 @@
 // Source relied upon: network_namespaces(7), setns(2).
 #pragma once
 
+#include <string>
 #include <type_traits>
 
 #include "base/error.h"
@@ -23,6 +24,8 @@ class NetworkNamespace {
     static Result<NetworkNamespace> make();
     // Gone: there is no such process. A pid is not checked again: hold its pidfd meanwhile.
     static Result<NetworkNamespace> of(Pid pid);
+    // One that is kept by a file, as by ip-netns(8).
+    static Result<NetworkNamespace> at(const std::string& path);
 
     // For the calling thread only.
     [[nodiscard]] Result<NetworkScope> enter() const { return NetworkScope::enter(fd_.get()); }

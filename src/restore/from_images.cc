@@ -4,7 +4,9 @@
 
 #include <variant>
 
+#include "base/log.h"
 #include "image/codec.h"
+#include "image/page_files.h"
 #include "image/store.h"
 #include "resources/opened_files.h"
 #include "restore/image_filler.h"
@@ -36,6 +38,21 @@ Result<> check_options(const Checkpoint& checkpoint, const RestoreOptions& optio
                         socket->source_port)));
     }
     return {};
+}
+
+std::uint32_t micros(std::chrono::microseconds time) {
+    return static_cast<std::uint32_t>(time.count());
+}
+
+void write_statistics(const RestoreOptions& options, const RestoreReport& report) {
+    if (options.work_directory < 0) return;
+    image::RestoreStats stats;
+    stats.pages_restored = report.pages;
+    stats.forking_us = micros(report.stage);
+    stats.restore_us = micros(report.total);
+    const Result<> written = image::write_stats(options.work_directory, stats);
+    // The tree runs; statistics cannot take that back.
+    if (!written) log_warn("stats-restore: {}, ignoring", written.error().message());
 }
 
 Result<> check_late_locks(const std::vector<model::FileLock>& locks) {
@@ -104,6 +121,7 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     report.fill = between(staged, filled);
     report.files = between(filled, opened);
     report.total = between(begin, Clock::now());
+    write_statistics(options, report);
     return report;
 }
 

@@ -14,6 +14,8 @@ namespace ferry::restore {
 
 struct RestoreOptions {
     std::string images_directory;
+    // Directory for stats-restore; -1: none.
+    int work_directory = -1;
     bool leave_stopped = false;
     // Terminals become our own terminal.
     bool shell_job = false;

@@ -36,7 +36,7 @@ done < /run/ferry/groups)SH";
 
 inline constexpr const char* kImage = R"SH(set -e
 mkdir -p "$1/bin" "$1/etc"; cd "$1"
-for program in sh sleep cat redis-server redis-cli; do
+for program in sh sleep cat flock true redis-server redis-cli; do
   path=$(readlink -f "$(command -v $program || echo /bin/$program)")
   [ -f "$path" ] && cp "$path" bin/$program
   for library in $(ldd "$path" | grep -o '/[^ ]*'); do
@@ -61,6 +61,8 @@ class PodmanTest : public TwoPlatformsTest {
         directory_ = path;
         std::ofstream(path + "/containers.conf")
             << "[engine]\nruntime=\"runc\"\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\n"
+            << "conmon_env_vars=[\"PATH=" << path << "/programs:" << std::getenv("PATH")
+            << "\"]\n"
                "[containers]\napparmor_profile=\"unconfined\"\n"
                "default_ulimits=[\"nofile=1024:1024\",\"nproc=1000:1000\"]\n";
         ::setenv("CONTAINERS_CONF", (path + "/containers.conf").c_str(), 1);
@@ -161,6 +163,16 @@ class PodmanTest : public TwoPlatformsTest {
         const int before = count(i);
         EXPECT_GT(before, 0);
         EXPECT_TRUE(comes_true([&] { return count(i) > before; }));
+    }
+    // Of kCounter: every line once and in order, whichever monitor has read it.
+    void expect_whole_log(std::size_t i) {
+        const auto logs = podman(i, {"logs", "web"});
+        ASSERT_OK(logs);
+        std::istringstream lines(*logs);
+        std::string name;
+        int number = 0, expected = 0;
+        while (lines >> name >> number) ASSERT_EQ(number, ++expected);
+        EXPECT_GT(expected, 10);
     }
     template <class F>
     static bool comes_true(F holds) {

@@ -30,7 +30,7 @@ class RuntimeCheckpointTest : public ContainerCrossingTest {
                                         "sh",     programs(), "runc",
                                         "--root", kRuncRoot};
         all.insert(all.end(), arguments.begin(), arguments.end());
-        const auto result = platform(0).host().run(all, 60s);
+        const auto result = platform(at_).host().run(all, 60s);
         EXPECT_OK(result);
         return result.value_or(CommandResult{.status = -1, .out = {}, .err = {}});
     }
@@ -63,11 +63,11 @@ class RuntimeCheckpointTest : public ContainerCrossingTest {
     // Of Ferry's, below /run.
     std::string left_behind() {
         const auto found =
-            platform(0).host().run({"find", "/run", "-maxdepth", "1", "-name", "ferry-*"}, 5s);
+            platform(at_).host().run({"find", "/run", "-maxdepth", "1", "-name", "ferry-*"}, 5s);
         return found ? found->out : "unknown";
     }
     std::string runtime_says() {
-        const auto list = runc(platform(0).host(), {"list"}, 10s);
+        const auto list = runc(platform(at_).host(), {"list"}, 10s);
         return list ? list->out : "unknown";
     }
     [[nodiscard]] std::string log_of(const std::string& verb) const {
@@ -76,6 +76,7 @@ class RuntimeCheckpointTest : public ContainerCrossingTest {
     [[nodiscard]] std::string programs() const { return directory_ + "/programs"; }
     [[nodiscard]] std::string images() const { return directory_ + "/images"; }
     [[nodiscard]] std::string bundle() const { return storage() + "/web"; }
+    std::size_t at_ = 0;  // where the container is
     std::unique_ptr<Load> load_;
 };
 
@@ -95,11 +96,24 @@ TEST_F(RuntimeCheckpointTest, AContainerComesBackToItsClientsTwice) {
     const auto inside = runc_checked(platform(0).host(), {"exec", "web", "redis-cli", "ping"}, 10s);
     ASSERT_OK(inside);
     EXPECT_THAT(*inside, HasSubstr("PONG"));
-    ASSERT_OK(load_->stop());
-    const auto verified = load_->verify();
-    ASSERT_OK(verified);
-    EXPECT_EQ(verified->lost, 0u);
+    ferry::lab::expect_nothing_lost(*load_);
     ASSERT_OK(container_->stop(10s));
+}
+
+TEST_F(RuntimeCheckpointTest, WhatFerryHasMovedIsItsRuntimesToCheckpoint) {
+    start_load();
+    cross(0, 1);
+    expect_goes_on(*load_);
+    at_ = 1;
+    for (int i = 0; i < 2; ++i) {
+        ASSERT_EQ(checkpoint().status, 0) << log_of("dump");
+        EXPECT_THAT(runtime_says(), Not(HasSubstr("web")));
+        ASSERT_EQ(restore().status, 0) << log_of("restore");
+        ASSERT_OK(container_->follow_to(platform(at_).host()));
+        expect_goes_on(*load_);
+        std::filesystem::remove_all(images());
+    }
+    ferry::lab::expect_nothing_lost(*load_);
 }
 
 // Counts aloud until it is told to end, and then ends with 7.

@@ -1,4 +1,4 @@
-#include "cli/connection_lock.h"
+#include "migrate/connection_lock.h"
 
 #include <fmt/format.h>
 #include <linux/netfilter.h>
@@ -11,11 +11,10 @@
 #include <span>
 
 #include "handover/nftables.h"
-#include "image/network_lock.h"
 #include "os/fd.h"
 #include "proc/process_directory.h"
 
-namespace ferry::cli {
+namespace ferry::migrate {
 
 namespace {
 
@@ -147,7 +146,7 @@ Result<std::vector<Connection>> parse_connections(std::string_view text) {
     return connections;
 }
 
-Result<ConnectionLock> ConnectionLock::install(Pid root) {
+Result<ConnectionLock> ConnectionLock::install(Pid root, const std::string& name) {
     std::set<std::uint64_t> sockets;
     TRY(add_tree(root, sockets));
     std::vector<Connection> held;
@@ -158,8 +157,8 @@ Result<ConnectionLock> ConnectionLock::install(Pid root) {
             if (sockets.contains(connection.inode)) held.push_back(connection);
         }
     }
-    ConnectionLock lock(TRY(handover::NetlinkSocket::open(NETLINK_NETFILTER)),
-                        image::network_lock_name(root), std::move(held));
+    ConnectionLock lock(TRY(handover::NetlinkSocket::open(NETLINK_NETFILTER)), name,
+                        std::move(held));
     if (lock.connections_.empty()) return lock;
     // What is left of an earlier tree with this pid would be in the way.
     TRY(remove_connection_lock(lock.name_));
@@ -186,4 +185,4 @@ Result<> remove_connection_lock(const std::string& name) {
     return removed;
 }
 
-}  // namespace ferry::cli
+}  // namespace ferry::migrate

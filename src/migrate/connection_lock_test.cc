@@ -1,8 +1,8 @@
-#include "cli/connection_lock.h"
+#include "migrate/connection_lock.h"
 
 #include <gtest/gtest.h>
 
-namespace ferry::cli {
+namespace ferry::migrate {
 namespace {
 
 constexpr const char* kTcp =
@@ -41,4 +41,4 @@ TEST(ParseConnections, NonsenseIsCorrupt) {
 }
 
 }  // namespace
-}  // namespace ferry::cli
+}  // namespace ferry::migrate

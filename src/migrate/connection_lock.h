@@ -1,8 +1,9 @@
-// Keeps the TCP connections of a dumped tree silent between `ferry dump` and a restore: an nftables
-// table that drops their packets, named as image/network_lock.h says. While it may still be rolled
-// back the kernel removes it with our process (NFT_TABLE_F_OWNER); keep() makes it stay. Only for
-// images: a live migration holds packets instead of dropping them (handover/network_hold.h). Source
-// relied upon: proc_pid_net(5) for /proc/PID/net/tcp, linux/netfilter/nf_tables.h.
+// Keeps the TCP connections of a dumped tree silent between its dump and a restore: an nftables
+// table in the network namespace of the calling thread, which is the tree's, that drops their
+// packets. While it may still be rolled back the kernel removes it with our process
+// (NFT_TABLE_F_OWNER); keep() makes it stay. Only for images: a live migration holds packets
+// instead of dropping them (handover/network_hold.h). Source relied upon: proc_pid_net(5) for
+// /proc/PID/net/tcp, linux/netfilter/nf_tables.h.
 #pragma once
 
 #include <string>
@@ -13,7 +14,7 @@
 #include "handover/ip_address.h"
 #include "handover/netlink.h"
 
-namespace ferry::cli {
+namespace ferry::migrate {
 
 struct Connection {
     handover::IpAddress local, peer;
@@ -28,7 +29,8 @@ Result<std::vector<Connection>> parse_connections(std::string_view text);
 class ConnectionLock {
   public:
     // Of all connections that processes of the tree hold now.
-    static Result<ConnectionLock> install(Pid root);
+    static Result<ConnectionLock> install(Pid root, const std::string& name);
+    [[nodiscard]] const std::vector<Connection>& connections() const { return connections_; }
 
     // After the dump: the table outlives us. In one transaction, so that no packet slips through.
     Result<> keep() &&;
@@ -48,4 +50,4 @@ class ConnectionLock {
 // No such table is no error: the tree was dumped on another machine.
 Result<> remove_connection_lock(const std::string& name);
 
-}  // namespace ferry::cli
+}  // namespace ferry::migrate
