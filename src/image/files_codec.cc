@@ -13,6 +13,7 @@
 #include "image/ghost_codec.h"
 #include "image/link_sockets_codec.h"
 #include "image/memfd_codec.h"
+#include "image/pidfd_codec.h"
 #include "image/records.h"
 #include "image/sockets_codec.h"
 #include "image/time_codec.h"
@@ -48,8 +49,6 @@ const char* refused_type(std::uint32_t type) {
             return "a TUN device";
         case 19:
             return "a BPF map";
-        case 20:
-            return "a pidfd";
         default:
             return nullptr;
     }
@@ -191,6 +190,12 @@ struct FileToWire {
         for (const model::InotifyWatch& watch : inotify.watches) {
             watch_to_wire(watch, file.id, *record.add_wd());
         }
+        return {};
+    }
+
+    Result<> operator()(const model::PidFile& pidfd) const {
+        has_extra =
+            pidfd_to_wire(file, pidfd, begin(FileType::PidFd, entry.mutable_pidfd()), extra);
         return {};
     }
 
@@ -416,6 +421,11 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
             TRY(common_from_wire(entry, entry.has_memfd(), entry.memfd(), into));
             into.body = TRY(memfd_from_wire(entry.memfd(), memfds));
             return {};
+        case FileType::PidFd:
+            TRY(common_from_wire(entry, entry.has_pidfd(), entry.pidfd(), into));
+            into.flags = pidfd_file_flags(into.flags);
+            into.body = TRY(pidfd_from_wire(entry.pidfd(), extra));
+            return {};
         case FileType::External:
             return stream_from_wire(entry, extra, into);
         case FileType::InetSocket:
@@ -621,6 +631,7 @@ FileType type_of(const model::OpenFile& file) {
         FileType operator()(const model::GivenStream&) const { return FileType::External; }
         FileType operator()(const model::MessageQueueFile&) const { return FileType::Regular; }
         FileType operator()(const model::TerminalFile&) const { return FileType::Terminal; }
+        FileType operator()(const model::PidFile&) const { return FileType::PidFd; }
     };
     return std::visit(Type{}, file.body);
 }

@@ -35,6 +35,7 @@ enum class FileType : std::uint32_t {
     External = 16,
     TimerFd = 17,
     MemFd = 18,
+    PidFd = 20,
 };
 
 [[nodiscard]] FileType type_of(const model::OpenFile& file);

@@ -293,6 +293,18 @@ void add_files(model::Checkpoint& c) {
                                               .interval_ns = 20}});
     add_files_with_content(c);
     add_terminal(c);
+    c.files.push_back({.id = 30,
+                       .flags = O_RDWR | O_EXCL | O_NONBLOCK,
+                       .owner = {},
+                       .body = model::PidFile{.task = 101, .inode = 0, .exit_status = {}}});
+    c.files.push_back({.id = 31,
+                       .flags = O_RDWR,
+                       .owner = {},
+                       .body = model::PidFile{.task = 0, .inode = 77, .exit_status = 0x0b00}});
+    c.files.push_back({.id = 32,
+                       .flags = O_RDWR,
+                       .owner = {},
+                       .body = model::PidFile{.task = 103, .inode = 0, .exit_status = {}}});
     c.files.push_back({.id = 40, .flags = O_RDWR, .owner = {}, .body = netlink_socket()});
     c.files.push_back({.id = 41, .flags = O_RDWR, .owner = {}, .body = packet_socket()});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});

@@ -1,5 +1,6 @@
 #include "image/validate.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -31,6 +32,7 @@ class Validator {
         TRY(check_posix_queues());
         TRY(check_processes());
         TRY(check_notifications());
+        TRY(check_pidfds());
         TRY(check_terminals());
         return check_locks();
     }
@@ -50,6 +52,7 @@ class Validator {
     Result<> check_posix_queues();
     Result<> check_notifications() const;
     Result<> check_terminals() const;
+    Result<> check_pidfds() const;
     Result<> check_undo(const model::Process& process) const;
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
@@ -194,6 +197,18 @@ Result<> Validator::check_posix_queues() {
         const auto* open = std::get_if<model::MessageQueueFile>(&file->body);
         if (open == nullptr || posix_queues_.contains(open->queue)) continue;
         return bad("file {} is of no message queue", id);
+    }
+    return {};
+}
+
+// Of a thread only by PIDFD_THREAD.
+Result<> Validator::check_pidfds() const {
+    for (const model::OpenFile& file : checkpoint_.files) {
+        const auto* pidfd = std::get_if<model::PidFile>(&file.body);
+        if (pidfd == nullptr || pidfd->task == 0 || pids_.contains(pidfd->task)) continue;
+        const bool of_thread = (file.flags & O_EXCL) != 0;
+        if (of_thread && tids_.contains(pidfd->task)) continue;
+        return bad("file {} is a pidfd of {}, which is not in the tree", file.id, pidfd->task);
     }
     return {};
 }

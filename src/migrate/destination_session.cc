@@ -339,8 +339,9 @@ Result<> DestinationSession::activate(const model::Checkpoint& checkpoint,
     const double decode_ms = elapsed_ms(begun);
     TRY(files_.finish(checkpoint));
     const double files_ms = elapsed_ms(begun) - decode_ms;
-    const restore::ActivationReport activation =
-        TRY(tree_->activate(checkpoint, [this](model::FileId id) { return files_.fd(id); }));
+    const restore::ActivationReport activation = TRY(tree_->activate(
+        checkpoint, [this](model::FileId id) { return files_.fd(id); },
+        [this](const model::Checkpoint& final) { return files_.open_pidfds(final); }));
     pids_ = tree_->pids_here();
     const double restore_ms = elapsed_ms(begun);
     waits_for_locks_ = !activation.late_locks.empty();

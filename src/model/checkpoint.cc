@@ -72,6 +72,7 @@ void renumber(Checkpoint& checkpoint, const Renumbering& ids) {
     }
     for (OpenFile& file : checkpoint.files) {
         change(file.owner.pid);
+        if (auto* pidfd = std::get_if<PidFile>(&file.body)) change(pidfd->task);
         auto* socket = std::get_if<UnixSocket>(&file.body);
         if (socket != nullptr && socket->listener) change(socket->listener->pid);
     }

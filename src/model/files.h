@@ -78,6 +78,16 @@ struct SignalFd {
     bool operator==(const SignalFd&) const = default;
 };
 
+// A pidfd (pidfd_open(2)). It is of a thread where OpenFile::flags have O_EXCL (PIDFD_THREAD).
+struct PidFile {
+    pid_t task = 0;  // a process or a thread of the tree; 0: it has ended, and was waited for
+    // Of those that have ended: which of them are of one task (the low bits of their inode number
+    // at the source), and its wait status where the kernel tells it.
+    std::uint32_t inode = 0;
+    std::optional<int> exit_status;
+    bool operator==(const PidFile&) const = default;
+};
+
 struct TimerFd {
     int clock = 0;                    // CLOCK_*
     std::uint64_t ticks = 0;          // expirations that were not read
@@ -292,7 +302,7 @@ struct TerminalFile {
 
 using FileBody = std::variant<RegularFile, PipeEnd, EventFd, EventPoll, SignalFd, TimerFd, Inotify,
                               InetSocket, UnixSocket, NetlinkSocket, PacketSocket, MemoryFile,
-                              GivenStream, MessageQueueFile, TerminalFile>;
+                              GivenStream, MessageQueueFile, TerminalFile, PidFile>;
 
 struct OpenFile {
     FileId id = 0;

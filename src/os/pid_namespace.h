@@ -16,6 +16,8 @@ class PidNamespace {
     static Result<PidNamespace> of(Pid process);
 
     [[nodiscard]] bool is_ours() const { return !fd_; }
+    // Its /proc/PID/ns/pid; -1: ours.
+    [[nodiscard]] int get() const { return fd_.get(); }
     // From there to ours. Gone: no such task there.
     [[nodiscard]] Result<Pid> ours(Pid theirs) const;
     [[nodiscard]] Result<Tid> ours(Tid theirs) const;

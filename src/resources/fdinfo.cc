@@ -175,6 +175,8 @@ Result<> parse_line(std::string_view line, FdInfo& info, unsigned& seen) {
         good = parse_watch(line, *info.watches.emplace(info.watches.begin()));
     } else if (key == "sigmask") {
         good = parse_number(value, info.signal_mask.emplace(), 16);
+    } else if (key == "Pid") {
+        good = parse_number(value, info.pidfd_task.emplace(), 10);
     } else {
         good = parse_timer(key, value, info.timer);
     }
@@ -208,6 +210,7 @@ FileKind kind_of_link(std::string_view link) {
     if (link == "anon_inode:[signalfd]") return FileKind::SignalFd;
     if (link == "anon_inode:[timerfd]") return FileKind::TimerFd;
     if (link == "anon_inode:inotify") return FileKind::Inotify;
+    if (link == "anon_inode:[pidfd]") return FileKind::PidFd;
     return FileKind::Other;
 }
 

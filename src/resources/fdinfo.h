@@ -1,6 +1,6 @@
 // The text of /proc/PID/fdinfo/FD and of the /proc/PID/fd/FD link, parsed. Pure functions; formats
 // as in proc_pid_fdinfo(5) and the kernel's fs/proc/fd.c, fs/eventfd.c, fs/eventpoll.c,
-// fs/signalfd.c, fs/timerfd.c, fs/locks.c, fs/notify/fdinfo.c.
+// fs/signalfd.c, fs/timerfd.c, fs/locks.c, fs/pidfs.c, fs/notify/fdinfo.c.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@ struct FdInfo {
     std::optional<std::uint64_t> signal_mask;  // signalfd
     std::optional<model::TimerFd> timer;       // timerfd
     std::vector<model::InotifyWatch> watches;  // inotify; ascending, without paths
+    std::optional<pid_t> pidfd_task;           // pidfd; -1: it has ended, and was waited for
     bool operator==(const FdInfo&) const = default;
 };
 
@@ -43,6 +44,7 @@ enum class FileKind : std::uint8_t {
     TimerFd,
     MemFd,
     Inotify,
+    PidFd,
     Other,  // what is not carried; the link says what it is
 };
 

@@ -28,6 +28,7 @@
 #include "resources/netlink_socket.h"
 #include "resources/packet_socket.h"
 #include "resources/path_table.h"
+#include "resources/pidfd.h"
 #include "resources/pipe.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
@@ -100,6 +101,7 @@ struct FileCollector::Impl {
     };
     // What prepare() has seen so far.
     struct Preparation {
+        std::span<const Pid> pids;
         std::size_t descriptors = 0;
         PipeTable pipes;
         std::set<std::uint64_t> sockets;  // inodes
@@ -110,6 +112,7 @@ struct FileCollector::Impl {
     };
     // A collection in progress: the frozen tables and what has been read of them.
     struct Pass {
+        std::span<const Pid> pids;
         std::vector<Slot> slots;
         SharingGroups groups;
         CollectedFiles result;
@@ -141,7 +144,7 @@ struct FileCollector::Impl {
     model::FileId next_id = 1;
 
     Result<os::NetworkScope> enter_network();
-    Result<> prepare_all(std::span<const Pid> pids, Preparation& seen);
+    Result<> prepare_all(Preparation& seen);
     Result<> prepare_slot(const Slot& slot, Preparation& seen);
     Result<> prepare_socket(const Slot& slot, Preparation& seen);
     Result<> prepare_pipes(const PipeTable& pipes);
@@ -156,7 +159,7 @@ struct FileCollector::Impl {
     };
     Result<LinkReading> read_link_socket(int copy, const Slot& slot, const SocketKind& kind);
 
-    Result<> scan(std::span<const Pid> pids, Pass& pass);
+    Result<> scan(Pass& pass);
     Result<> read_group(std::size_t group, Pass& pass);
     Result<model::FileBody> read_body(const Slot& slot, std::size_t group, Pass& pass);
     Result<model::FileBody> read_path(const Slot& slot, std::size_t group, Pass& pass);
@@ -273,6 +276,8 @@ Result<> FileCollector::Impl::prepare_slot(const Slot& slot, Preparation& seen) 
         case FileKind::Inotify:
             TRY(read_inotify(slot, root));
             return {};
+        case FileKind::PidFd:
+            return check_pidfd(slot, seen.pids);
         case FileKind::Socket:
             return prepare_socket(slot, seen);
         case FileKind::Other:
@@ -288,9 +293,9 @@ Result<os::NetworkScope> FileCollector::Impl::enter_network() {
     return os::NetworkScope::enter(network.get());
 }
 
-Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids, Preparation& seen) {
+Result<> FileCollector::Impl::prepare_all(Preparation& seen) {
     const os::NetworkScope there = TRY(enter_network());
-    for (const Pid pid : pids) {
+    for (const Pid pid : seen.pids) {
         for (const Slot& slot : TRY(scanner.scan(pid))) {
             ++seen.descriptors;
             const auto checked = prepare_slot(slot, seen);
@@ -298,7 +303,7 @@ Result<> FileCollector::Impl::prepare_all(std::span<const Pid> pids, Preparation
         }
     }
     // Each may be duplicated; tasks take some, too.
-    TRY(make_room_for_descriptors(2 * seen.descriptors + 4 * pids.size()));
+    TRY(make_room_for_descriptors(2 * seen.descriptors + 4 * seen.pids.size()));
     TRY(prepare_terminals(seen.terminals));
     return prepare_pipes(seen.pipes);
 }
@@ -333,7 +338,8 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
     std::optional<std::set<std::uint32_t>> suspects;  // inodes of unix sockets
     for (int look = 1;; ++look) {
         Impl::Preparation seen;
-        const Result<> prepared = impl_->prepare_all(pids, seen);
+        seen.pids = pids;
+        const Result<> prepared = impl_->prepare_all(seen);
         std::vector<HeldUnixSocket> strangers;
         if (prepared) {
             strangers = find_strangers(seen.held, seen.pending, impl_->options.external_unix);
@@ -385,15 +391,16 @@ Result<> FileCollector::Impl::read_ghosts(Pass& pass) {
 
 // ---- inside the freeze
 
-Result<> FileCollector::Impl::scan(std::span<const Pid> pids, Pass& pass) {
-    for (const Pid pid : pids) {
+Result<> FileCollector::Impl::scan(Pass& pass) {
+    for (const Pid pid : pass.pids) {
         for (Slot& slot : TRY(scanner.scan(pid))) pass.slots.push_back(std::move(slot));
     }
     pass.groups = TRY(group_descriptions(pass.slots));
     pass.terminals = TRY(TerminalTable::of(pass.slots, scanner, root));
     pass.result.terminals = TRY(pass.terminals->read(pass.result.busy));
     pass.copies.resize(pass.groups.size());
-    for (const Pid pid : pids) pass.result.processes.push_back({.pid = pid, .descriptors = {}});
+    for (const Pid pid : pass.pids)
+        pass.result.processes.push_back({.pid = pid, .descriptors = {}});
     return {};
 }
 
@@ -497,6 +504,8 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
                 pass.result.busy = fmt::format("{}: unread inotify events", slot.holder.text());
             }
             return TRY(read_inotify(slot, root));
+        case FileKind::PidFd:
+            return TRY(read_pidfd(pass.copies[group].get(), slot, pass.pids));
         case FileKind::Socket:
             return read_socket(slot, group, pass);
         case FileKind::Other:
@@ -643,10 +652,11 @@ void FileCollector::Impl::forget_connections() {
 Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
     impl_->roll_back();
     Impl::Pass pass;
+    pass.pids = pids;
     const auto work = [&]() -> Result<> {
         const os::NetworkScope there = TRY(impl_->enter_network());
         TRY(make_room_for_descriptors());
-        TRY(impl_->scan(pids, pass));
+        TRY(impl_->scan(pass));
         for (std::size_t group = 0; group < pass.groups.size(); ++group) {
             TRY(impl_->read_group(group, pass));
             if (!pass.result.busy.empty()) return {};

@@ -19,6 +19,7 @@
 #include "resources/memfd.h"
 #include "resources/netlink_socket.h"
 #include "resources/packet_socket.h"
+#include "resources/pidfd.h"
 #include "resources/pipe.h"
 #include "resources/posix_queue.h"
 #include "resources/regular_file.h"
@@ -282,10 +283,22 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
     for (const bool watches : {false, true}) {
         for (const model::OpenFile& file : checkpoint.files) {
             if (std::holds_alternative<model::Inotify>(file.body) != watches) continue;
+            if (std::holds_alternative<model::PidFile>(file.body)) continue;  // open_pidfds()
             const std::string what = fmt::format("file {}", file.id);
             TRY(with_context(impl_->open_one(checkpoint, file, pipes), what));
             TRY(with_context(impl_->settle(file), what));
         }
+    }
+    return {};
+}
+
+Result<> OpenedFiles::open_pidfds(const model::Checkpoint& checkpoint) {
+    auto opened = TRY(resources::open_pidfds(checkpoint, impl_->surroundings.pids));
+    for (const model::OpenFile& file : checkpoint.files) {
+        const auto found = opened.find(file.id);
+        if (found == opened.end()) continue;
+        impl_->keep(file, std::move(found->second));
+        TRY(with_context(impl_->settle(file), fmt::format("file {}", file.id)));
     }
     return {};
 }

@@ -8,6 +8,7 @@
 //                       but in repair mode: silent. Needs a route to each peer (any device will
 //                       do); the source address need not be up, unless a connection is half-closed
 //                       (below).
+//   open_pidfds(final)  what finish() left out, when the last tasks are there.
 //   settle_connections()  after commit: every connection is in its state, still in repair. It takes
 //                       what its peer sends as it would outside of repair.
 //   leave_repair()      when the address is up and before the tasks run: connections go live, what
@@ -81,6 +82,9 @@ class OpenedFiles {
     void settle_in(Surroundings surroundings);
     // The tree's pids must exist (stubs) when a file has an owner (F_SETOWN_EX).
     Result<> finish(const model::Checkpoint& checkpoint);
+    // After finish(), when every task of the checkpoint is there, zombies that pidfds refer to
+    // included (which may not have ended yet).
+    Result<> open_pidfds(const model::Checkpoint& checkpoint);
     // Of both: the first error, after every connection has been tried. leave_repair() settles what
     // has not been.
     Result<> settle_connections();

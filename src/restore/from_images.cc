@@ -108,8 +108,9 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     TRY(files.prepare(checkpoint));
     TRY(files.finish(checkpoint));
     const auto opened = Clock::now();
-    report.activation =
-        TRY(tree.activate(checkpoint, [&](model::FileId id) { return files.fd(id); }));
+    report.activation = TRY(tree.activate(
+        checkpoint, [&](model::FileId id) { return files.fd(id); },
+        [&](const Checkpoint& final) { return files.open_pidfds(final); }));
     TRY(check_late_locks(report.activation.late_locks));
     if (const auto settled = files.settle_connections(); !settled) {
         report.warning = settled.error().message();

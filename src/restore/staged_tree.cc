@@ -131,7 +131,8 @@ struct StagedTree::Impl {
         return {};
     }
 
-    Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files) {
+    Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files,
+                                      const OpenPidfds& open_pidfds) {
         ActivationReport report;
         const auto begin = Clock::now();
         auto mark = begin;
@@ -142,6 +143,8 @@ struct StagedTree::Impl {
             for (auto& thread : stub->threads) os::make_urgent(thread->here());
         }
         TRY(update(final));
+        TRY(tree->stand_in_for_zombies(final));
+        if (open_pidfds) TRY(open_pidfds(final));
         TRY(tree->shared_memory().finish(final));
         if (final.ipc) TRY(tree->ipc()->make(*final.ipc));
         report.update = since(mark);
@@ -260,9 +263,10 @@ Result<> StagedTree::drop_shared(std::uint64_t id, std::uint64_t offset, std::ui
 }
 
 Result<ActivationReport> StagedTree::activate(const model::Checkpoint& final,
-                                              const FileLookup& files) {
+                                              const FileLookup& files,
+                                              const OpenPidfds& open_pidfds) {
     CHECK(!impl_->active);
-    return impl_->activate(final, files);
+    return impl_->activate(final, files, open_pidfds);
 }
 
 Result<> StagedTree::take_late_locks(std::chrono::milliseconds timeout) {

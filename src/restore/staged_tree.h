@@ -98,6 +98,10 @@ struct ActivationReport {
 // resources::OpenedFiles::fd, for example.
 using FileLookup = std::function<int(model::FileId)>;
 
+// Opens those of the checkpoint's files that refer to its tasks, which are all there now:
+// resources::OpenedFiles::open_pidfds, for example. Before anybody looks such a file up.
+using OpenPidfds = std::function<Result<>(const model::Checkpoint&)>;
+
 enum class RunMode : std::uint8_t {
     Running,
     Stopped,  // SIGSTOP: --leave-stopped
@@ -149,7 +153,8 @@ class StagedTree {
     // Everything else. Calls update(final) first, so that what the last update() brought may be
     // skipped by the caller. Every file that a descriptor, cwd, root, exe or epoll target needs
     // must be in `files`. TCP connections may still be in repair mode. Does not grow with memory.
-    Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files);
+    Result<ActivationReport> activate(const model::Checkpoint& final, const FileLookup& files,
+                                      const OpenPidfds& open_pidfds = {});
 
     // After activate(), and after whoever holds those locks has been told to let them go: tries
     // until all are taken. Limit: not within the time; the others are taken.

@@ -95,7 +95,8 @@ struct StubProcess {
     Pid session, group;  // in the tree, as they are now
     // Model's Terminal::index of its controlling terminal, now; nothing: none that was made for it.
     std::optional<std::uint32_t> terminal;
-    // Leads a session or process group that outlives its leader; ends before the tree runs.
+    // Leads a session or process group that outlives its leader, or is of a zombie that has not
+    // ended yet; ends before the tree runs.
     bool is_stand_in = false;
     std::optional<os::PidFd> pidfd;
     std::vector<std::unique_ptr<StubThread>> threads;  // the leader first

@@ -430,6 +430,24 @@ Result<> Tree::fork_from(StubProcess& origin, Pid pid, bool sibling, SlotRun slo
                               fmt::format("clone3(set_tid {}) by {}", pid, origin.pid)));
 }
 
+Result<> Tree::stand_in_for_zombies(const model::Checkpoint& final) {
+    for (const model::OpenFile& file : final.files) {
+        const auto* pidfd = std::get_if<model::PidFile>(&file.body);
+        const model::Process* zombie =
+            pidfd == nullptr ? nullptr : final.find_process(Pid{pidfd->task});
+        if (zombie == nullptr || !zombie->is_zombie || find(zombie->pid) != nullptr) continue;
+        const StubProcess* parent = find(zombie->parent);
+        if (parent == nullptr) {
+            return fail(Error::corrupt(fmt::format("zombie {} has no parent", zombie->pid)));
+        }
+        model::Process made = *zombie;
+        made.session = parent->session;  // as make_zombie() forks it
+        TRY(fork_process(made));
+        find(zombie->pid)->is_stand_in = true;
+    }
+    return {};
+}
+
 Result<> Tree::make_zombie(const model::Process& zombie) {
     if (StubProcess* known = find(zombie.pid); known != nullptr) {
         // Its tracer would have to wait for it first.

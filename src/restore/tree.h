@@ -42,6 +42,8 @@ class Tree {
     // Makes the processes and threads that are in the skeleton and not here, ends those that are
     // not in it, and puts everything into its session and process group. Zombies are not made.
     Result<> follow(const model::Checkpoint& skeleton);
+    // Makes those zombies that pidfds refer to, which live until make_zombie(). After follow().
+    Result<> stand_in_for_zombies(const model::Checkpoint& final);
     // A child of `parent` that has ended with this wait status.
     Result<> make_zombie(const model::Process& zombie);
     // Ends the leaders of sessions and groups that have none left. After the zombies.

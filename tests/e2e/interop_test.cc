@@ -44,6 +44,8 @@ constexpr Limit kLimits[] = {
     {"memfd_state", Way::CriuToFerry, "CRIU writes seals of a memfd whose mappings exclude them"},
     {"netlink", Way::CriuToFerry, "CRIU's format has no options of SOL_NETLINK"},
     {"netlink", Way::FerryToCriu, "CRIU's format has no options of SOL_NETLINK"},
+    {"pidfds_of_threads", Way::CriuToFerry, "CRIU does not dump pidfds of threads"},
+    {"pidfds_of_threads", Way::FerryToCriu, "CRIU opens pidfds before there are threads"},
     {"pty_pair", Way::CriuToFerry, "CRIU's format does not say whether a terminal is hung up"},
     {"pty_pair", Way::FerryToCriu, "CRIU forgets the exclusive mode of a terminal"},
     {"pty_session", Way::CriuToFerry, "CRIU does not dump this descriptor of /dev/tty"},

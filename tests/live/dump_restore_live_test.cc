@@ -80,12 +80,13 @@ INSTANTIATE_TEST_SUITE_P(
                     "direct_reads", "epoll", "eventfd", "family", "file_locks", "file_positions",
                     "floating_point", "fork_storm", "ghost_files", "ghost_mappings",
                     "growing_memory", "inotify", "leaderless", "netlink", "packets", "stopped",
-                    "unix_listeners", "many_descriptors", "many_mappings", "many_threads",
-                    "pipe_content", "plain", "process_state", "pty_pair", "pty_session", "rseq",
-                    "seccomp", "shared_anonymous", "shared_pages", "shared_large", "shared_writers",
-                    "memfd", "memfd_state", "signalfd", "task_attributes", "socket_options",
-                    "timerfd", "spinning_vectors", "tcp_listen", "tcp_loopback", "tcp_talk",
-                    "thread_storm", "timers", "udp_queue", "unix_pair", "writer"),
+                    "unix_listeners", "many_descriptors", "many_mappings", "many_threads", "pidfds",
+                    "pidfds_of_threads", "pipe_content", "plain", "process_state", "pty_pair",
+                    "pty_session", "rseq", "seccomp", "shared_anonymous", "shared_pages",
+                    "shared_large", "shared_writers", "memfd", "memfd_state", "signalfd",
+                    "task_attributes", "socket_options", "timerfd", "spinning_vectors",
+                    "tcp_listen", "tcp_loopback", "tcp_talk", "thread_storm", "timers", "udp_queue",
+                    "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, FindsAioRingsAmongThePagesWhereTheImageIsCrius) {

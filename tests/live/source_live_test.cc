@@ -514,6 +514,12 @@ TEST(Open, RefusesAPacketSocketWithARing) {
     expect_maker_refused(make, "a packet socket with a ring");
 }
 
+TEST(Open, RefusesAPidfdOfATaskOutsideOfTheTree) {
+    expect_maker_refused(
+        [] { return static_cast<int>(::syscall(SYS_pidfd_open, ::getppid(), 0)); },
+        fmt::format("a pidfd of task {}, which is outside of the tree", ::getpid()));
+}
+
 TEST(Open, RefusesANetlinkProtocolThatKeepsMoreThanItShows) {
     expect_maker_refused([] { return ::socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER); },
                          "a netlink socket of protocol 12");
