@@ -67,10 +67,27 @@ std::string difference(const proc::Mount& original, const proc::Mount& created, 
     return {};
 }
 
+// "version 1", "version 2", "versions 1 and 2", or nothing.
+std::string control_groups_in(const std::vector<proc::Mount>& mounts) {
+    const auto has = [&mounts](std::string_view type) {
+        return std::ranges::find(mounts, type, &proc::Mount::type) != mounts.end();
+    };
+    const bool one = has("cgroup"), two = has("cgroup2");
+    if (one && two) return "versions 1 and 2";
+    if (!one && !two) return "no version";
+    return one ? "version 1" : "version 2";
+}
+
 }  // namespace
 
 Result<> compare_mounts(const std::vector<proc::Mount>& original,
                         const std::vector<proc::Mount>& created, const Config& config) {
+    if (control_groups_in(original) != control_groups_in(created)) {
+        return fail(Error::unsupported(
+            fmt::format("it sees the control groups of its host (a mount of type cgroup in its "
+                        "configuration), which are of {} there and of {} here",
+                        control_groups_in(original), control_groups_in(created))));
+    }
     const auto there = by_point(original);
     const auto here = by_point(created);
     std::vector<std::string> differences;
