@@ -15,16 +15,6 @@ class PodmanImagesTest : public PodmanTest {
             .run_checked({"sh", "-c", "ls /run/runc; find /sys/fs/cgroup -name 'libpod-*'"}, kLimit)
             .value_or("unknown");
     }
-    // Every line that it wrote is in its log on platform `i` once, in order.
-    void expect_whole_log(std::size_t i) {
-        const auto logs = podman(i, {"logs", "web"});
-        ASSERT_OK(logs);
-        std::istringstream lines(*logs);
-        std::string name;
-        int number = 0, expected = 0;
-        while (lines >> name >> number) ASSERT_EQ(number, ++expected);
-        EXPECT_GT(expected, 10);
-    }
 };
 
 TEST_F(PodmanImagesTest, MigratesThroughFilesThereAndBack) {
