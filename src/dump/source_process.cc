@@ -131,6 +131,7 @@ Result<> SourceProcess::ask_threads(trace::FrozenProcess& frozen, model::Process
         Borrowed& one = borrowed.emplace_back(std::move(calls));
         TRY(resources::ask_thread(one.questions, process.threads.back()));
         if (process.threads.size() == 1) {
+            TRY(resources::ask_registrations(one.calls, process));
             TRY(resources::ask_process(one.questions, *directory_, process));
         }
         TRY(one.questions.start());

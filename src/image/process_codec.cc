@@ -13,6 +13,8 @@ namespace ferry::image {
 namespace {
 
 constexpr std::uint32_t kMachineX86 = 1;
+// MEMBARRIER_CMD_REGISTER_*.
+constexpr std::uint32_t kRegistrations = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8;
 constexpr std::uint32_t kStateAlive = 1, kStateDead = 2, kStateStopped = 3;
 constexpr std::uint32_t kModeNative = 1;
 // The slots of the GDT that set_thread_area(2) gives to 32-bit code.
@@ -305,6 +307,7 @@ void task_core_to_wire(const model::Process& process, wire::TaskCore& into) {
         entry.set_compat_sigaction(false);
     }
     into.set_child_subreaper(process.child_subreaper);
+    if (process.membarrier != 0) into.set_membarrier_registration_mask(process.membarrier);
 }
 
 Result<> actions_from_wire(const wire::TaskCore& from, model::Process& into) {
@@ -423,9 +426,11 @@ Result<> process_from_wire(const wire::CoreEntry& from, model::Process& into) {
         return fail(Error::corrupt(fmt::format("a task in state {}", core.task_state())));
     }
     if (core.old_seccomp_mode() != 0) return fail(Error::unsupported("a seccomp filter"));
-    if (core.membarrier_registration_mask() != 0) {
-        return fail(Error::unsupported("a membarrier(2) registration"));
+    if ((core.membarrier_registration_mask() & ~kRegistrations) != 0) {
+        return fail(Error::unsupported(fmt::format("the membarrier(2) registrations {:#x}",
+                                                   core.membarrier_registration_mask())));
     }
+    into.membarrier = core.membarrier_registration_mask();
     into.personality = core.personality();
     into.oom_score_adj = core.oom_score_adj();
     into.child_subreaper = core.child_subreaper();

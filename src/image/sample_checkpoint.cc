@@ -469,6 +469,7 @@ model::Process process(pid_t pid, pid_t parent) {
     for (auto& limit : p.limits) limit = {.soft = 1024, .hard = ~std::uint64_t{0}};
     p.personality = 0x40000;
     p.child_subreaper = true;
+    p.membarrier = 1 << 4 | 1 << 8;
     p.oom_score_adj = -500;
     p.core_filter = 0x7f;
     p.stop = {.signal = 20, .noticed = true};

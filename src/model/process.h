@@ -158,6 +158,8 @@ struct Process {
     std::uint32_t personality = 0;
     bool child_subreaper = false;
     int oom_score_adj = 0;
+    // Which barriers it has registered for: commands of membarrier(2) that do so.
+    std::uint32_t membarrier = 0;
     // What a core dump has (core(5), coredump_filter).
     std::optional<std::uint32_t> core_filter;
     std::vector<ControlGroup> cgroups;

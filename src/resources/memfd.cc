@@ -97,13 +97,15 @@ Result<model::MemoryFile> MemfdTable::now(std::uint64_t inode) const {
     return read(known->second.fd.get(), known->second.name);
 }
 
-Result<os::UniqueFd> open_memfd(const model::MemoryFile& file, int object, std::uint32_t flags) {
+Result<os::UniqueFd> open_memfd(const model::MemoryFile& file, int object, std::uint32_t flags,
+                                MemfdFile which) {
     if (object < 0) {
         return fail(Error::corrupt(fmt::format("the memfd {} has no content", file.name)));
     }
     const auto how = static_cast<int>(
         flags & ~static_cast<std::uint32_t>(O_ASYNC | O_CREAT | O_TRUNC | O_EXCL | O_NOFOLLOW));
-    os::UniqueFd opened = TRY(os::open(own_link(object), how));
+    os::UniqueFd opened =
+        TRY(which == MemfdFile::Original ? os::dup(object) : os::open(own_link(object), how));
     if ((flags & O_PATH) == 0) TRY(os::lseek(opened.get(), file.position, SEEK_SET));
     return opened;
 }

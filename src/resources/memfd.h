@@ -42,8 +42,12 @@ class MemfdTable {
 };
 
 // The other half: `object` is our descriptor of the memory. Opened anew, so that descriptors which
-// were not of one open file are not here either.
-Result<os::UniqueFd> open_memfd(const model::MemoryFile& file, int object, std::uint32_t flags);
+// were not of one open file are not here either; but one of them is the open file that
+// memfd_create(2) made: unlike others that can be written, it does not keep the content from being
+// executed (execveat(2), ETXTBSY).
+enum class MemfdFile : std::uint8_t { Original, Another };
+Result<os::UniqueFd> open_memfd(const model::MemoryFile& file, int object, std::uint32_t flags,
+                                MemfdFile which);
 // Makes one without content, that can still grow and be sealed.
 Result<os::UniqueFd> make_memfd(const model::MemoryFile& file);
 // When all content is in: size, mode, owner, seals.

@@ -78,6 +78,7 @@ struct OpenedFiles::Impl {
     InetOpener inet;
     UnixOpener unix_opener;
     PosixQueueOpener queues;
+    std::map<std::uint64_t, model::FileId> originals;  // of memfds, by inode
     std::vector<DormantConnection> dormant;
     bool settled = false;  // all of them
     std::vector<model::InetSocket> with_datagrams;
@@ -90,6 +91,8 @@ struct OpenedFiles::Impl {
     Result<> make_queues(const model::Checkpoint& checkpoint);
     Result<> open_one(const model::Checkpoint& checkpoint, const model::OpenFile& file,
                       PipeOpener& pipes);
+    bool is_original(const model::Checkpoint& checkpoint, const model::OpenFile& file,
+                     const model::MemoryFile& body);
     Result<> settle(const model::OpenFile& file);
     void keep(const model::OpenFile& file, os::UniqueFd fd) {
         files[file.id] = {.fd = std::move(fd), .path = {}, .flags = file.flags};
@@ -209,6 +212,18 @@ Result<os::UniqueFd> OpenedFiles::Impl::open_terminal(const model::TerminalFile&
     return fail(Error::invalid(fmt::format("there is no terminal {}", file.index)));
 }
 
+// The first open file that a descriptor has, and that may be the one that memfd_create(2) made:
+// that is for reading and writing.
+bool OpenedFiles::Impl::is_original(const model::Checkpoint& checkpoint,
+                                    const model::OpenFile& file, const model::MemoryFile& body) {
+    if ((file.flags & (O_ACCMODE | O_PATH)) != O_RDWR) return false;
+    const bool is_open = std::ranges::any_of(checkpoint.processes, [&](const auto& process) {
+        return std::ranges::find(process.descriptors, file.id, &model::Descriptor::file) !=
+               process.descriptors.end();
+    });
+    return is_open && originals.try_emplace(body.inode, file.id).first->second == file.id;
+}
+
 Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
                                      const model::OpenFile& file, PipeOpener& pipes) {
     if (const auto* path = std::get_if<model::RegularFile>(&file.body))
@@ -239,7 +254,9 @@ Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
         keep(file, TRY(open_packet_socket(*packet)));
     } else if (const auto* memory = std::get_if<model::MemoryFile>(&file.body)) {
         const int object = options.shared_memory ? options.shared_memory(memory->inode) : -1;
-        keep(file, TRY(open_memfd(*memory, object, file.flags)));
+        keep(file, TRY(open_memfd(*memory, object, file.flags,
+                                  is_original(checkpoint, file, *memory) ? MemfdFile::Original
+                                                                         : MemfdFile::Another)));
     } else if (const auto* given = std::get_if<model::GivenStream>(&file.body)) {
         const int fd = options.given_stream ? options.given_stream(given->number) : -1;
         keep(file, TRY(open_given_stream(fd, file.flags)));

@@ -10,6 +10,9 @@
 namespace ferry::resources {
 namespace {
 
+// O_LARGEFILE of the kernel; libc's is 0. open(2) sets it, pipe(2) does not.
+constexpr std::uint32_t kLargeFile = 0100000;
+
 Result<> resize(int pipe, std::uint32_t bytes) {
     if (static_cast<std::uint32_t>(TRY(os::fcntl(pipe, F_GETPIPE_SZ))) == bytes) return {};
     TRY(with_context(os::fcntl(pipe, F_SETPIPE_SZ, bytes), "capacity of a pipe"));
@@ -81,6 +84,8 @@ Result<os::UniqueFd> PipeOpener::open(const model::PipeEnd& end, std::uint32_t f
     if (made.is_fifo) return os::open(end.path, how);
     const bool reads = (flags & O_ACCMODE) == O_RDONLY;
     const int own = reads ? made.reader.get() : made.writer.get();
+    // What pipe(2) made itself, as opposed to what was opened through /proc later.
+    if ((flags & kLargeFile) == 0) return os::dup(own);
     return os::open(fmt::format("/proc/self/fd/{}", own), how);
 }
 

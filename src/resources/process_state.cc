@@ -8,6 +8,7 @@
 
 #include "os/process.h"
 #include "os/ptrace.h"
+#include "resources/seccomp.h"
 
 namespace ferry::resources {
 namespace {
@@ -159,6 +160,17 @@ Result<> ask_process(trace::Questions& questions, const proc::ProcessDirectory& 
     }));
     // brk(0) changes nothing and returns the current end, which /proc does not show exactly.
     TRY(questions.ask_result(SYS_brk, 0, [&](std::uint64_t brk) { space.layout.brk = brk; }));
+    return {};
+}
+
+// By itself: its second argument is in the way of an answer to Questions.
+Result<> ask_registrations(trace::RemoteCalls& calls, model::Process& process) {
+    constexpr std::uint64_t kGetRegistrations = 1 << 9;
+    if (!survives(process.seccomp, SYS_membarrier)) return {};
+    const auto registered = calls.call(SYS_membarrier, {kGetRegistrations, 0, 0});
+    // Kernels before 6.3.
+    if (!registered && registered.error().kind() == Error::Kind::System) return {};
+    process.membarrier = static_cast<std::uint32_t>(TRY(registered));
     return {};
 }
 

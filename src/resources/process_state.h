@@ -7,6 +7,7 @@
 #include "proc/process_directory.h"
 #include "proc/status.h"
 #include "trace/questions.h"
+#include "trace/remote_calls.h"
 #include "trace/tracee.h"
 
 namespace ferry::resources {
@@ -26,5 +27,9 @@ Result<> collect_pending(const trace::Tracee& stopped, model::Process& process);
 // questions are put; umask, pending signals and the use of huge pages at once.
 Result<> ask_process(trace::Questions& questions, const proc::ProcessDirectory& directory,
                      model::Process& process);
+
+// In the freeze: which barriers the process has registered for (membarrier(2),
+// MEMBARRIER_CMD_GET_REGISTRATIONS, Linux 6.3). Not asked where its seccomp filters forbid it.
+Result<> ask_registrations(trace::RemoteCalls& calls, model::Process& process);
 
 }  // namespace ferry::resources

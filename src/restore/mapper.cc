@@ -134,8 +134,10 @@ class Mapper {
         const model::OpenFile* file = checkpoint_.find_file(mapped.vma.file);
         CHECK(file != nullptr);  // wanted_mappings() looked
         if (const auto* memory = std::get_if<model::MemoryFile>(&file->body)) {
-            return resources::open_memfd(*memory, tree_.shared_memory().fd(memory->inode),
-                                         file->flags & O_ACCMODE);
+            const std::uint32_t how = file->flags & O_ACCMODE;
+            return resources::open_memfd(
+                *memory, tree_.shared_memory().fd(memory->inode), how,
+                how == O_RDWR ? resources::MemfdFile::Original : resources::MemfdFile::Another);
         }
         if (mapped.ghost == 0) {
             return open_mapped_file(checkpoint_, mapped, tree_.root_directory());

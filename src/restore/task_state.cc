@@ -207,6 +207,10 @@ Result<> set_process_state(StubProcess& process, const model::Process& wanted) {
                      {signal, program.add_value(action), 0, sizeof(std::uint64_t)});
     }
     program.call("umask", SYS_umask, {wanted.umask});
+    for (std::uint32_t command = 1; command != 0 && command <= wanted.membarrier; command <<= 1) {
+        if ((wanted.membarrier & command) == 0) continue;
+        program.call("membarrier", SYS_membarrier, {command, 0, 0});
+    }
     if (wanted.address_space.thp_disabled) {
         program.call("prctl", SYS_prctl, {PR_SET_THP_DISABLE, 1, 0, 0, 0});
     }

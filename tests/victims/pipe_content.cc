@@ -1,4 +1,4 @@
-// What is in a pipe stays in it, in order, with the pipe's capacity.
+// What is in a pipe stays in it, in order, with the pipe's capacity and the flags of its ends.
 #include <fcntl.h>
 
 #include <string>
@@ -16,7 +16,12 @@ int main() {
     if (write(ends[1], text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
         victim::fail("write");
     }
+    const int flags[] = {fcntl(ends[0], F_GETFL), fcntl(ends[1], F_GETFL)};
     victim::wait_for_end();
+    for (int i = 0; i < 2; ++i) {
+        const int now = fcntl(ends[i], F_GETFL);
+        if (now != flags[i]) victim::fail("end %d has flags %#x, not %#x", i, now, flags[i]);
+    }
     if (fcntl(ends[0], F_GETPIPE_SZ) != kCapacity) victim::fail("another capacity");
     close(ends[1]);
     std::string got(text.size() + 1, '\0');
