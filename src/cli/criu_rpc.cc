@@ -54,8 +54,6 @@ wire::Answer answer_of(RpcKind kind, bool success) {
 
 std::string refused_in(const wire::Options& options) {
     const std::pair<bool, const char*> refused[] = {
-        {!options.parent_img().empty(), "parent_img"},
-        {options.track_mem(), "track_mem"},
         {options.auto_dedup(), "auto_dedup"},
         {(options.empty_ns() & ~kEmptyOfRunc) != 0, "empty_ns"},
         {options.lazy_pages(), "lazy_pages"},
@@ -76,6 +74,7 @@ RpcOptions options_of(const wire::Options& options) {
             .work_directory = options.work_dir_fd(),
             .root_process = Pid{options.pid()},
             .root_directory = options.root(),
+            .parent = options.parent_img(),
             .leave_running = options.leave_running(),
             .external_unix = options.ext_unix_sk(),
             .tcp_established = options.tcp_established(),
@@ -115,7 +114,7 @@ Result<> RpcSocket::answer_version() {
 
 Result<> RpcSocket::answer_features() {
     wire::Answer answer = answer_of(RpcKind::FeatureCheck, true);
-    answer.mutable_features()->set_mem_track(false);
+    answer.mutable_features()->set_mem_track(true);
     answer.mutable_features()->set_lazy_pages(false);
     answer.mutable_features()->set_pidfd_store(false);
     return send(fd_, answer);

@@ -27,6 +27,7 @@ struct RpcOptions {
     int work_directory = -1;    // -1: the images directory
     Pid root_process;           // of a dump
     std::string root_directory;
+    std::string parent;  // images, counted from the images directory; empty: none
     bool leave_running = false;
     bool external_unix = false;
     bool tcp_established = false;
@@ -56,7 +57,7 @@ class RpcSocket {
     Result<std::optional<RpcRequest>> receive();
 
     Result<> answer_version();
-    // None of those that can be asked for.
+    // Written pages are found, by comparing them; none of the others that can be asked for.
     Result<> answer_features();
     // `pid`: the root of a tree that was restored.
     Result<> answer(RpcKind kind, Pid pid = {});

@@ -91,24 +91,30 @@ Result<std::string> name_of_container(Pid first_process, const std::string& root
         "process {} is no container's under {}: ferry dump -t dumps trees", first_process, root)));
 }
 
-Result<> serve_dump(RpcSocket& socket, RpcOptions options) {
+Result<> serve_dump(RpcSocket& socket, RpcKind kind, RpcOptions options) {
     const os::UniqueFd work = TRY(open_workplace(socket, options));
     const std::string root = TRY(runtime_root(socket.peer()));
     const std::string name = TRY(name_of_container(options.root_process, root));
     auto store = TRY(image::DirectoryStore::open(peers(socket, options.images_directory)));
     TRY(store.probe_writable());
-    const auto report = TRY(migrate::dump_container(
-        {.name = name,
-         .runtime_root = root,
-         .files = {.tcp_established = options.tcp_established,
-                   .shell_job = options.shell_job,
-                   .external_unix = options.external_unix,
-                   .file_locks = options.file_locks,
-                   .ghost_bytes_max = options.ghost_bytes_max},
-         .after = options.leave_running ? dump::AfterDump::LeaveRunning : dump::AfterDump::Kill,
-         .work_directory = work.get(),
-         .runtime_is_told = true},
-        store));
+    const migrate::ContainerDumpOptions dump = {
+        .name = name,
+        .runtime_root = root,
+        .files = {.tcp_established = options.tcp_established,
+                  .shell_job = options.shell_job,
+                  .external_unix = options.external_unix,
+                  .file_locks = options.file_locks,
+                  .ghost_bytes_max = options.ghost_bytes_max},
+        .after = options.leave_running ? dump::AfterDump::LeaveRunning : dump::AfterDump::Kill,
+        .work_directory = work.get(),
+        .parent = options.parent,
+        .runtime_is_told = true};
+    if (kind == RpcKind::PreDump) {
+        const auto report = TRY(migrate::pre_dump_container(dump, store));
+        log_info("Pre-dumped {} pages", report.pages);
+        return {};
+    }
+    const auto report = TRY(migrate::dump_container(dump, store));
     log_info("Dumped {} pages, frozen for {} us", report.pages, report.frozen.count());
     if (options.wants_notices) TRY(socket.notify("post-dump"));
     log_info("Dumping finished successfully");
@@ -194,7 +200,8 @@ Result<Pid> serve(RpcSocket& socket, const RpcRequest& request) {
     if (!request.options) return fail(Error::invalid("a request without options"));
     switch (request.kind) {
         case RpcKind::Dump:
-            TRY(serve_dump(socket, *request.options));
+        case RpcKind::PreDump:
+            TRY(serve_dump(socket, request.kind, *request.options));
             return Pid{};
         case RpcKind::Restore:
             return serve_restore(socket, *request.options);

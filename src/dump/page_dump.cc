@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <span>
 #include <thread>
@@ -66,52 +67,103 @@ std::vector<Piece> cut(const pages::PageSet& set, std::uint64_t offset) {
     return pieces;
 }
 
-Result<> copy_piece(const Piece& piece, pages::Reader& reader, std::span<std::byte> buffer,
-                    pages::PageBatch& batch, int file) {
-    const std::span<std::byte> into = buffer.first(piece.bytes);
-    TRY(reader.read(piece.runs, into, batch));
-    if (!batch.missing.empty()) {
-        return fail(Error::gone(fmt::format("page {} vanished while its process stood still",
-                                            batch.missing.runs().front().start)));
+// The content of a piece that was read: `bytes` are those of its runs, back to back.
+using Work = std::function<Result<>(const Piece& piece, std::span<const std::byte> bytes)>;
+
+// What has vanished meanwhile counts as zeros.
+void clear_missing(const Piece& piece, const pages::PageSet& missing, std::span<std::byte> bytes) {
+    std::uint64_t offset = 0;
+    for (const pages::PageRun& run : piece.runs) {
+        const pages::PageSet within = missing.within(run);
+        for (const pages::PageRun& hole : within.runs()) {
+            std::ranges::fill(bytes.subspan(offset + (hole.start - run.start), hole.size()),
+                              std::byte{});
+        }
+        offset += run.size();
     }
-    return os::pwrite_all(file, into, piece.offset);
 }
 
-// Takes pieces until none is left or somebody has failed.
-Result<> copy_pieces(Pid pid, std::span<const Piece> pieces, std::atomic<std::size_t>& next,
-                     int file) {
-    pages::Reader reader = TRY(pages::Reader::open(pid));
-    std::vector<std::byte> buffer(pages::Reader::kBatchBytes);
-    pages::PageBatch batch;
-    for (std::size_t i = next++; i < pieces.size(); i = next++) {
-        const Result<> copied = copy_piece(pieces[i], reader, buffer, batch, file);
-        if (!copied) {
-            next = pieces.size();
-            return copied;
+class PieceReader {
+  public:
+    PieceReader(Pid pid, Stillness stillness, std::span<const Piece> pieces, const Work& work)
+        : pid_(pid), stillness_(stillness), pieces_(pieces), work_(work) {}
+
+    // All of them, by two threads where that pays: from some MiB on.
+    Result<> run() {
+        Result<> other;
+        {
+            std::optional<std::jthread> helper;
+            if (pieces_.size() > 8) helper.emplace([&] { other = take_pieces(); });
+            TRY(take_pieces());
         }
+        return other;
     }
-    return {};
+
+  private:
+    // Until none is left or somebody has failed.
+    Result<> take_pieces() {
+        pages::Reader reader = TRY(pages::Reader::open(pid_));
+        std::vector<std::byte> buffer(pages::Reader::kBatchBytes);
+        pages::PageBatch batch;
+        for (std::size_t i = next_++; i < pieces_.size(); i = next_++) {
+            const Result<> done = take(pieces_[i], reader, buffer, batch);
+            if (done) continue;
+            next_ = pieces_.size();
+            return done;
+        }
+        return {};
+    }
+    Result<> take(const Piece& piece, pages::Reader& reader, std::span<std::byte> buffer,
+                  pages::PageBatch& batch) {
+        const std::span<std::byte> bytes = buffer.first(piece.bytes);
+        TRY(reader.read(piece.runs, bytes, batch));
+        if (!batch.missing.empty() && stillness_ == Stillness::StandsStill) {
+            return fail(Error::gone(fmt::format("page {} vanished while its process stood still",
+                                                batch.missing.runs().front().start)));
+        }
+        clear_missing(piece, batch.missing, bytes);
+        return work_(piece, bytes);
+    }
+
+    Pid pid_;
+    Stillness stillness_;
+    std::span<const Piece> pieces_;
+    const Work& work_;
+    std::atomic<std::size_t> next_{0};
+};
+
+Result<pages::PageSet> find_same(Pid pid, Stillness stillness, const pages::PageSet& set,
+                                 const ParentPages& parent) {
+    const std::vector<Piece> pieces = cut(set, 0);
+    std::vector<pages::PageSet> same(pieces.size());
+    const Work compare = [&](const Piece& piece, std::span<const std::byte> bytes) -> Result<> {
+        pages::PageSet& of_piece = same[static_cast<std::size_t>(&piece - pieces.data())];
+        for (const pages::PageRun& run : piece.runs) {
+            of_piece.add(TRY(parent.find_same(run, bytes.first(run.size()))));
+            bytes = bytes.subspan(run.size());
+        }
+        return {};
+    };
+    TRY(PieceReader(pid, stillness, pieces, compare).run());
+    pages::PageSet all;
+    for (const pages::PageSet& of_piece : same) all.add(of_piece);
+    return all;
 }
 
 }  // namespace
 
-Result<> dump_pages(const model::Process& process, image::PagemapWriter& into) {
+Result<> dump_pages(const model::Process& process, Stillness stillness, const ParentPages* parent,
+                    image::PagemapWriter& into) {
     const pages::PageSet set = TRY(pages_to_dump(process));
-    const std::vector<Piece> pieces = cut(set, into.pages_offset());
-    std::atomic<std::size_t> next{0};
-    Result<> other;
-    {
-        // A second thread pays from some MiB on.
-        std::optional<std::jthread> helper;
-        if (pieces.size() > 8) {
-            helper.emplace(
-                [&] { other = copy_pieces(process.pid, pieces, next, into.pages_fd()); });
-        }
-        TRY(copy_pieces(process.pid, pieces, next, into.pages_fd()));
-    }
-    TRY(std::move(other));
-    for (const pages::PageRun& run : set.runs()) TRY(into.add(run));
-    return {};
+    pages::PageSet same;
+    if (parent != nullptr) same = TRY(find_same(process.pid, stillness, set, *parent));
+    const pages::PageSet here = subtract(set, same);
+    const std::vector<Piece> pieces = cut(here, into.pages_offset());
+    const Work write = [&into](const Piece& piece, std::span<const std::byte> bytes) {
+        return os::pwrite_all(into.pages_fd(), bytes, piece.offset);
+    };
+    TRY(PieceReader(process.pid, stillness, pieces, write).run());
+    return add_pages(here, same, into);
 }
 
 }  // namespace ferry::dump

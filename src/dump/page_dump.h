@@ -3,13 +3,19 @@
 #pragma once
 
 #include "base/error.h"
+#include "dump/parent_images.h"
 #include "image/page_files.h"
 #include "model/process.h"
 
 namespace ferry::dump {
 
-// Every page with content of its own, and the vdso's text, which other engines compare. The process
-// must stand still. Reports a full disk.
-Result<> dump_pages(const model::Process& process, image::PagemapWriter& into);
+// Of a pre-dump the content may be of any moment, or of none: whoever refers to it compares.
+enum class Stillness : bool { Runs, StandsStill };
+
+// Every page with content of its own, and the vdso's text, which other engines compare. `parent`:
+// what is there as it is now is left there; may be null. Reports a full disk. Gone: the process has
+// ended, or a page has vanished though it stands still.
+Result<> dump_pages(const model::Process& process, Stillness stillness, const ParentPages* parent,
+                    image::PagemapWriter& into);
 
 }  // namespace ferry::dump

@@ -2,15 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
-#include <optional>
-#include <span>
 #include <thread>
 #include <vector>
 
 #include "base/log.h"
-#include "dump/page_dump.h"
-#include "dump/shared_dump.h"
+#include "dump/all_pages.h"
 #include "image/codec.h"
 #include "image/page_files.h"
 
@@ -73,63 +69,24 @@ Result<Stopped> freeze_and_collect(SourceTree& tree, const ToImagesOptions& opti
     return fail(Error::limit(fmt::format("tried {} times: {}", kBusyAttemptsMax, busy)));
 }
 
-// The pages of a process or of a shared memory, and where they go.
-struct PageJob {
-    std::function<Result<>(image::PagemapWriter&)> dump;
-    image::PagemapWriter writer;
-    std::uint64_t* count;  // grows by the pages written
-    Result<> done = {};
-};
-
-// Takes jobs until none is left or somebody has failed.
-void dump_jobs(std::span<PageJob> jobs, std::atomic<std::size_t>& next) {
-    for (std::size_t i = next++; i < jobs.size(); i = next++) {
-        PageJob& job = jobs[i];
-        job.done = job.dump(job.writer);
-        if (!job.done) next = jobs.size();
-    }
+std::uint32_t micros(microseconds time) {
+    return static_cast<std::uint32_t>(time.count());
 }
 
-Result<> write_pages(const SourceTree& tree, const model::Checkpoint& checkpoint,
-                     image::DirectoryStore& store, WrittenImages& written) {
-    std::uint32_t number = 0;
-    std::vector<PageJob> jobs;
-    for (const model::Process& process : checkpoint.processes) {
-        if (process.is_zombie) continue;
-        const Pid inside = TRY(tree.number_from_inside(process.pid));
-        jobs.push_back({.dump =
-                            [&process](image::PagemapWriter& into) {
-                                return with_context(
-                                    dump_pages(process, into),
-                                    fmt::format("pages of process {}", process.pid));
-                            },
-                        .writer = TRY(image::PagemapWriter::create(
-                            store, image::PagemapId::process(inside), ++number)),
-                        .count = &written.process_pages});
-    }
-    const std::vector<model::SharedMemory> shared = checkpoint.shared_memory();
-    for (const model::SharedMemory& memory : shared) {
-        jobs.push_back({.dump =
-                            [&memory](image::PagemapWriter& into) {
-                                return with_context(dump_shared_memory(memory, into),
-                                                    fmt::format("shared memory {:#x}", memory.id));
-                            },
-                        .writer = TRY(image::PagemapWriter::create(
-                            store, image::PagemapId::shared(memory.label), ++number)),
-                        .count = &written.shared_pages});
-    }
-    std::atomic<std::size_t> next{0};
-    {
-        std::optional<std::jthread> helper;
-        if (jobs.size() > 1) helper.emplace([&] { dump_jobs(jobs, next); });
-        dump_jobs(jobs, next);
-    }
-    for (PageJob& job : jobs) {
-        TRY(std::move(job.done));
-        *job.count += job.writer.pages_written();
-        TRY(std::move(job.writer).finish(store));
-    }
-    return {};
+Result<> write_statistics(int work_directory, const ToImagesReport& report,
+                          const PageFigures& pages) {
+    if (work_directory < 0) return {};
+    return image::write_stats(
+        work_directory,
+        image::DumpStats{.freezing_us = micros(report.freeze.stop),
+                         .frozen_us = micros(report.frozen),
+                         .memory_us = micros(report.memory),
+                         .write_us = micros(report.write),
+                         .pages_scanned = pages.process_pages + pages.process_pages_in_parent,
+                         .pages_written = pages.process_pages,
+                         .shared_pages_written = pages.shared_pages,
+                         .pages_skipped_parent = pages.process_pages_in_parent,
+                         .shared_pages_skipped_parent = pages.shared_pages_in_parent});
 }
 
 Result<> end(Frozen frozen, const ToImagesOptions& options) {
@@ -154,11 +111,11 @@ Result<> end(Frozen frozen, const ToImagesOptions& options) {
 }  // namespace
 
 Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoint& collected,
-                                   image::DirectoryStore& store,
+                                   image::DirectoryStore& store, const std::string& parent,
                                    const std::function<Result<>(image::ImageStore&)>& also_write) {
     WrittenImages written;
     const Clock::time_point begun = Clock::now();
-    TRY(write_pages(tree, collected, store, written));
+    written.pages = TRY(write_all_pages(tree, collected, Stillness::StandsStill, parent, store));
     written.memory = since(begun);
     const Clock::time_point write_begun = Clock::now();
     model::Checkpoint numbered = collected;
@@ -171,31 +128,36 @@ Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoi
     return written;
 }
 
+Result<ToImagesReport> pre_dump_to_images(SourceTree& tree, image::DirectoryStore& store,
+                                          const PreDumpOptions& options) {
+    const Clock::time_point begun = Clock::now();
+    const model::Checkpoint skeleton = TRY(tree.skeleton());
+    const PageFigures pages =
+        TRY(write_all_pages(tree, skeleton, Stillness::Runs, options.parent, store));
+    TRY(image::encode_inventory(skeleton, store));
+    TRY(store.commit());
+    ToImagesReport report{.pages = pages.process_pages + pages.shared_pages, .freeze = {}};
+    report.memory = since(begun);
+    TRY(write_statistics(options.work_directory, report, pages));
+    return report;
+}
+
 Result<ToImagesReport> dump_to_images(SourceTree& tree, image::DirectoryStore& store,
                                       const ToImagesOptions& options) {
     Stopped stopped = TRY(freeze_and_collect(tree, options));
     const Clock::time_point begun = stopped.frozen.since();
-    auto written = write_images(tree, stopped.collected.checkpoint, store, options.also_write);
+    auto written =
+        write_images(tree, stopped.collected.checkpoint, store, options.parent, options.also_write);
     if (!written) {
         return let_run(std::move(stopped.frozen), options, std::move(written.error()));
     }
-    ToImagesReport report{.pages = written->process_pages + written->shared_pages,
+    ToImagesReport report{.pages = written->pages.process_pages + written->pages.shared_pages,
                           .memory = written->memory,
                           .write = written->write,
                           .freeze = stopped.collected.times};
     TRY(end(std::move(stopped.frozen), options));
     report.frozen = since(begun);
-    if (options.work_directory >= 0) {
-        TRY(image::write_stats(
-            options.work_directory,
-            image::DumpStats{.freezing_us = static_cast<std::uint32_t>(report.freeze.stop.count()),
-                             .frozen_us = static_cast<std::uint32_t>(report.frozen.count()),
-                             .memory_us = static_cast<std::uint32_t>(report.memory.count()),
-                             .write_us = static_cast<std::uint32_t>(report.write.count()),
-                             .pages_scanned = written->process_pages,
-                             .pages_written = written->process_pages,
-                             .shared_pages_written = written->shared_pages}));
-    }
+    TRY(write_statistics(options.work_directory, report, written->pages));
     log_debug("dumped {} pages: stop {} us, tasks {} us, files {} us, memory {} us, write {} us",
               report.pages, report.freeze.stop.count(), report.freeze.tasks.count(),
               report.freeze.files.count(), report.memory.count(), report.write.count());

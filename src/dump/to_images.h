@@ -4,8 +4,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "base/error.h"
+#include "dump/all_pages.h"
 #include "dump/source_tree.h"
 #include "image/store.h"
 
@@ -21,6 +23,8 @@ struct ToImagesOptions {
     AfterDump after = AfterDump::Kill;
     // Directory for stats-dump; -1: none.
     int work_directory = -1;
+    // As of write_all_pages().
+    std::string parent = {};
     // Any of these may be empty. As soon as everything stands still, before sockets are read: the
     // caller locks the network.
     std::function<Result<>()> on_frozen;
@@ -42,16 +46,26 @@ struct ToImagesReport {
 };
 
 struct WrittenImages {
-    std::uint64_t process_pages = 0, shared_pages = 0;
+    PageFigures pages;
     std::chrono::microseconds memory{0};  // the pages
     std::chrono::microseconds write{0};   // everything else, the commit included
 };
 // Of a checkpoint of this tree that was collected in the freeze that still lasts: every image, with
-// the ids that the tree itself sees, and what `also_write` (if any) adds. Commits the store; on an
+// the ids that the tree itself sees, and what `also_write` (if any) adds. `parent` as of
+// write_all_pages(). Commits the store; on an
 // error it holds nothing new.
 Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoint& collected,
-                                   image::DirectoryStore& store,
+                                   image::DirectoryStore& store, const std::string& parent,
                                    const std::function<Result<>(image::ImageStore&)>& also_write);
+
+struct PreDumpOptions {
+    int work_directory = -1;
+    std::string parent = {};
+};
+// The pages of a tree that runs on meanwhile, for a later dump or pre-dump to refer to as its
+// parent. Nothing is stopped. Commits the store; on an error it holds nothing new.
+Result<ToImagesReport> pre_dump_to_images(SourceTree& tree, image::DirectoryStore& store,
+                                          const PreDumpOptions& options);
 
 // Writes every image and commits the store, then ends the tree as asked. On an error the tree runs
 // on as before and the store holds nothing new. A connection that waits to be accepted lets the

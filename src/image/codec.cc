@@ -441,6 +441,10 @@ Result<> encode(const model::Checkpoint& checkpoint, ImageStore& into) {
     return with_context(Encoder(checkpoint, into).run(), "writing image files");
 }
 
+Result<> encode_inventory(const model::Checkpoint& checkpoint, ImageStore& into) {
+    return put_inventory(checkpoint, into);
+}
+
 Result<model::Checkpoint> decode(const ImageStore& from) {
     return with_context(Decoder(from).run(), "reading image files");
 }

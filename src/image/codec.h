@@ -15,6 +15,9 @@ namespace ferry::image {
 // resolve).
 Result<> encode(const model::Checkpoint& checkpoint, ImageStore& into);
 
+// Of a pre-dump, which has pages and nothing else: what says that it is a dump.
+Result<> encode_inventory(const model::Checkpoint& checkpoint, ImageStore& into);
+
 // Reads and checks everything (I3): on success all ids resolve, ranges are ordered and aligned, and
 // the first process is the root. Corrupt: bytes that make no sense. Limit: more than base/limits.h
 // allows. Unsupported: a valid image of something that Ferry does not carry, named in the message.

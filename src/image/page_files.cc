@@ -108,17 +108,31 @@ Result<PagemapWriter> PagemapWriter::create(DirectoryStore& store, PagemapId id,
 }
 
 Result<> PagemapWriter::add(AddrRange range) {
+    TRY(add_run({range, false}));
+    offset_ += range.size();
+    return {};
+}
+
+Result<> PagemapWriter::add_in_parent(AddrRange range) {
+    TRY(add_run({range, true}));
+    in_parent_ += range.size();
+    return {};
+}
+
+Result<> PagemapWriter::add_run(Run run) {
+    const AddrRange& range = run.range;
     const bool aligned = range.start.value % kPageSize == 0 && range.end.value % kPageSize == 0;
-    const bool ascends = runs_.empty() || range.start >= runs_.back().end;
+    const bool ascends = runs_.empty() || range.start >= runs_.back().range.end;
     if (range.empty() || !aligned || !ascends) {
         return fail(Error::invalid(fmt::format("{}: run {} out of order", name_, range)));
     }
-    if (!runs_.empty() && runs_.back().end == range.start) {
-        runs_.back().end = range.end;
+    const bool continues = !runs_.empty() && runs_.back().range.end == range.start &&
+                           runs_.back().in_parent == run.in_parent;
+    if (continues) {
+        runs_.back().range.end = range.end;
     } else {
-        runs_.push_back(range);
+        runs_.push_back(run);
     }
-    offset_ += range.size();
     return {};
 }
 
@@ -133,16 +147,16 @@ Result<> PagemapWriter::finish(DirectoryStore& store) && {
     wire::PagemapHead head;
     head.set_pages_id(pages_number_);
     TRY(writer.add(head));
-    for (const AddrRange& run : runs_) {
+    for (const auto& [range, in_parent] : runs_) {
         wire::PagemapEntry entry;
-        entry.set_vaddr(run.start.value);
+        entry.set_vaddr(range.start.value);
         // Both fields: readers older than nr_pages know only the first, CRIU 4.2 prefers the
         // second.
-        const std::uint64_t pages = run.pages();
+        const std::uint64_t pages = range.pages();
         entry.set_compat_nr_pages(static_cast<std::uint32_t>(
             std::min<std::uint64_t>(pages, std::numeric_limits<std::uint32_t>::max())));
         entry.set_nr_pages(pages);
-        entry.set_flags(kPresent);
+        entry.set_flags(in_parent ? kInParent : kPresent);
         TRY(writer.add(entry));
     }
     const struct stat status = TRY(os::fstat(pages_.get()));
@@ -152,6 +166,10 @@ Result<> PagemapWriter::finish(DirectoryStore& store) && {
     }
     TRY(std::move(pages_).close());
     return store.put(name_, writer.bytes());
+}
+
+Result<> link_parent(DirectoryStore& store, const std::string& path) {
+    return store.link(kParentLink, path);
 }
 
 Result<PagemapReader> PagemapReader::open(const DirectoryStore& store, PagemapId id) {
@@ -236,8 +254,8 @@ Result<> write_stats(int work_directory, const DumpStats& stats) {
     dump.set_pages_lazy(0);
     dump.set_page_pipes(0);
     dump.set_page_pipe_bufs(0);
-    dump.set_shpages_scanned(stats.shared_pages_written);
-    dump.set_shpages_skipped_parent(0);
+    dump.set_shpages_scanned(stats.shared_pages_written + stats.shared_pages_skipped_parent);
+    dump.set_shpages_skipped_parent(stats.shared_pages_skipped_parent);
     dump.set_shpages_written(stats.shared_pages_written);
     return write_stats_file(work_directory, "stats-dump", message);
 }

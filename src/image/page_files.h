@@ -46,22 +46,34 @@ class PagemapWriter {
 
     // Records pages whose bytes the caller wrote at pages_offset(); advances it by range.size().
     Result<> add(AddrRange range);
+    // Pages that are as in the parent dump (link_parent()); they have no bytes here.
+    Result<> add_in_parent(AddrRange range);
     // add() and the write in one. bytes.size() == range.size().
     Result<> append(AddrRange range, std::span<const std::byte> bytes);
     // Ends both files; reports what close(2) of the pages file reports.
     Result<> finish(DirectoryStore& store) &&;
 
     [[nodiscard]] std::uint64_t pages_written() const { return offset_ / kPageSize; }
+    [[nodiscard]] std::uint64_t pages_in_parent() const { return in_parent_ / kPageSize; }
 
   private:
+    struct Run {
+        AddrRange range;
+        bool in_parent = false;
+    };
     PagemapWriter() = default;
+    Result<> add_run(Run run);
 
     std::string name_;
     std::uint32_t pages_number_ = 0;
     os::UniqueFd pages_;
-    std::uint64_t offset_ = 0;
-    std::vector<AddrRange> runs_;
+    std::uint64_t offset_ = 0, in_parent_ = 0;
+    std::vector<Run> runs_;
 };
+
+// The dump in `store` refers to the one in the directory `path`, which is counted from its own;
+// part of the same commit.
+Result<> link_parent(DirectoryStore& store, const std::string& path);
 
 // Pages that lie together in memory and in one pages file.
 struct PageRun {
@@ -95,7 +107,7 @@ class PagemapReader {
 struct DumpStats {
     std::uint32_t freezing_us = 0, frozen_us = 0, memory_us = 0, write_us = 0;
     std::uint64_t pages_scanned = 0, pages_written = 0, shared_pages_written = 0;
-    std::uint64_t pages_skipped_parent = 0;
+    std::uint64_t pages_skipped_parent = 0, shared_pages_skipped_parent = 0;
 };
 struct RestoreStats {
     std::uint32_t forking_us = 0, restore_us = 0;

@@ -69,6 +69,35 @@ TEST_F(PageFiles, RunsThatWereWrittenAreRead) {
     EXPECT_EQ(names(), (std::vector<std::string>{"pagemap-42.img", "pages-1.img"}));
 }
 
+TEST_F(PageFiles, WhatIsInTheParentIsReadThere) {
+    for (const char* name : {"first", "second"})
+        std::filesystem::create_directory(path_ + "/" + name);
+    DirectoryStore first = store("first"), second = store("second");
+    write_pagemap(first, {pages(16, 4), pages(100, 1)});
+    ASSERT_TRUE(first.commit());
+    Result<PagemapWriter> writer = PagemapWriter::create(second, PagemapId::process(Pid{42}), 1);
+    ASSERT_TRUE(writer);
+    ASSERT_TRUE(writer->add_in_parent(pages(16, 2)));
+    ASSERT_TRUE(writer->append(pages(18, 1), std::vector<std::byte>(kPageSize, std::byte{0xcd})));
+    ASSERT_TRUE(writer->add_in_parent(pages(19, 1)));
+    EXPECT_EQ(writer->pages_written(), 1u);
+    EXPECT_EQ(writer->pages_in_parent(), 3u);
+    ASSERT_TRUE(std::move(*writer).finish(second));
+    ASSERT_TRUE(link_parent(second, "../first"));
+    ASSERT_TRUE(second.commit());
+    EXPECT_EQ(std::filesystem::read_symlink(path_ + "/second/parent"), "../first");
+    const Result<PagemapReader> reader = PagemapReader::open(second, PagemapId::process(Pid{42}));
+    ASSERT_TRUE(reader) << reader.error().describe();
+    const auto& runs = reader->runs();
+    ASSERT_EQ(runs.size(), 3u);
+    EXPECT_EQ(runs[0].range, pages(16, 2));
+    EXPECT_EQ(runs[0].file, 1u);
+    EXPECT_EQ(runs[1].range, pages(18, 1));
+    EXPECT_EQ(runs[1].file, 0u);
+    EXPECT_EQ(runs[2].range, pages(19, 1));
+    EXPECT_EQ(runs[2].offset, 3 * kPageSize);
+}
+
 TEST_F(PageFiles, NothingIsLeftWithoutACommit) {
     {
         DirectoryStore directory = store();

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "os/directory.h"
+#include "os/file_tree.h"
 
 namespace ferry::image {
 
@@ -81,6 +82,14 @@ Result<os::UniqueFd> DirectoryStore::create(const std::string& name) {
         uncommitted_.push_back(name);
     }
     return file;
+}
+
+Result<> DirectoryStore::link(const std::string& name, const std::string& target) {
+    TRY(check_name(name));
+    static_cast<void>(os::unlinkat(directory_.get(), temporary_name(name)));
+    TRY(os::symlinkat(target, directory_.get(), temporary_name(name)));
+    uncommitted_.push_back(name);
+    return {};
 }
 
 Result<> DirectoryStore::put(const std::string& name, std::span<const std::byte> content) {

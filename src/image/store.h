@@ -76,6 +76,8 @@ class DirectoryStore : public ImageStore {
     Result<os::UniqueFd> create(const std::string& name);
     // A committed file, read-only. System(ENOENT) where there is none.
     [[nodiscard]] Result<os::UniqueFd> open_file(const std::string& name) const;
+    // A symbolic link, part of the same commit.
+    Result<> link(const std::string& name, const std::string& target);
     // Renames everything written to its final name. On an error, files renamed so far are removed.
     // Does not wait for the disk (no fsync): a dump has to survive Ferry, not a power cut.
     Result<> commit();

@@ -23,6 +23,13 @@ Result<DepartingContainer> find(const ContainerDumpOptions& options) {
         TRY(container::find(options.name, {.root = options.runtime_root})));
 }
 
+Result<dump::SourceTree> open_tree(const DepartingContainer& container,
+                                   const ContainerDumpOptions& options) {
+    resources::FileOptions files = options.files;
+    files.given = container.container().state.streams;
+    return dump::SourceTree::open(container.root(), {.files = files, .is_container = true});
+}
+
 // A namespace that the container has joined is for whoever made it to move.
 Result<std::unique_ptr<FrozenNetwork>> network_of(const DepartingContainer& container,
                                                   const ContainerDumpOptions& options) {
@@ -42,10 +49,7 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
     if (container.description().podman) {
         return fail(Error::unsupported("image files of a container of Podman"));
     }
-    resources::FileOptions files = options.files;
-    files.given = container.container().state.streams;
-    dump::SourceTree tree =
-        TRY(dump::SourceTree::open(container.root(), {.files = files, .is_container = true}));
+    dump::SourceTree tree = TRY(open_tree(container, options));
     std::optional<os::LateClosing> closing;
     const std::unique_ptr<FrozenNetwork> network = TRY(network_of(container, options));
     TRY(container.check_strangers());
@@ -54,6 +58,7 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
         TRY(dump::dump_to_images(tree, store,
                                  {.after = options.after,
                                   .work_directory = options.work_directory,
+                                  .parent = options.parent,
                                   .on_frozen = [&] { return network->hold(); },
                                   .on_thaw = [&] { network->allow_outgoing(); },
                                   .on_thawed = [&] { network->release(); },
@@ -75,6 +80,15 @@ Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
     TRY(removed);
     if (auto begun = os::LateClosing::begin()) closing = std::move(*begun);
     return report;
+}
+
+Result<dump::ToImagesReport> pre_dump_container(const ContainerDumpOptions& options,
+                                                image::DirectoryStore& store) {
+    const DepartingContainer container = TRY(find(options));
+    dump::SourceTree tree = TRY(open_tree(container, options));
+    TRY(container.check_strangers());
+    return dump::pre_dump_to_images(
+        tree, store, {.work_directory = options.work_directory, .parent = options.parent});
 }
 
 }  // namespace ferry::migrate

@@ -17,6 +17,8 @@ struct ContainerDumpOptions {
     resources::FileOptions files;
     dump::AfterDump after = dump::AfterDump::Kill;
     int work_directory = -1;  // for stats-dump; -1: none
+    // The directory of a pre-dump, counted from the store's, that this dump refers to; empty: none.
+    std::string parent = {};
     // Its runtime asks for this dump: it forgets the container by itself, and a network namespace
     // that the container has joined stays as it is, for whoever made it.
     bool runtime_is_told = false;
@@ -29,5 +31,10 @@ struct ContainerDumpOptions {
 // name.
 Result<dump::ToImagesReport> dump_container(const ContainerDumpOptions& options,
                                             image::DirectoryStore& store);
+
+// Of its memory only, while it runs on: for a later one to refer to. What would be refused then is
+// refused now. `files` have no meaning.
+Result<dump::ToImagesReport> pre_dump_container(const ContainerDumpOptions& options,
+                                                image::DirectoryStore& store);
 
 }  // namespace ferry::migrate

@@ -462,14 +462,14 @@ Result<> SourceSession::send_images(const model::Checkpoint& checkpoint, Clock::
                                into);
     };
     const dump::WrittenImages written =
-        TRY(dump::write_images(*tree_, checkpoint, images_->store(), add_container));
+        TRY(dump::write_images(*tree_, checkpoint, images_->store(), {}, add_container));
     report_.checkpoint_ms = elapsed_ms(begun);
     progress("transfer");
     const Clock::time_point transfer_begun = Clock::now();
     const std::uint64_t bytes = TRY(migrate::send_images(
         *link_, images_->store(), [this]() -> Result<> { return check_going_on(); }));
     report_.rounds.push_back({.number = ++round_,
-                              .pages = written.process_pages + written.shared_pages,
+                              .pages = written.pages.process_pages + written.pages.shared_pages,
                               .bytes = bytes,
                               .milliseconds = elapsed_ms(transfer_begun),
                               .in_freeze = true});

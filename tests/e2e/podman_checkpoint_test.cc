@@ -130,6 +130,20 @@ TEST_F(PodmanCheckpointTest, AnArchiveOfItIsImportedElsewhereUnderAnyName) {
     expect_inside(1, "second", "/dev/shm/word", "kept\n");
 }
 
+TEST_F(PodmanCheckpointTest, APreCheckpointAndWhatRefersToItAreImportedTogether) {
+    load_image(1);
+    start_container(kCounter);
+    ASSERT_TRUE(comes_true([&] { return count(0) > 10; }));
+    const std::string before = directory_ + "/before.tar", archive = directory_ + "/web.tar";
+    ASSERT_NO_FATAL_FAILURE(done(
+        0, {"checkpoint", "--pre-checkpoint", "--compress", "none", "--export", before, "web"}));
+    expect_to_run_on(0);
+    ASSERT_NO_FATAL_FAILURE(done(
+        0, {"checkpoint", "--with-previous", "--compress", "none", "--export", archive, "web"}));
+    ASSERT_NO_FATAL_FAILURE(done(1, {"restore", "--import-previous", before, "--import", archive}));
+    expect_to_run_on(1);
+}
+
 TEST_F(PodmanCheckpointTest, WhatFerryHasMovedIsPodmansToCheckpoint) {
     load_image(1);
     start_container(kCounter);
