@@ -12,7 +12,9 @@
 #include "container/podman_stand_in.h"
 
 int main(int argc, char** argv) {
-    const auto stand_in = ferry::container::run_stand_in({argv, static_cast<std::size_t>(argc)});
+    using ferry::container::StandInFor;
+    const auto stand_in = ferry::container::run_stand_in({argv, static_cast<std::size_t>(argc)},
+                                                         StandInFor::PodmansProgramsAndCriu);
     if (stand_in) return *stand_in;
     const std::string_view verb = argc > 1 ? argv[1] : "";
     if (verb == ferry::agent::kWorkerVerb) return ferry::agent::run_worker();

@@ -94,7 +94,8 @@ void add_dump(CLI::App& app, Invocation& invocation) {
     CLI::Option* const tree =
         verb->add_option("-t,--tree", options->pid, "The pid of the tree's root")
             ->check(CLI::Range(1, 1 << 22));
-    verb->add_option("CONTAINER", options->container, "A container of runc's, by its name")
+    verb->add_option("CONTAINER", options->container,
+                     "A container of runc's or Podman's, by its name")
         ->excludes(tree);
     verb->add_option("--runtime-root", options->runtime_root, "Where runc keeps its states")
         ->capture_default_str();

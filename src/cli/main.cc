@@ -1,4 +1,5 @@
-// The program `ferry`: finds the verb, runs it, prints its error as one line.
+// The program `ferry`: finds the verb, runs it, prints its error as one line. Podman finds it in
+// the place of its runtime where it dumps or restores one of Podman's containers.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +11,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/log_file.h"
+#include "container/podman_stand_in.h"
 
 namespace ferry::cli {
 namespace {
@@ -56,5 +58,9 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace ferry::cli
 
 int main(int argc, char** argv) {
+    using ferry::container::StandInFor;
+    const auto stand_in = ferry::container::run_stand_in({argv, static_cast<std::size_t>(argc)},
+                                                         StandInFor::PodmansPrograms);
+    if (stand_in) return *stand_in;
     return ferry::cli::run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
 }

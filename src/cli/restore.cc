@@ -60,8 +60,9 @@ Result<restore::RestoreReport> restore_tree(const RestoreOptions& options,
 Result<restore::RestoreReport> restore_container(const RestoreOptions& options,
                                                  const restore::RestoreOptions& engine,
                                                  const migrate::ContainerImages& images) {
-    const std::string& name = images.description.id;
-    if (!options.container.empty() && options.container != name) {
+    const std::string name = TRY(images.description.name());
+    if (!options.container.empty() && options.container != name &&
+        options.container != images.description.id) {
         return fail(Error::invalid(fmt::format("the images are of container \"{}\"", name)));
     }
     if (options.sibling) {

@@ -172,6 +172,9 @@ Result<Pid> serve_restore(RpcSocket& socket, RpcOptions options) {
     auto images = TRY(migrate::read_container(store));
     if (!images)
         return fail(Error::unsupported("the images are of no container that Ferry dumped"));
+    if (images->description.podman) {
+        return fail(Error::unsupported("the images are of a container of Podman: ferry restore"));
+    }
     TRY(settle_container(socket, options, images->description));
     // The runtime has put us into the container's group, which has to be empty for its own.
     TRY(container::join_groups_of(socket.peer()));

@@ -11,7 +11,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "container/json_access.h"
+#include "container/mark.h"
 #include "container/undoing.h"
 #include "os/paths.h"
 #include "os/sweeper.h"
@@ -20,7 +20,6 @@ namespace ferry::container {
 namespace {
 
 constexpr const char* kAside = "files";
-constexpr const char* kMark = ".ferry-copy";
 constexpr const char* kProbe = ".ferry-probe-";
 constexpr std::chrono::seconds kMountTimeout{20};
 constexpr std::chrono::minutes kUndoTimeout{10};
@@ -57,11 +56,6 @@ Result<bool> is_mount(const std::string& directory) {
     return own != TRY(os::fstatat(os::kCwd, directory + "/..")).st_dev;
 }
 
-Result<> write_mark(const std::string& tree, const Json& content) {
-    return with_context(os::write_file(os::kCwd, tree + kMark, to_text(content)),
-                        fmt::format("marking {}", tree));
-}
-
 }  // namespace
 
 Result<Arrival> Arrival::prepare(Description description, std::vector<FileTree> trees,
@@ -93,7 +87,7 @@ Result<Arrival::Found> Arrival::look_at(const FileTree& tree) {
     if (!tree.is_writable) return Found::Present;
     const bool is_directory = S_ISDIR(TRY(os::fstatat(os::kCwd, path)).st_mode);
     if (is_directory != tree.place.is_directory) return Found::Foreign;
-    if (TRY(exists(path + kMark))) return Found::Copy;
+    if (TRY(exists(mark_of(path)))) return Found::Copy;
     return is_directory && TRY(is_empty(path)) ? Found::Empty : Found::Foreign;
 }
 
@@ -189,13 +183,13 @@ void Arrival::plan_directory(const std::string& path) {
 
 Result<> Arrival::plan_tree(const FileTree& tree, Found found) {
     const std::string& path = tree.place.path;
-    marks_.push_back(path + kMark);
+    marks_.push_back(mark_of(path));
     plan_directory(parent_of(path));
     if (tree.overlay) TRY(plan_overlay(tree));
     if (tree.place.is_directory) plan_directory(path);
     if (found == Found::Copy) return {};
     undoing_.push_back((found == Found::Empty ? "E:" : "R:") + path);
-    undoing_.push_back("R:" + path + kMark);
+    undoing_.push_back("R:" + mark_of(path));
     return {};
 }
 
@@ -207,7 +201,7 @@ Result<> Arrival::plan_overlay(const FileTree& tree) {
     for (const std::string& lower : overlay.lower) {
         if (!TRY(exists(lower))) return {};
     }
-    const bool is_copy = TRY(exists(path + kMark));
+    const bool is_copy = TRY(exists(mark_of(path)));
     for (const std::string* directory : {&overlay.upper, &overlay.work}) {
         if (TRY(exists(*directory)) && !is_copy) {
             if (!TRY(is_empty(*directory))) {
@@ -230,12 +224,11 @@ Result<> Arrival::plan_overlay(const FileTree& tree) {
 }
 
 Result<> Arrival::make() {
-    const Json content = {{"what", "files of a container that is not here yet"},
-                          {"container", description_.id}};
     for (const std::string& directory : directories_) {
         TRY(os::mkdirat(os::kCwd, directory, 0755));
     }
-    for (const std::uint32_t i : wanted_) TRY(write_mark(trees_[i].place.path, content));
+    for (const std::uint32_t i : wanted_)
+        TRY(mark_as_coming(trees_[i].place.path, description_.id));
     for (const auto& command : mounts_) {
         auto mounting = TRY(os::ChildProcess::start({.arguments = command}));
         if (TRY(mounting.wait(kMountTimeout)) != 0) {
@@ -277,17 +270,6 @@ void Arrival::undo() {
     undoing_.clear();
     aside_.clear();
     guardian_ = {};
-}
-
-Result<> mark_as_left(const std::vector<files::TreePlace>& places, const std::string& id,
-                      const std::string& destination) {
-    for (const files::TreePlace& place : places) {
-        TRY(write_mark(place.path,
-                       {{"what", "files that a container has left: what is here is not current"},
-                        {"container", id},
-                        {"moved_to", destination}}));
-    }
-    return {};
 }
 
 }  // namespace ferry::container

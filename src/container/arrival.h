@@ -83,8 +83,4 @@ class Arrival {
     os::ChildProcess guardian_;
 };
 
-// At the source, after the commit: these are copies now.
-Result<> mark_as_left(const std::vector<files::TreePlace>& places, const std::string& id,
-                      const std::string& destination);
-
 }  // namespace ferry::container

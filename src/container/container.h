@@ -66,6 +66,9 @@ struct Description {
     std::string mounts;                       // /proc/PID/mountinfo of its first process
     std::optional<PodmanRecord> podman = {};  // where Podman has made it
     bool operator==(const Description&) const = default;
+
+    // As its users call it. Corrupt.
+    [[nodiscard]] Result<std::string> name() const;
 };
 Result<Description> describe(const Container& container);
 

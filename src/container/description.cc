@@ -36,6 +36,10 @@ Result<Description> read_description(const Json& json) {
 
 }  // namespace
 
+Result<std::string> Description::name() const {
+    return podman ? TRY(parse_podman_config(podman->config)).name : id;
+}
+
 Result<Description> describe(const Container& container) {
     const auto init = TRY(proc::ProcessDirectory::open(container.state.init));
     std::optional<PodmanRecord> podman;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "base/limits.h"
 #include "container/json_access.h"
@@ -113,6 +114,7 @@ Result<std::optional<FileTree>> look_at(const Candidate& candidate, int root,
                   .point = candidate.point,
                   .is_writable = candidate.is_writable,
                   .is_hosts = true,
+                  .is_volume = false,
                   .overlay = std::nullopt};
     for (const proc::Mount& mount : mounts) {
         if (mount.point != candidate.path) continue;
@@ -121,13 +123,15 @@ Result<std::optional<FileTree>> look_at(const Candidate& candidate, int root,
     return tree;
 }
 
-bool is_podmans(const FileTree& tree, const Monitor& monitor) {
-    if (tree.point == "/" || tree.point == kLogPoint) return true;
-    return std::ranges::any_of(std::array{"--root", "--runroot", "--volumepath"},
-                               [&](const char* option) {
-                                   const std::string directory = monitor.option(option);
-                                   return !directory.empty() && lies_in(tree.place.path, directory);
-                               });
+bool is_below(const FileTree& tree, const Monitor& monitor, std::string_view option) {
+    const std::string directory = monitor.option(option);
+    return !directory.empty() && lies_in(tree.place.path, directory);
+}
+
+void find_owner(FileTree& tree, const Monitor& monitor) {
+    tree.is_volume = is_below(tree, monitor, "--volumepath");
+    tree.is_hosts = tree.point != "/" && tree.point != kLogPoint && !tree.is_volume &&
+                    !is_below(tree, monitor, "--root") && !is_below(tree, monitor, "--runroot");
 }
 
 Json json_of(const FileTree& tree) {
@@ -159,6 +163,7 @@ Result<FileTree> tree_of(const Json& json) {
                   .point = TRY(text_in(json, "point")),
                   .is_writable = TRY(flag_in(json, "writable")),
                   .is_hosts = TRY(flag_in(json, "host")),
+                  .is_volume = false,
                   .overlay = std::nullopt};
     TRY(check_path(tree.place.path));
     if (member(json, "overlay") == nullptr) return tree;
@@ -187,10 +192,25 @@ Result<std::vector<FileTree>> file_trees(const Container& container) {
         auto tree = TRY(with_context(look_at(candidate, root.get(), mounts),
                                      fmt::format("container \"{}\"", container.state.id)));
         if (!tree) continue;
-        tree->is_hosts = !container.monitor || !is_podmans(*tree, *container.monitor);
+        if (container.monitor) find_owner(*tree, *container.monitor);
         trees.push_back(std::move(*tree));
     }
     return trees;
+}
+
+std::vector<FileTree> own_trees(const std::vector<FileTree>& trees) {
+    std::vector<FileTree> own;
+    std::ranges::copy_if(trees, std::back_inserter(own),
+                         [](const FileTree& tree) { return !tree.is_hosts && tree.is_writable; });
+    return own;
+}
+
+std::vector<files::TreePlace> left_places(const std::vector<FileTree>& trees) {
+    std::vector<files::TreePlace> left;
+    for (const FileTree& tree : trees) {
+        if (tree.is_hosts || tree.is_volume) left.push_back(tree.place);
+    }
+    return left;
 }
 
 std::optional<files::TreePath> find_in(const std::vector<FileTree>& trees, std::string_view path) {

@@ -30,6 +30,7 @@ struct FileTree {
     std::string point;       // as the container sees it: "/" or "/data"
     bool is_writable = true;
     bool is_hosts = true;            // the host's own; otherwise Podman makes a place for it
+    bool is_volume = false;          // of Podman's; known where the container runs
     std::optional<Overlay> overlay;  // that is mounted there
     bool operator==(const FileTree&) const = default;
 };
@@ -37,6 +38,12 @@ struct FileTree {
 // Unsupported: what is at a place is not what the container has there (any more), cannot be read,
 // or has other mounts in it that the container sees.
 Result<std::vector<FileTree>> file_trees(const Container& container);
+
+// Those that Podman makes a place for and the container may change.
+std::vector<FileTree> own_trees(const std::vector<FileTree>& trees);
+// The places of those that stay where the container was when it has gone, for mark_as_left():
+// the host's, and volumes of Podman's as far as it does not remove them.
+std::vector<files::TreePlace> left_places(const std::vector<FileTree>& trees);
 
 // Where a path of the container lies; nullopt: in none of these.
 std::optional<files::TreePath> find_in(const std::vector<FileTree>& trees, std::string_view path);

@@ -210,22 +210,24 @@ std::string StandIns::configuration(const std::string& runtime, bool has_network
            fmt::format("[engine.runtimes]\n\"{}\" = [\"{}\"]\n", runtime, path(kRuntimeStandIn));
 }
 
-Result<StandIns> StandIns::make(const std::string& id, const std::string& runtime,
-                                const std::string& path, const std::string& netavark) {
+Result<StandIns> StandIns::make(const std::string& id) {
     TRY(await_undoing(kStandInsAside, id));
-    StandIns made(TRY(make_aside(kStandInsAside, id)));
+    return StandIns(TRY(make_aside(kStandInsAside, id)));
+}
+
+Result<> StandIns::fill(const std::string& runtime, const std::string& path,
+                        const std::string& netavark) const {
     const std::string self = TRY(os::readlinkat(os::kCwd, "/proc/self/exe"));
-    TRY(os::symlinkat(self, os::kCwd, made.path(kRuntimeStandIn)));
-    TRY(os::symlinkat(self, os::kCwd, made.path(kCriuStandIn)));
-    TRY(os::symlinkat(path, os::kCwd, made.path(kRealRuntime)));
-    TRY(os::mkdirat(os::kCwd, made.path("bundle"), 0700));
+    TRY(os::symlinkat(self, os::kCwd, this->path(kRuntimeStandIn)));
+    TRY(os::symlinkat(self, os::kCwd, this->path(kCriuStandIn)));
+    TRY(os::symlinkat(path, os::kCwd, this->path(kRealRuntime)));
+    TRY(os::mkdirat(os::kCwd, this->path("bundle"), 0700));
     if (!netavark.empty()) {
-        TRY(os::symlinkat(self, os::kCwd, made.path(kNetworkStandIn)));
-        TRY(os::symlinkat(netavark, os::kCwd, made.path(kRealNetwork)));
+        TRY(os::symlinkat(self, os::kCwd, this->path(kNetworkStandIn)));
+        TRY(os::symlinkat(netavark, os::kCwd, this->path(kRealNetwork)));
     }
-    TRY(os::write_file(os::kCwd, made.path("containers.conf"),
-                       made.configuration(runtime, !netavark.empty())));
-    return made;
+    return os::write_file(os::kCwd, this->path("containers.conf"),
+                          configuration(runtime, !netavark.empty()));
 }
 
 StandIns::StandIns(StandIns&& other) noexcept

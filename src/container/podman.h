@@ -69,13 +69,16 @@ Result<std::string> podman_version(const std::vector<std::string>& podman);
 // directories().
 class StandIns {
   public:
-    // For the runtime of this name, whose program is `path`, and the network backend whose program
-    // is `netavark`, unless that is empty.
-    static Result<StandIns> make(const std::string& id, const std::string& runtime,
-                                 const std::string& path, const std::string& netavark);
+    // Empty.
+    static Result<StandIns> make(const std::string& id);
     StandIns(StandIns&& other) noexcept;
     StandIns& operator=(StandIns&&) = delete;
     ~StandIns();
+
+    // For the runtime of this name, whose program is `path`, and the network backend whose program
+    // is `netavark`, unless that is empty.
+    Result<> fill(const std::string& runtime, const std::string& path,
+                  const std::string& netavark) const;
 
     [[nodiscard]] const std::string& directory() const { return directory_; }
     [[nodiscard]] std::string path(std::string_view name) const;

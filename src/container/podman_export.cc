@@ -27,6 +27,8 @@ namespace ferry::container {
 namespace {
 
 constexpr std::chrono::milliseconds kLogTimeout{200};
+// Podman may still be writing there.
+constexpr const char* kRemoval = R"(while ! rm -rf "$1"; do sleep 0.1; done)";
 
 Result<std::string> read_entry(archive* reader, archive_entry* header, std::string_view name) {
     const la_int64_t size = archive_entry_size(header);
@@ -128,9 +130,10 @@ bool is_idle(const proc::ProcessDirectory& monitor) {
 Result<PodmanRecord> export_from_podman(const Monitor& monitor, const Config& config,
                                         const std::string& bundle) {
     const std::string runtime = monitor.option("--runtime");
-    const StandIns stand_ins = TRY(StandIns::make(monitor.id, runtime, monitor.runtime, {}));
+    const StandIns stand_ins = TRY(StandIns::make(monitor.id));
     const os::ChildProcess guardian =
-        TRY(os::run_after_death({"rm", "-rf", stand_ins.directory()}));
+        TRY(os::run_after_death({"sh", "-c", kRemoval, "sh", stand_ins.directory()}));
+    TRY(stand_ins.fill(runtime, monitor.runtime, {}));
     const std::string archive = stand_ins.path("export.tar");
     const auto exported =
         run_checked({.arguments = stand_ins.command(

@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <iterator>
 #include <sstream>
 
 #include "base/log.h"
 #include "container/json_access.h"
+#include "container/mark.h"
 #include "container/podman_socket.h"
 #include "container/podman_stand_in.h"
 #include "container/program.h"
@@ -83,29 +85,64 @@ Result<std::string> archive_of(const PodmanRecord& record) {
     return encode_tmpfs(files);
 }
 
-Result<> check_free(const std::vector<std::string>& podman, const PodmanConfig& config) {
-    const auto exists = [&podman](const char* kind, const std::string& name) -> Result<bool> {
-        std::vector<std::string> command = podman;
-        command.insert(command.end(), {kind, "exists", name});
-        const Finished finished = TRY(run_program({.arguments = command}));
-        if (finished.status == 0 || finished.status == 1) return finished.status == 0;
-        return fail(Error::peer(last_line(finished.err)));
-    };
+Result<Finished> run_podman(std::vector<std::string> command, std::vector<std::string> arguments) {
+    std::ranges::move(arguments, std::back_inserter(command));
+    return run_program({.arguments = command});
+}
+
+Result<bool> has(const std::vector<std::string>& podman, const char* kind,
+                 const std::string& name) {
+    const Finished finished = TRY(run_podman(podman, {kind, "exists", name}));
+    if (finished.status == 0 || finished.status == 1) return finished.status == 0;
+    return fail(Error::peer(last_line(finished.err)));
+}
+
+Result<> check_names(const std::vector<std::string>& podman, const PodmanConfig& config) {
     for (const std::string& name : {config.id, config.name}) {
-        if (!TRY(exists("container", name))) continue;
+        if (!TRY(has(podman, "container", name))) continue;
         return fail(Error::invalid(fmt::format("Podman has a container {} here", name)));
-    }
-    for (const std::string& name : config.volumes) {
-        if (!TRY(exists("volume", name))) continue;
-        return fail(Error::invalid(fmt::format("Podman has a volume {} here", name)));
     }
     return {};
 }
 
+// The mark of a volume that the container has left here and nobody else uses.
+Result<std::string> mark_of_volume(const std::vector<std::string>& podman,
+                                   const std::string& name) {
+    const Finished where =
+        TRY(run_podman(podman, {"volume", "inspect", "--format", "{{.Mountpoint}}", name}));
+    const std::string mark = mark_of(last_line(where.out));
+    if (where.status != 0 || !os::fstatat(os::kCwd, mark)) {
+        return fail(Error::invalid(fmt::format("Podman has a volume {} here", name)));
+    }
+    const Finished users =
+        TRY(run_podman(podman, {"ps", "--all", "--quiet", "--filter", "volume=" + name}));
+    if (users.status == 0 && users.out.empty()) return mark;
+    return fail(Error::invalid(
+        fmt::format("Podman's volume {} is used by a container here ({})", name,
+                    users.status == 0 ? last_line(users.out) : last_line(users.err))));
+}
+
+struct Volumes {
+    std::vector<std::string> missing;  // their names
+    std::vector<std::string> marks;    // of the others
+};
+
+Result<Volumes> look_at_volumes(const std::vector<std::string>& podman,
+                                const PodmanConfig& config) {
+    Volumes volumes;
+    for (const std::string& name : config.volumes) {
+        if (TRY(has(podman, "volume", name))) {
+            volumes.marks.push_back(TRY(mark_of_volume(podman, name)));
+        } else {
+            volumes.missing.push_back(name);
+        }
+    }
+    return volumes;
+}
+
 Result<> check_image(const std::vector<std::string>& podman, const PodmanConfig& config) {
-    std::vector<std::string> command = podman;
-    command.insert(command.end(), {"image", "inspect", "--format", "{{.Id}}", config.image});
-    const Finished finished = TRY(run_program({.arguments = command}));
+    const Finished finished =
+        TRY(run_podman(podman, {"image", "inspect", "--format", "{{.Id}}", config.image}));
     const std::string id = last_line(finished.out);
     if (finished.status == 0 && id == config.image_id) return {};
     return fail(Error::invalid(fmt::format(
@@ -129,22 +166,25 @@ Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& re
     const Setup setup = TRY(ask(config.runtime));
     const std::vector<PodmanPlug> plugs = TRY(parse_network_status(record.network));
     TRY(compare_networks(TRY(ask_for_networks(setup.podman, plugs)), record.networks));
-    TRY(check_free(setup.podman, config));
+    TRY(check_names(setup.podman, config));
+    Volumes volumes = TRY(look_at_volumes(setup.podman, config));
     TRY(check_image(setup.podman, config));
+    const std::string netavark = plugs.empty() ? "" : TRY(find_netavark());
     // From here on there is something to be undone.
-    StandIns stand_ins = TRY(StandIns::make(config.id, config.runtime, setup.runtime,
-                                            plugs.empty() ? "" : TRY(find_netavark())));
+    StandIns stand_ins = TRY(StandIns::make(config.id));
     std::unique_ptr<PodmanImport> import(
         new PodmanImport(std::move(config), std::move(stand_ins), runtime));
     import->devices_ = device_names(plugs);
     import->podman_ = setup.podman;
-    import->made_volumes_ = import->config_.volumes;
+    import->made_volumes_ = std::move(volumes.missing);
+    import->marks_ = std::move(volumes.marks);
     import->guardian_ = TRY(os::undo_after_death(
         {.command = podman_removal(import->podman_, import->config_.id, import->made_volumes_,
                                    import->devices_),
          .until_gone = fmt::format("{}/{}", setup.containers, import->config_.id),
          .files = import->stand_ins_.files(),
          .directories = import->stand_ins_.directories()}));
+    TRY(import->stand_ins_.fill(import->config_.runtime, setup.runtime, netavark));
     TRY(import->begin(record));
     return import;
 }
@@ -248,6 +288,10 @@ Result<> PodmanImport::settle() {
 }
 
 void PodmanImport::commit() {
+    for (const std::string& mark : marks_) {
+        const auto removed = os::unlinkat(os::kCwd, mark);
+        if (!removed) log_error("{}: remove it", removed.error().message());
+    }
     made_ = false;
     guardian_ = {};
 }

@@ -25,7 +25,8 @@ namespace ferry::container {
 class PodmanImport final : public Maker {
   public:
     // Invalid, by name: Podman is missing or of another version, the container's id or name or one
-    // of its volumes is taken, its image is not here. Peer: what Podman said.
+    // of its volumes is taken (one that it has left here is not), its image is not here. Peer: what
+    // Podman said.
     static Result<std::unique_ptr<PodmanImport>> start(const PodmanRecord& record,
                                                        const Runtime& runtime);
     ~PodmanImport() override;
@@ -57,6 +58,7 @@ class PodmanImport final : public Maker {
     StandIns stand_ins_;
     std::vector<std::string> podman_;  // and its options here
     std::vector<std::string> made_volumes_;
+    std::vector<std::string> marks_;   // of volumes that it had left here
     std::string devices_;              // device_names()
     std::string bundle_, spec_, log_;  // `spec_`: its config.json
     Runtime runtime_;

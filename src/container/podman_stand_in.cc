@@ -133,12 +133,11 @@ Result<int> run(const std::string& directory, std::string_view name, const Words
 
 }  // namespace
 
-std::optional<int> run_stand_in(std::span<char* const> arguments) {
+std::optional<int> run_stand_in(std::span<char* const> arguments, StandInFor whom) {
     const std::string_view path = arguments.empty() ? "" : arguments.front();
     const std::string_view name = path.substr(path.rfind('/') + 1);
-    if (name != kRuntimeStandIn && name != kCriuStandIn && name != kNetworkStandIn) {
-        return std::nullopt;
-    }
+    const bool as_criu = name == kCriuStandIn && whom == StandInFor::PodmansProgramsAndCriu;
+    if (name != kRuntimeStandIn && name != kNetworkStandIn && !as_criu) return std::nullopt;
     const std::string directory(path.substr(0, path.size() - name.size() - (name != path)));
     const auto status = run(directory, name, Words(std::next(arguments.begin()), arguments.end()));
     if (status) return *status;

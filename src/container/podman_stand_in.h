@@ -29,7 +29,9 @@ inline constexpr const char* kCriuStandIn = "criu";
 inline constexpr const char* kRealRuntime = "runtime";
 inline constexpr const char* kStandInSocket = "socket";
 
+// Which of these names a program answers to: `ferry` is more than a stand-in for CRIU (swrk).
+enum class StandInFor { PodmansPrograms, PodmansProgramsAndCriu };
 // Nullopt: we were called by a name of our own. Otherwise the exit status. For main().
-std::optional<int> run_stand_in(std::span<char* const> arguments);
+std::optional<int> run_stand_in(std::span<char* const> arguments, StandInFor whom);
 
 }  // namespace ferry::container

@@ -112,7 +112,7 @@ Result<> end(Frozen frozen, const ToImagesOptions& options) {
 
 Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoint& collected,
                                    image::DirectoryStore& store, const std::string& parent,
-                                   const std::function<Result<>(image::ImageStore&)>& also_write) {
+                                   const AlsoWrite& also_write) {
     WrittenImages written;
     const Clock::time_point begun = Clock::now();
     written.pages = TRY(write_all_pages(tree, collected, Stillness::StandsStill, parent, store));
@@ -121,7 +121,7 @@ Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoi
     model::Checkpoint numbered = collected;
     TRY(tree.number_from_inside(numbered));
     TRY(image::encode(numbered, store));
-    if (also_write) TRY(also_write(store));
+    if (also_write) TRY(also_write(collected, store));
     TRY(tree.check_aio(collected));
     TRY(store.commit());
     written.write = since(write_begun);

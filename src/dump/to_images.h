@@ -19,6 +19,10 @@ enum class AfterDump : std::uint8_t {
     LeaveStopped,  // --leave-stopped
 };
 
+// `collected` has the ids that the dumper sees.
+using AlsoWrite =
+    std::function<Result<>(const model::Checkpoint& collected, image::ImageStore& into)>;
+
 struct ToImagesOptions {
     AfterDump after = AfterDump::Kill;
     // Directory for stats-dump; -1: none.
@@ -36,7 +40,7 @@ struct ToImagesOptions {
     // The images are complete and the tree is about to be killed; on an error it is not.
     std::function<Result<>()> on_kill;
     // Everything stands still: what the caller keeps beside the images, for the same commit.
-    std::function<Result<>(image::ImageStore&)> also_write;
+    AlsoWrite also_write;
 };
 
 struct ToImagesReport {
@@ -56,7 +60,7 @@ struct WrittenImages {
 // error it holds nothing new.
 Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoint& collected,
                                    image::DirectoryStore& store, const std::string& parent,
-                                   const std::function<Result<>(image::ImageStore&)>& also_write);
+                                   const AlsoWrite& also_write);
 
 struct PreDumpOptions {
     int work_directory = -1;

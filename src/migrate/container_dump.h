@@ -1,5 +1,5 @@
-// `ferry dump NAME`: a container of runc's into image files, and what is needed to make it again.
-// Its network between dump and restore: frozen_network.h.
+// `ferry dump NAME`: a container into image files, and what is needed to make it again. Its network
+// between dump and restore: frozen_network.h.
 #pragma once
 
 #include <string>

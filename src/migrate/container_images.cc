@@ -12,7 +12,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kContainerFile = "ferry-container.json";
-constexpr const char* kFilesFile = "ferry-tmpfs.tar";
+constexpr const char* kTmpfsFile = "ferry-tmpfs.tar";
 
 std::string text_of(const model::Bytes& bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -52,6 +52,10 @@ Result<ContainerImages> parse(const std::string& text) {
         } else {
             images.network = TRY(handover::decode_network(json.at("network").dump()));
         }
+        if (json.contains("files")) {
+            images.trees =
+                TRY(container::file_trees_from_json(json["files"].dump(), images.description));
+        }
         return images;
     } catch (const Json::exception& error) {
         return fail(Error::corrupt(error.what()));
@@ -70,18 +74,19 @@ Result<> write_container(const ContainerImages& images, image::ImageStore& into)
     } else {
         json["network"] = Json::parse(handover::encode_network(images.network));
     }
+    if (!images.trees.empty()) json["files"] = Json::parse(container::to_json(images.trees));
     TRY(into.put(kContainerFile,
                  os::as_bytes(json.dump(2, ' ', false, Json::error_handler_t::replace))));
-    return into.put(kFilesFile, os::as_bytes(images.files));
+    return into.put(kTmpfsFile, os::as_bytes(images.tmpfs));
 }
 
 Result<std::optional<ContainerImages>> read_container(const image::ImageStore& from) {
     const auto text = TRY(from.get(kContainerFile));
     if (!text) return std::optional<ContainerImages>();
     ContainerImages images = TRY(with_context(parse(text_of(*text)), kContainerFile));
-    const auto files = TRY(from.get(kFilesFile));
-    if (!files) return fail(Error::corrupt(fmt::format("{} is missing", kFilesFile)));
-    images.files = text_of(*files);
+    const auto tmpfs = TRY(from.get(kTmpfsFile));
+    if (!tmpfs) return fail(Error::corrupt(fmt::format("{} is missing", kTmpfsFile)));
+    images.tmpfs = text_of(*tmpfs);
     return std::optional(std::move(images));
 }
 

@@ -7,29 +7,37 @@
 #include "container/creation.h"
 #include "container/tmpfs_restore.h"
 #include "migrate/coming_network.h"
+#include "migrate/own_files.h"
 #include "os/late_closing.h"
 #include "os/network_namespace.h"
 
 namespace ferry::migrate {
+
 Result<ContainerRestoreReport> restore_container(const ContainerImages& images,
                                                  const ContainerRestoreOptions& options) {
-    const container::Config config = TRY(container::parse_config(images.description.config));
+    OwnFilesRestore files =
+        TRY(OwnFilesRestore::open(images.trees, options.engine.images_directory));
     std::optional<os::LateClosing> closing;
+    const container::Config original = TRY(container::parse_config(images.description.config));
     // In this order: what is left of a container that failed goes after its network.
-    const std::unique_ptr<container::Creation> creation =
+    std::unique_ptr<container::Creation> creation;
+    // First: Podman's network backend would make a bridge that is missing.
+    const std::unique_ptr<ComingNetwork> network =
+        TRY(ComingNetwork::of(images, original, options.placement));
+    creation =
         TRY(container::Creation::prepare(images.description, {.runtime_root = options.runtime_root,
                                                               .output = options.output,
                                                               .streams = options.streams,
                                                               .version_later = true}));
-    const std::unique_ptr<ComingNetwork> network =
-        TRY(ComingNetwork::of(images, config, options.placement));
+    const container::Config config = TRY(container::parse_config(creation->config()));
+    TRY(files.apply(*creation));
 
     ContainerRestoreReport report;
     restore::RestoreOptions engine = options.engine;
     engine.given_stream = [&](int number) { return creation->stream(number); };
     engine.stage.start_root = [&](const restore::RootImage& image) -> Result<Pid> {
         const Pid root = TRY(creation->start(image.flat, image.socket, image.socket_number));
-        TRY(container::restore_tmpfs(root, config, images.files));
+        TRY(container::restore_tmpfs(root, config, images.tmpfs));
         network->begin(TRY(os::NetworkNamespace::of(root)));
         report.made_root = root;
         if (options.on_made) TRY(options.on_made(root));

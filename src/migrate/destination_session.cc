@@ -322,7 +322,7 @@ Result<> DestinationSession::restore_images() {
     if (creation_) {
         auto container = TRY(read_container(images_->store()));
         if (!container) return fail(Error::corrupt("the image files are not of a container"));
-        TRY(container::restore_tmpfs(tree_->root_here(), config_, container->files));
+        TRY(container::restore_tmpfs(tree_->root_here(), config_, container->tmpfs));
     }
     const restore::ImageFiller filler(checkpoint, images_->store());
     TRY(tree_->update(filler.first_generation()));

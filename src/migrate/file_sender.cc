@@ -63,14 +63,6 @@ Result<> FileSender::agree(Link& link) {
     return {};
 }
 
-std::vector<files::TreePlace> FileSender::left() const {
-    std::vector<files::TreePlace> left;
-    for (const container::FileTree& tree : trees_) {
-        if (tree.is_hosts) left.push_back(tree.place);
-    }
-    return left;
-}
-
 Result<files::Moved> FileSender::send_all(Link& link, const OnSent& on_sent) {
     if (!outgoing_) return files::Moved{};
     LinkDestination to(link, on_sent);
@@ -81,17 +73,17 @@ Result<files::Moved> FileSender::send_last(Link& link, const model::Checkpoint& 
     if (!outgoing_) return files::Moved{};
     const OnSent nobody;
     LinkDestination to(link, nobody);
-    return outgoing_->send_last(to, suspects(checkpoint));
+    return outgoing_->send_last(to, suspects_in(trees_, checkpoint));
 }
 
-// What is open for writing, and what is mapped so.
-std::vector<files::Suspect> FileSender::suspects(const model::Checkpoint& checkpoint) const {
+std::vector<files::Suspect> suspects_in(const std::vector<container::FileTree>& trees,
+                                        const model::Checkpoint& checkpoint) {
     std::map<files::TreePath, bool> found;
     const auto add = [&](const model::OpenFile& file, bool is_mapped) {
         const auto* regular = std::get_if<model::RegularFile>(&file.body);
         if (regular == nullptr || !S_ISREG(regular->mode) || regular->ghost != 0) return;
         if ((file.flags & O_ACCMODE) == O_RDONLY) return;
-        const auto path = container::find_in(trees_, regular->path);
+        const auto path = container::find_in(trees, regular->path);
         if (path) found[*path] |= is_mapped;
     };
     for (const model::OpenFile& file : checkpoint.files) add(file, false);

@@ -16,6 +16,10 @@
 
 namespace ferry::migrate {
 
+// What is open for writing in these trees, and what is mapped so.
+[[nodiscard]] std::vector<files::Suspect> suspects_in(const std::vector<container::FileTree>& trees,
+                                                      const model::Checkpoint& checkpoint);
+
 class FileSender {
   public:
     // Which files the container lives on; nothing is read yet.
@@ -34,12 +38,12 @@ class FileSender {
     // Of the trees that are sent.
     [[nodiscard]] const std::vector<files::TreePlace>& places() const { return places_; }
     // Those among them that stay here when the container has gone.
-    [[nodiscard]] std::vector<files::TreePlace> left() const;
+    [[nodiscard]] std::vector<files::TreePlace> left() const {
+        return container::left_places(trees_);
+    }
 
   private:
     explicit FileSender(std::vector<container::FileTree> trees) : trees_(std::move(trees)) {}
-    [[nodiscard]] std::vector<files::Suspect> suspects(const model::Checkpoint& checkpoint) const;
-
     std::vector<container::FileTree> trees_;  // after agree(): those that are sent
     std::vector<files::TreePlace> places_;
     std::optional<files::Outgoing> outgoing_;

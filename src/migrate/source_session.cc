@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "base/elapsed.h"
 #include "base/log.h"
-#include "container/arrival.h"
+#include "container/mark.h"
 #include "dump/direct_reads.h"
 #include "dump/to_images.h"
 #include "image/codec.h"
@@ -454,11 +454,12 @@ Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time
 }
 
 Result<> SourceSession::send_images(const model::Checkpoint& checkpoint, Clock::time_point begun) {
-    const auto add_container = [this](image::ImageStore& into) -> Result<> {
+    const auto add_container = [this](const model::Checkpoint&,
+                                      image::ImageStore& into) -> Result<> {
         if (!container_) return {};
         return write_container({.description = container_->description(),
                                 .network = service_network_,
-                                .files = TRY(container_->collect_files())},
+                                .tmpfs = TRY(container_->collect_files())},
                                into);
     };
     const dump::WrittenImages written =

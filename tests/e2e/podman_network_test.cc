@@ -161,5 +161,28 @@ TEST_F(PodmanNetworkTest, WhoeverIsKilledItsConnectionsGoOnWhereItWas) {
     EXPECT_EQ(verified->lost, 0u);
 }
 
+TEST_F(PodmanNetworkTest, ItsConnectionsGoOnThroughImageFiles) {
+    auto load = start_redis(4 * 1024);
+    ASSERT_OK(load);
+    const std::string images = directory_ + "/images";
+    std::filesystem::create_directory(images);
+    for (const std::size_t to : {std::size_t{0}, std::size_t{1}}) {
+        const CommandResult dumped = ferry(0, {"dump", "web", "-D", images, "--tcp-established"});
+        ASSERT_EQ(dumped.status, 0) << dumped.err;
+        // At once: after a long silence its clients ask again after as long.
+        const CommandResult restored =
+            ferry(to, {"restore", "web", "-D", images, "--tcp-established", "-d"});
+        ASSERT_EQ(restored.status, 0) << restored.err;
+        expect_goes_on(**load);
+        EXPECT_EQ(inspected(to, "IPAddress"), std::string(kIp) + "\n");
+        EXPECT_TRUE(ping(address_on_lan(to), 7000));
+    }
+    EXPECT_EQ(listed(0), "");
+    EXPECT_EQ(traces(0), "");
+    ferry::lab::expect_nothing_lost(**load);
+    ASSERT_OK(podman(1, {"rm", "-f", "-t", "0", "web"}));
+    EXPECT_EQ(traces(1), "");
+}
+
 }  // namespace
 }  // namespace ferry::lab
