@@ -210,13 +210,14 @@ Registers leave_section(Registers registers, const RestartableSection& section) 
 }
 
 std::optional<BorrowedStack> borrow_stack(const Registers& home, const XState& xstate,
-                                          std::uint64_t mask, const Gadgets& gadgets) {
+                                          std::uint64_t mask, const Gadgets& gadgets,
+                                          std::uint64_t top) {
     CHECK(gadgets.complete());
     if (xstate.area.size() < kXsaveHeaderEnd) return std::nullopt;
     const std::vector<std::byte> xsave = signal_xsave(xstate);
     BorrowedStack stack;
-    const std::uint64_t top = align_down(home.raw.rsp - kRedZoneBytes, kXsaveAlignment);
-    stack.scratch = top - BorrowedStack::kScratchBytes;
+    if (top == 0) top = home.raw.rsp - kRedZoneBytes;
+    stack.scratch = align_down(top, kXsaveAlignment) - BorrowedStack::kScratchBytes;
     const std::uint64_t fpstate = align_down(stack.scratch - xsave.size(), kXsaveAlignment);
     const std::uint64_t frame_address = align_down(fpstate - sizeof(RtSigframe), 16);
     const bool by_pop = gadgets.sigreturn == 0;

@@ -65,7 +65,8 @@ struct RestartableSection {
 [[nodiscard]] Registers leave_section(Registers registers, const RestartableSection& section);
 
 // A stack prepared for borrowed calls, from high to low addresses:
-//   the thread's own stack, red zone included | scratch | XSAVE area | signal frame | return chain
+//   `top` | scratch | XSAVE area | signal frame | return chain
+// By default the top is the end of the thread's own stack, red zone included.
 struct BorrowedStack {
     std::uint64_t address = 0;     // of bytes[0]: where to write them
     std::vector<std::byte> bytes;  // return chain, frame, XSAVE area; the scratch lies behind them
@@ -82,7 +83,8 @@ struct BorrowedStack {
 // alternate signal stack is left as it is. gadgets.complete() is required. Nothing if the XSAVE
 // area is not one.
 [[nodiscard]] std::optional<BorrowedStack> borrow_stack(const Registers& home, const XState& xstate,
-                                                        std::uint64_t mask, const Gadgets& gadgets);
+                                                        std::uint64_t mask, const Gadgets& gadgets,
+                                                        std::uint64_t top = 0);
 
 // One system call of a chain.
 struct Call {

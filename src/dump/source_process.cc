@@ -116,18 +116,64 @@ Result<> SourceProcess::collect_mappings(resources::FileCollector& files, model:
     return {};
 }
 
-// All threads are asked at the same time: on a busy machine each waits for a processor.
+// Frames of borrowed threads lie where nobody else's memory is. While other threads run that is
+// what keeps their memory whole; in the freeze, it keeps those apart that are borrowed together.
+trace::StackRooms SourceProcess::rooms_beside(const trace::Tracee& leader) const {
+    const AddrRange first_stack = layout_.mapping_at(RemoteAddr{start_stack_});
+    RemoteAddr used{start_stack_};
+    const auto registers = leader.registers();
+    if (registers && first_stack.contains(RemoteAddr{registers->stack_pointer()})) {
+        used = RemoteAddr{registers->stack_pointer()};
+    }
+    return {first_stack, used};
+}
+
+Result<trace::StackPlace> SourceProcess::find_place(trace::StackRooms& rooms,
+                                                    const trace::Tracee& stopped) const {
+    const arch::Registers registers = TRY(stopped.registers());
+    return rooms.find(stopped, layout_.mapping_at(RemoteAddr{registers.stack_pointer()}));
+}
+
+Result<trace::RemoteCalls> SourceProcess::borrow(trace::Tracee& leader) const {
+    trace::StackRooms rooms = rooms_beside(leader);
+    const trace::StackPlace place = TRY(find_place(rooms, leader));
+    return trace::RemoteCalls::borrow(leader, gadgets_, place);
+}
+
+namespace {
+
+struct Borrowed {
+    explicit Borrowed(trace::RemoteCalls c) : calls(std::move(c)), questions(calls) {}
+    trace::RemoteCalls calls;
+    trace::Questions questions;
+};
+
+Result<> give_back_all(std::deque<Borrowed>& borrowed) {
+    for (Borrowed& one : borrowed) {
+        TRY(one.questions.finish());
+        TRY(std::move(one.calls).give_back());
+    }
+    borrowed.clear();
+    return {};
+}
+
+}  // namespace
+
+// All threads are asked at the same time, as far as there is room for their frames: on a busy
+// machine each waits for a processor.
 Result<> SourceProcess::ask_threads(trace::FrozenProcess& frozen, model::Process& process) {
-    struct Borrowed {
-        explicit Borrowed(trace::RemoteCalls c) : calls(std::move(c)), questions(calls) {}
-        trace::RemoteCalls calls;
-        trace::Questions questions;
-    };
     std::deque<Borrowed> borrowed;                   // Questions point to the calls beside them.
     process.threads.reserve(frozen.threads.size());  // Answers go to elements of the vector.
+    trace::StackRooms rooms = rooms_beside(frozen.threads.front());
     for (trace::Tracee& tracee : frozen.threads) {
         process.threads.push_back(TRY(resources::collect_thread(tracee)));
-        auto calls = TRY(trace::RemoteCalls::borrow(tracee, gadgets_));
+        trace::StackPlace place = TRY(find_place(rooms, tracee));
+        if (place.is_alone) {
+            TRY(give_back_all(borrowed));
+            rooms.clear();
+            place = TRY(find_place(rooms, tracee));
+        }
+        auto calls = TRY(trace::RemoteCalls::borrow(tracee, gadgets_, place));
         Borrowed& one = borrowed.emplace_back(std::move(calls));
         TRY(resources::ask_thread(one.questions, process.threads.back()));
         if (process.threads.size() == 1) {
@@ -136,11 +182,7 @@ Result<> SourceProcess::ask_threads(trace::FrozenProcess& frozen, model::Process
         }
         TRY(one.questions.start());
     }
-    for (Borrowed& one : borrowed) {
-        TRY(one.questions.finish());
-        TRY(std::move(one.calls).give_back());
-    }
-    return {};
+    return give_back_all(borrowed);
 }
 
 Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
@@ -152,7 +194,7 @@ Result<model::Process> SourceProcess::collect(trace::FrozenProcess& frozen,
     const Clock::time_point begun = Clock::now();
     TRY(collect_mappings(files, process));
     TRY(check_aio(process.address_space, [&](const auto& work) -> Result<> {
-        auto calls = TRY(trace::RemoteCalls::borrow(frozen.threads.front(), gadgets_));
+        auto calls = TRY(borrow(frozen.threads.front()));
         TRY(work(calls));
         return std::move(calls).give_back();
     }));
@@ -191,7 +233,7 @@ Result<> SourceProcess::collect_undo(trace::FrozenProcess& frozen, const model::
         std::strong_ordering::equal) {
         return {};
     }
-    auto calls = TRY(trace::RemoteCalls::borrow(leader, gadgets_));
+    auto calls = TRY(borrow(leader));
     process.semaphore_undo =
         TRY(resources::ask_undo(calls, ipc.semaphores, ipc.settings.sem[kOperationsMax]));
     return std::move(calls).give_back();
@@ -199,7 +241,7 @@ Result<> SourceProcess::collect_undo(trace::FrozenProcess& frozen, const model::
 
 Result<> SourceProcess::release_locks(trace::FrozenProcess& frozen,
                                       std::span<const model::FileLock> locks) {
-    auto calls = TRY(trace::RemoteCalls::borrow(frozen.threads.front(), gadgets_));
+    auto calls = TRY(borrow(frozen.threads.front()));
     for (const model::FileLock& lock : locks) {
         if (lock.pid != pid_) continue;
         TRY(resources::make_lock_call(calls, lock.fd, resources::release_call_of(lock)));
@@ -215,7 +257,7 @@ Result<> SourceProcess::borrow_some_thread(
     for (const Tid tid : threads) {
         trace::Tracee tracee = TRY(trace::Tracee::seize(pid_, tid));
         TRY(tracee.stop());
-        auto calls = trace::RemoteCalls::borrow(tracee, gadgets_);
+        auto calls = borrow(tracee);
         if (calls) {
             TRY(work(*calls));
             TRY(std::move(*calls).give_back());
@@ -261,7 +303,7 @@ Result<> SourceProcess::collect_aio(model::Process& process) const {
 }
 
 Result<bool> SourceProcess::has_noticed_stop(trace::FrozenProcess& frozen, Pid child) const {
-    auto calls = TRY(trace::RemoteCalls::borrow(frozen.threads.front(), gadgets_));
+    auto calls = TRY(borrow(frozen.threads.front()));
     TRY(calls.call(SYS_waitid, {P_PID, static_cast<std::uint64_t>(child.value),
                                 calls.scratch().value, WSTOPPED | WNOHANG | WNOWAIT, 0}));
     const auto waiting = TRY(calls.read_scratch<siginfo_t>());

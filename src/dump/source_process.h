@@ -58,6 +58,10 @@ class SourceProcess {
   private:
     SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory, const Home& home);
     Result<> ask_threads(trace::FrozenProcess& frozen, model::Process& process);
+    trace::StackRooms rooms_beside(const trace::Tracee& leader) const;
+    Result<trace::StackPlace> find_place(trace::StackRooms& rooms,
+                                         const trace::Tracee& stopped) const;
+    Result<trace::RemoteCalls> borrow(trace::Tracee& leader) const;
     Result<> borrow_some_thread(const std::function<Result<>(trace::RemoteCalls&)>& work);
     template <class Borrow>
     Result<> check_aio(const model::AddressSpace& space, Borrow borrow);

@@ -79,6 +79,13 @@ const KnownMapping* find_predecessor(const std::vector<KnownMapping>& known,
     return nullptr;
 }
 
+AddrRange MemoryLayout::mapping_at(RemoteAddr address) const {
+    const auto at = std::ranges::upper_bound(
+        mappings_, address, {}, [](const KnownMapping& k) { return k.entry.range.end; });
+    if (at == mappings_.end() || !at->entry.range.contains(address)) return {};
+    return at->entry.range;
+}
+
 std::optional<std::string> apply_flags(const proc::SmapsEntry& from, bool write_protection_is_ours,
                                        KnownMapping& into) {
     for (const Refused& refused : kRefused) {

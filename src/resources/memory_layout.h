@@ -41,6 +41,8 @@ class MemoryLayout {
     // layout.brk is the end of [heap], page-aligned: the exact value is asked of the process
     // (process_state.h). `thp_disabled` and `dumpable` are not filled in.
     Result<model::AddressSpace> address_space(FileCollector& files) const;
+    // The mapping around an address, as of the last refresh(); empty if there is none.
+    [[nodiscard]] AddrRange mapping_at(RemoteAddr address) const;
     // The process was given a userfaultfd by us: its mark on mappings is no reason to refuse.
     void expect_write_protection() { write_protection_is_ours_ = true; }
 

@@ -165,7 +165,8 @@ RemoteCalls::~RemoteCalls() {
     }
 }
 
-Result<RemoteCalls> RemoteCalls::borrow(Tracee& stopped, const arch::Gadgets& gadgets) {
+Result<RemoteCalls> RemoteCalls::borrow(Tracee& stopped, const arch::Gadgets& gadgets,
+                                        const StackPlace& place) {
     CHECK(stopped.is_stopped());
     RemoteCalls calls(stopped, gadgets);
     // Until something is written there is nothing to give back.
@@ -176,8 +177,8 @@ Result<RemoteCalls> RemoteCalls::borrow(Tracee& stopped, const arch::Gadgets& ga
     }
     calls.mask_ = TRY(stopped.signal_mask());
     const arch::XState xstate = TRY(stopped.xstate());
-    auto stack =
-        arch::borrow_stack(arch::resolve_restart(calls.home_), xstate, calls.mask_, gadgets);
+    auto stack = arch::borrow_stack(arch::resolve_restart(calls.home_), xstate, calls.mask_,
+                                    gadgets, place.top);
     if (!stack) {
         return fail(Error::unsupported(
             fmt::format("thread {} has no XSAVE area of the known form", stopped.tid())));

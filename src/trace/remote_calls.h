@@ -37,6 +37,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "os/fd.h"
+#include "trace/stack_rooms.h"
 #include "trace/tracee.h"
 
 namespace ferry::trace {
@@ -60,7 +61,9 @@ class RemoteCalls {
   public:
     // Prepares stack and registers; makes no call yet. Unsupported if the thread's stack has no
     // room for a signal frame (then another thread may have), or it stands in a 32-bit mode.
-    static Result<RemoteCalls> borrow(Tracee& stopped, const arch::Gadgets& gadgets);
+    // Without a place (stack_rooms.h) the frame goes onto the thread's own stack.
+    static Result<RemoteCalls> borrow(Tracee& stopped, const arch::Gadgets& gadgets,
+                                      const StackPlace& place = {});
 
     RemoteCalls(RemoteCalls&& other) noexcept;
     RemoteCalls& operator=(RemoteCalls&&) = delete;
@@ -115,7 +118,7 @@ class RemoteCalls {
     arch::Registers home_;
     std::uint64_t mask_ = 0;
     arch::BorrowedStack stack_;
-    // What lay below the red zone, from lowest_ to stack_.end(): a goroutine's neighbour, perhaps.
+    // What lay there, from lowest_ to stack_.end().
     std::vector<std::byte> overwritten_;
     std::uint64_t lowest_ = 0;
     std::vector<arch::Call> rest_;  // of start(), behind the chain that runs
