@@ -152,7 +152,9 @@ model::UnixSocket datagram_socket() {
     model::UnixSocket socket;
     socket.inode = 0x1f7;
     socket.type = SOCK_DGRAM;
-    socket.name = "/run/x.sock";
+    socket.name = "x.sock";
+    socket.directory = "/run";
+    socket.path = "/run/y.sock";
     socket.peer_inode = 0x1f8;
     socket.peer_name = "/run/outside.sock";
     socket.file_mode = S_IFSOCK | 0755;

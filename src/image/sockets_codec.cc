@@ -368,6 +368,8 @@ bool unix_to_wire(const model::UnixSocket& socket, wire::UnixSk& into, wire::Fer
         into.mutable_file_perms()->set_uid(socket.file_uid);
         into.mutable_file_perms()->set_gid(socket.file_gid);
     }
+    if (!socket.directory.empty()) into.set_name_dir(socket.directory);
+    extra.set_renamed_to(socket.path);
     extra.set_peer_name(socket.peer_name);
     if (socket.listener) {
         wire::FerrySocketOwner& owner = *extra.mutable_listener();
@@ -376,7 +378,7 @@ bool unix_to_wire(const model::UnixSocket& socket, wire::UnixSk& into, wire::Fer
         owner.set_gid(socket.listener->gid);
     }
     return options_to_extra(socket.options, extra) || !socket.peer_name.empty() ||
-           socket.listener.has_value();
+           !socket.path.empty() || socket.listener.has_value();
 }
 
 Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::FerrySocket& extra) {
@@ -384,7 +386,6 @@ Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::F
         return fail(Error::unsupported("a Unix socket whose peer is outside the tree"));
     }
     if (from.deleted()) return fail(Error::unsupported("a Unix socket whose path was deleted"));
-    if (from.has_name_dir()) return fail(Error::unsupported("a Unix socket with a relative path"));
     const bool known_type =
         from.type() == SOCK_STREAM || from.type() == SOCK_DGRAM || from.type() == SOCK_SEQPACKET;
     if (!known_type || from.state() > 12 || from.name().size() > kUnixPathMax + 1) {
@@ -401,6 +402,13 @@ Result<model::UnixSocket> unix_from_wire(const wire::UnixSk& from, const wire::F
         if (socket.name.find('\0') != std::string::npos) {
             return fail(Error::corrupt("a Unix socket's path"));
         }
+    }
+    socket.directory = from.name_dir();
+    socket.path = extra.renamed_to();
+    for (const std::string& path : {socket.directory, socket.path}) {
+        const bool is_path = path.starts_with('/') && path.size() <= limits::kTreePathBytesMax &&
+                             path.find('\0') == std::string::npos;
+        if (!path.empty() && !is_path) return fail(Error::corrupt("where a Unix socket stands"));
     }
     socket.peer_inode = from.peer();
     if (extra.peer_name().size() > kUnixPathMax) return fail(Error::corrupt("a peer's name"));

@@ -228,6 +228,8 @@ struct UnixSocket {
     int type = SOCK_STREAM;
     int state = 7;                 // TCP_ESTABLISHED, TCP_LISTEN or TCP_CLOSE, as sock_diag reports
     std::string name;              // sun_path; abstract names begin with NUL; empty: unnamed
+    std::string directory;         // absolute; what the name is relative to; empty: it is not
+    std::string path;              // absolute; where its file was renamed to; empty: it was not
     std::uint32_t peer_inode = 0;  // 0: none
     std::string peer_name;         // of a peer outside the tree (--ext-unix-sk)
     std::uint32_t backlog = 0;

@@ -66,6 +66,18 @@ RootScope::~RootScope() {
     CHECK(::fchdir(directory_.get()) == 0);
 }
 
+Result<DirectoryScope> DirectoryScope::enter(const std::string& path) {
+    if (path.empty()) return DirectoryScope(UniqueFd());
+    UniqueFd back = TRY(open(".", O_PATH | O_DIRECTORY));
+    if (::chdir(path.c_str()) == 0) return DirectoryScope(std::move(back));
+    const int code = errno;
+    return fail(Error::system(code, fmt::format("chdir({})", path)));
+}
+
+DirectoryScope::~DirectoryScope() {
+    if (back_) CHECK(::fchdir(back_.get()) == 0);
+}
+
 Result<UserScope> UserScope::enter(const std::optional<UserIds>& ids) {
     Own own = {.ids = {.user = ::geteuid(), .group = ::getegid()},
                .secure_bits = ::prctl(PR_GET_SECUREBITS),

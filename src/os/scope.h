@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "base/error.h"
@@ -58,6 +59,20 @@ class RootScope {
     RootScope(UniqueFd root, UniqueFd directory)
         : root_(std::move(root)), directory_(std::move(directory)) {}
     UniqueFd root_, directory_;
+};
+
+// Relative paths, and such names of Unix sockets, begin here. All threads are concerned, as above.
+class DirectoryScope {
+  public:
+    // An absolute path; empty: stay.
+    static Result<DirectoryScope> enter(const std::string& path);
+    DirectoryScope(DirectoryScope&&) noexcept = default;
+    DirectoryScope& operator=(DirectoryScope&&) = delete;
+    ~DirectoryScope();
+
+  private:
+    explicit DirectoryScope(UniqueFd back) : back_(std::move(back)) {}
+    UniqueFd back_;
 };
 
 struct UserIds {

@@ -40,6 +40,35 @@ Result<os::SocketAddress> address_of(const std::string& name) {
     return result;
 }
 
+// Where bind(2) makes its file, and where that stands in the end.
+std::string bound_at(const UnixSocket& socket) {
+    return socket.directory.empty() ? socket.name : socket.directory + "/" + socket.name;
+}
+std::string stands_at(const UnixSocket& socket) {
+    return socket.path.empty() ? bound_at(socket) : socket.path;
+}
+
+// By which others reach it.
+Result<os::SocketAddress> reachable_at(const UnixSocket& socket) {
+    return address_of(has_path(socket.name) ? stands_at(socket) : socket.name);
+}
+
+std::string aside_of(const std::string& path, const UnixSocket& socket) {
+    return fmt::format("{}.ferry-{}", path, socket.inode);
+}
+
+// As its owner made it: bound by a name that it does not have in the end. What has that name by now
+// keeps it.
+Result<> bind_and_rename(int fd, const os::SocketAddress& address, const UnixSocket& socket) {
+    const std::string path = bound_at(socket), aside = aside_of(path, socket);
+    const bool is_taken = os::fstatat(os::kCwd, path, AT_SYMLINK_NOFOLLOW).has_value();
+    if (is_taken) TRY(os::rename(path, aside));
+    auto bound = with_context(os::bind(fd, address), socket.name);
+    if (bound) bound = os::rename(path, stands_at(socket));
+    if (is_taken) TRY(os::rename(aside, path));
+    return bound;
+}
+
 bool is_connected_stream(const UnixSocket& socket) {
     return socket.type != SOCK_DGRAM && socket.state == TCP_ESTABLISHED;
 }
@@ -91,7 +120,11 @@ class UnixOpener::Work {
     [[nodiscard]] int fd(const UnixSocket& socket) const { return fds_.at(socket.inode).get(); }
     Result<> bind_name(int fd, const UnixSocket& socket);
     Result<> open_single(const UnixSocket& socket);
-    Result<int> listener_for(const UnixSocket& accepted);
+    struct Listener {
+        int fd = -1;
+        os::SocketAddress address;
+    };
+    Result<Listener> listener_for(const UnixSocket& accepted);
     Result<> open_pair(const UnixSocket& a, const UnixSocket& b);
     Result<> open_accepted_pair(const UnixSocket& client, const UnixSocket& accepted);
     Result<> open_orphan(const UnixSocket& socket);
@@ -118,21 +151,26 @@ Result<> UnixOpener::Work::bind_name(int fd, const UnixSocket& socket) {
     if (!has_path(socket.name)) {
         return with_context(os::bind(fd, address), "@" + socket.name.substr(1));
     }
-    Displaced displaced = {.path = socket.name, .aside = {}};
-    const auto status = os::fstatat(os::kCwd, socket.name, AT_SYMLINK_NOFOLLOW);
+    const os::DirectoryScope there = TRY(os::DirectoryScope::enter(socket.directory));
+    const std::string path = stands_at(socket);
+    Displaced displaced = {.path = path, .aside = {}};
+    const auto status = os::fstatat(os::kCwd, path, AT_SYMLINK_NOFOLLOW);
     if (status) {
         if (!S_ISSOCK(status->st_mode)) {
-            return fail(
-                Error::invalid(fmt::format("{} is in the way: it is no socket", socket.name)));
+            return fail(Error::invalid(fmt::format("{} is in the way: it is no socket", path)));
         }
-        displaced.aside = fmt::format("{}.ferry-{}", socket.name, socket.inode);
-        TRY(os::rename(socket.name, displaced.aside));
+        displaced.aside = aside_of(path, socket);
+        TRY(os::rename(path, displaced.aside));
     }
     displaced_.push_back(displaced);
-    TRY(with_context(os::bind(fd, address), socket.name));
+    if (socket.path.empty()) {
+        TRY(with_context(os::bind(fd, address), socket.name));
+    } else {
+        TRY(bind_and_rename(fd, address, socket));
+    }
     if (socket.file_mode == 0) return {};
-    TRY(os::chmod(socket.name, socket.file_mode & 07777));
-    return os::chown(socket.name, socket.file_uid, socket.file_gid);
+    TRY(os::chmod(path, socket.file_mode & 07777));
+    return os::chown(path, socket.file_uid, socket.file_gid);
 }
 
 // Listening, bound or plain sockets, and datagram sockets but for unnamed pairs.
@@ -146,12 +184,13 @@ Result<> UnixOpener::Work::open_single(const UnixSocket& socket) {
     return {};
 }
 
-// The socket that connections of this name were accepted from; made for the moment if it is gone.
-Result<int> UnixOpener::Work::listener_for(const UnixSocket& accepted) {
+// The socket that connections of this name were accepted from, and where it is reached; made for
+// the moment if it is gone.
+Result<UnixOpener::Work::Listener> UnixOpener::Work::listener_for(const UnixSocket& accepted) {
     for (const UnixSocket* socket : sockets_) {
         if (socket->state == TCP_LISTEN && socket->type == accepted.type &&
             socket->name == accepted.name) {
-            return fd(*socket);
+            return Listener{fd(*socket), TRY(reachable_at(*socket))};
         }
     }
     auto& made = temporary_[{accepted.type, accepted.name}];
@@ -167,16 +206,16 @@ Result<int> UnixOpener::Work::listener_for(const UnixSocket& accepted) {
         TRY(os::listen(opened.get(), 1));
         made = std::move(opened);
     }
-    return made.get();
+    return Listener{made.get(), TRY(reachable_at(accepted))};
 }
 
 Result<> UnixOpener::Work::open_accepted_pair(const UnixSocket& client,
                                               const UnixSocket& accepted) {
-    const int listener = TRY(listener_for(accepted));
+    const Listener listener = TRY(listener_for(accepted));
     os::UniqueFd opened = TRY(os::socket(AF_UNIX, client.type, 0));
     TRY(bind_name(opened.get(), client));
-    TRY(os::connect(opened.get(), TRY(address_of(accepted.name))));
-    fds_[accepted.inode] = TRY(os::accept4(listener, 0));
+    TRY(os::connect(opened.get(), listener.address));
+    fds_[accepted.inode] = TRY(os::accept4(listener.fd, 0));
     fds_[client.inode] = std::move(opened);
     return {};
 }
@@ -222,7 +261,9 @@ Result<> UnixOpener::Work::connect_datagram(const UnixSocket& socket) {
     const UnixSocket* peer = peer_of(socket);
     const std::string& name = peer != nullptr ? peer->name : socket.peer_name;
     if (peer != nullptr && name.empty()) return {};  // an unnamed pair, connected from the start
-    return with_context(os::connect(fd(socket), TRY(address_of(name))), "peer of a unix socket");
+    const os::SocketAddress address =
+        peer != nullptr ? TRY(reachable_at(*peer)) : TRY(address_of(name));
+    return with_context(os::connect(fd(socket), address), "peer of a unix socket");
 }
 
 Result<> UnixOpener::Work::fill(const UnixSocket& socket) {
@@ -235,7 +276,7 @@ Result<> UnixOpener::Work::fill(const UnixSocket& socket) {
     if (mutual) return send_queue_to(fd(*peer), socket, nullptr);
     // Whoever sent these datagrams is unknown or gone.
     const os::UniqueFd sender = TRY(os::socket(AF_UNIX, socket.type, 0));
-    const os::SocketAddress address = TRY(address_of(socket.name));
+    const os::SocketAddress address = TRY(reachable_at(socket));
     return send_queue_to(sender.get(), socket, &address);
 }
 

@@ -1,9 +1,11 @@
 #include "resources/unix_socket.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -110,26 +112,52 @@ std::string shown(const std::string& name) {
     return is_abstract(name) ? "@" + name.substr(1) : name;
 }
 
-// The socket's file must be the one that stands at its path, or nobody could reach it again.
+// The file's attributes, if it is the socket's.
+std::optional<struct stat> file_at(const std::string& path, const DiagAnswer& answer) {
+    const auto status = os::fstatat(os::kCwd, path, AT_SYMLINK_NOFOLLOW);
+    if (!status || !answer.has_file || !S_ISSOCK(status->st_mode) ||
+        static_cast<std::uint32_t>(status->st_ino) !=
+            static_cast<std::uint32_t>(answer.file_inode)) {
+        return std::nullopt;
+    }
+    return *status;
+}
+
+// A server that renames its socket once it is ready leaves it in the same directory.
+std::string find_beside(const std::string& root, const std::string& path,
+                        const DiagAnswer& answer) {
+    const std::string directory = path.substr(0, path.rfind('/') + 1);
+    const auto names = os::list_directory(os::kCwd, root + directory);
+    if (!names) return {};
+    const auto found = std::ranges::find_if(*names, [&](const std::string& name) {
+        return file_at(root + directory + name, answer).has_value();
+    });
+    return found == names->end() ? std::string() : directory + *found;
+}
+
+// The socket's file must be found, or nobody could reach it again: at its name (a relative one in
+// the working directory of who has it), or beside that under another.
 Result<> read_file_of_name(const Holder& holder, const DiagAnswer& answer, const std::string& root,
                            UnixSocket& socket) {
     if (socket.name.empty() || is_abstract(socket.name)) return {};
-    const bool shared = socket.state == TCP_ESTABLISHED && socket.type != SOCK_DGRAM;
-    if (socket.name.front() != '/') {
-        if (shared) return {};
-        return refuse(holder,
-                      fmt::format("a unix socket bound to the relative path {}", socket.name));
-    }
-    const auto status = os::fstatat(os::kCwd, root + socket.name);
-    const bool same =
-        status && answer.has_file &&
-        static_cast<std::uint32_t>(status->st_ino) == static_cast<std::uint32_t>(answer.file_inode);
     // An accepted connection only carries the name of the listener; its file may be long gone.
-    if (!same && shared) return {};
-    if (!same) {
+    const bool shared = socket.state == TCP_ESTABLISHED && socket.type != SOCK_DGRAM;
+    const bool relative = socket.name.front() != '/';
+    if (relative) {
+        socket.directory =
+            TRY(os::readlinkat(os::kCwd, fmt::format("/proc/{}/cwd", holder.pid.value)));
+    }
+    const std::string bound_at = relative ? socket.directory + "/" + socket.name : socket.name;
+    auto status = file_at(root + bound_at, answer);
+    if (!status && !shared) {
+        socket.path = find_beside(root, bound_at, answer);
+        if (!socket.path.empty()) status = file_at(root + socket.path, answer);
+    }
+    if (!status && shared) return {};
+    if (!status) {
         return refuse(
             holder,
-            fmt::format("a unix socket bound to {}, which was removed or replaced", socket.name));
+            fmt::format("a unix socket bound to {}, which was removed or replaced", bound_at));
     }
     socket.file_mode = status->st_mode;
     socket.file_uid = status->st_uid;

@@ -31,8 +31,8 @@ class UnixReader {
   public:
     // Of the caller's network namespace. `root` is put before bound paths (regular_file.h).
     static Result<UnixReader> open(const std::string& root);
-    // Refused by name: names relative to a directory, a bound path that is gone, descriptors in
-    // flight. Queued data is read without being consumed.
+    // Refused by name: a bound path that is gone, descriptors in flight. Queued data is read
+    // without being consumed.
     Result<UnixReading> read(int fd, const Holder& holder, const SocketKind& kind,
                              std::uint32_t inode, bool with_queue, PlainOptionReader& plain);
 
