@@ -9,6 +9,7 @@
 #include <future>
 #include <map>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -461,12 +462,18 @@ Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>
     files->begin_paths();
     std::vector<Pid> living;
     meet(found);
+    std::set<Pid> ended;
     for (const Found& process : found) {
-        auto outlined = TRY(outline(process));
+        // Whose parent has ended meanwhile has another one by now: the next look finds out.
+        const bool is_orphan = ended.contains(process.parent);
+        auto outlined = is_orphan ? std::nullopt : TRY(outline(process));
         if (!outlined && process.pid == root) {
             return fail(Error::gone(fmt::format("process {} has ended", root)));
         }
-        if (!outlined) continue;
+        if (!outlined) {
+            ended.insert(process.pid);
+            continue;
+        }
         if (!outlined->is_zombie) living.push_back(process.pid);
         checkpoint.processes.push_back(std::move(*outlined));
     }
@@ -565,7 +572,10 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
     checkpoint.ghosts = std::move(files.ghosts);
     checkpoint.locks = std::move(files.locks);
     checkpoint.terminals = std::move(files.terminals);
-    TRY(check_terminals(checkpoint, impl_->options.files.shell_job));
+    // A busy tree is told without its files.
+    if (collected.busy.empty()) {
+        TRY(check_terminals(checkpoint, impl_->options.files.shell_job));
+    }
     for (resources::ProcessFiles& of_process : files.processes) {
         const auto at =
             std::ranges::find(checkpoint.processes, of_process.pid, &model::Process::pid);

@@ -27,6 +27,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -583,6 +584,36 @@ TEST(Open, RefusesAProcessThatSharesItsParentsMemoryByName) {
                    "shares the memory of its parent");
 }
 
+TEST(Skeleton, HasNoChildOfAProcessThatEndedMeanwhile) {
+    const pid_t child = start_maker([] {
+        if (::fork() != 0) return 0;
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+        for (;;) {
+            const pid_t passing = ::fork();
+            if (passing == 0 && ::fork() == 0) ::usleep(2000);
+            if (passing == 0) ::_exit(0);
+            ::usleep(500);
+            while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+            }
+        }
+    });
+    auto tree = SourceTree::open(Pid{child}, {});
+    for (int look = 0; look < 100 && tree; ++look) {
+        const auto skeleton = tree->skeleton();
+        EXPECT_TRUE(skeleton) << skeleton.error().describe();
+        if (!skeleton) break;
+        std::set<Pid> seen = {Pid{}};
+        for (const model::Process& process : skeleton->processes) {
+            EXPECT_TRUE(seen.contains(process.parent)) << process.parent.value;
+            seen.insert(process.pid);
+        }
+    }
+    ::kill(child, SIGKILL);
+    ASSERT_TRUE(tree) << tree.error().describe();
+    ::waitpid(child, nullptr, 0);
+}
+
 // Frozen, the child cannot be collected for this reason. Ends it.
 void expect_busy(pid_t child, const std::string& why) {
     auto tree = SourceTree::open(Pid{child}, {});
@@ -616,8 +647,8 @@ TEST(Collect, WaitsForNetlinkMessagesThatWereNotRead) {
 TEST(Collect, WaitsForWhatATerminalHoldsUnread) {
     const pid_t child = start_maker([] {
         const int master = ::open("/dev/ptmx", O_RDWR | O_NOCTTY);
-        const int slave =
-            ::unlockpt(master) == 0 ? ::open(::ptsname(master), O_RDWR | O_NOCTTY) : -1;
+        // Becomes the controlling one.
+        const int slave = ::unlockpt(master) == 0 ? ::open(::ptsname(master), O_RDWR) : -1;
         return ::write(slave, "text", 4) == 4 ? slave : -1;
     });
     expect_busy(child, "unread input or output");
