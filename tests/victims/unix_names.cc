@@ -63,7 +63,7 @@ int main() {
     mkdir("sub", 0755);
     const int relative = bind_to("sub/relative", SOCK_STREAM);
     const int client = connect_to("sub/relative", SOCK_STREAM);
-    const int accepted = accept(relative, nullptr, nullptr);
+    const int accepted = accept4(relative, nullptr, nullptr, SOCK_CLOEXEC);
     const int renamed = bind_to(own, SOCK_STREAM);
     rename(own.c_str(), ready.c_str());
     const int datagrams = bind_to("datagrams", SOCK_DGRAM);
@@ -75,9 +75,9 @@ int main() {
     expect_name(renamed, own);
     expect_name(datagrams, "datagrams");
     const int again = connect_to(ready, SOCK_STREAM);
-    expect_talk(again, accept(renamed, nullptr, nullptr));
+    expect_talk(again, accept4(renamed, nullptr, nullptr, SOCK_CLOEXEC));
     const int once_more = connect_to("sub/relative", SOCK_STREAM);
-    expect_talk(once_more, accept(relative, nullptr, nullptr));
+    expect_talk(once_more, accept4(relative, nullptr, nullptr, SOCK_CLOEXEC));
     if (access(own.c_str(), F_OK) == 0) victim::fail("%s is there", own.c_str());
     for (const char* name : {"sub/relative", "sub", "ready", "datagrams"}) std::remove(name);
     rmdir(path);
