@@ -117,6 +117,19 @@ model::InetSocket udp_socket() {
     socket.inode = 0x1f9;
     socket.options.plain = {{.level = IPPROTO_IP, .option = IP_PKTINFO, .value = 1}};
     socket.source_port = 53;
+    socket.device_options = {
+        {.level = IPPROTO_IP, .option = IP_MULTICAST_IF, .device = "eth0", .local = {10, 0, 0, 1}}};
+    socket.groups = {{.family = AF_INET,
+                      .device = "eth0",
+                      .group = {239, 1, 2, 3},
+                      .local = {10, 0, 0, 1},
+                      .excludes = true,
+                      .sources = {{10, 0, 0, 7}, {10, 0, 0, 8}}},
+                     {.family = AF_INET6,
+                      .device = "eth0",
+                      .group = {0xff, 2, 0, 1},
+                      .excludes = false,
+                      .sources = {}}};
     socket.datagrams = {{.source = {}, .source_port = 1234, .content = bytes_of("query")},
                         {.source = {}, .source_port = 4321, .content = {}}};
     socket.datagrams.front().source.s6_addr[0] = 10;

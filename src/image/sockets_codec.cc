@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/limits.h"
+#include "image/multicast_codec.h"
 #include "image/records.h"
 
 namespace ferry::image {
@@ -309,8 +310,9 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     extra.set_sent_lately(sent_lately);
     extra.set_error_unread(socket.error_unread);
     datagrams_to_extra(socket.datagrams, extra);
-    return more || socket.error_unread || socket.interface_index != 0 || socket.transparent ||
-           sent_lately || !socket.datagrams.empty();
+    const bool has_devices = devices_to_extra(socket, extra);
+    return more || has_devices || socket.error_unread || socket.interface_index != 0 ||
+           socket.transparent || sent_lately || !socket.datagrams.empty();
 }
 
 Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::FerrySocket& extra) {
@@ -348,6 +350,7 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
     socket.transparent = extra.transparent();
     socket.error_unread = extra.error_unread() && tcp;
     socket.datagrams = TRY(datagrams_from_extra(extra));
+    TRY(devices_from_extra(extra, socket));
     return socket;
 }
 

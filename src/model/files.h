@@ -14,6 +14,7 @@
 
 #include "base/types.h"
 #include "model/memory.h"
+#include "model/multicast.h"
 
 namespace ferry::model {
 
@@ -212,6 +213,8 @@ struct InetSocket {
     SocketOptions options;
     std::optional<TcpConnection> tcp;  // present for every state that has a peer
     std::vector<Datagram> datagrams;   // UDP, in the order of their arrival
+    std::vector<DeviceOption> device_options;
+    std::vector<GroupMembership> groups;  // that it is a member of
 
     bool operator==(const InetSocket& o) const;
 };

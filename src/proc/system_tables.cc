@@ -99,6 +99,7 @@ Result<std::vector<MulticastGroup>> parse_igmp(std::string_view text) {
         if (!address) return fail(Error::corrupt("igmp: an address"));
         current.address.resize(sizeof(*address));
         std::memcpy(current.address.data(), &*address, sizeof(*address));
+        current.users = to_number<int>(take_word(line)).value_or(0);
         groups.push_back(current);
     }
     return groups;
@@ -120,6 +121,7 @@ Result<std::vector<MulticastGroup>> parse_igmp6(std::string_view text) {
             if (!byte) return fail(Error::corrupt("igmp6: an address"));
             group.address.push_back(*byte);
         }
+        group.users = to_number<int>(take_word(line)).value_or(0);
         groups.push_back(std::move(group));
     }
     return groups;

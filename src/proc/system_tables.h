@@ -31,6 +31,7 @@ struct MulticastGroup {
     std::string device_name;
     // In network order: four bytes of IPv4 or sixteen of IPv6.
     std::vector<std::uint8_t> address;
+    int users = 0;  // sockets, and the kernel itself
     bool operator==(const MulticastGroup&) const = default;
 };
 // /proc/net/igmp and /proc/net/igmp6.

@@ -61,13 +61,14 @@ TEST(Igmp, GroupsBelongToTheDeviceAboveThem) {
     const auto groups = parse_igmp(text);
     ASSERT_TRUE(groups) << groups.error().describe();
     ASSERT_EQ(groups->size(), 3u);
-    EXPECT_EQ((*groups)[1], (MulticastGroup{4, "eth0", {239, 1, 2, 3}}));
-    EXPECT_EQ((*groups)[2], (MulticastGroup{4, "eth0", {224, 0, 0, 1}}));
+    EXPECT_EQ((*groups)[1], (MulticastGroup{4, "eth0", {239, 1, 2, 3}, 1}));
+    EXPECT_EQ((*groups)[2], (MulticastGroup{4, "eth0", {224, 0, 0, 1}, 1}));
     const auto six =
         parse_igmp6("2    eth0            ff0200000000000000000000000000fb     1 0000000C 0\n");
     ASSERT_TRUE(six) << six.error().describe();
     ASSERT_EQ(six->size(), 1u);
     EXPECT_EQ(six->front().device_name, "eth0");
+    EXPECT_EQ(six->front().users, 1);
     EXPECT_EQ(six->front().address.back(), 0xfb);
     EXPECT_FALSE(parse_igmp("\n\t\tnothing\n"));
     EXPECT_FALSE(parse_igmp6("2 eth0 ff02\n"));

@@ -135,6 +135,7 @@ struct FileCollector::Impl {
     std::optional<UnixReader> unix_reader;
     std::map<std::uint64_t, SocketKind> socket_kinds;  // by inode; a socket's kind never changes
     PlainOptionReader plain_options;
+    MemberReader multicast_groups;
     PathTable paths{PathRules{}, next_id};
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
     std::vector<Connection> connections;
@@ -232,9 +233,10 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
     const os::UniqueFd copy = TRY(scanner.duplicate(slot.holder));
     const SocketKind kind = TRY(kind_of(copy.get(), slot));
     if (kind.family == AF_INET || kind.family == AF_INET6) {
-        const InetReading reading = TRY(read_inet_socket(
-            copy.get(), slot.holder, kind,
-            {.tcp_established = options.tcp_established, .thorough = true}, plain_options));
+        const InetReading reading =
+            TRY(read_inet_socket(copy.get(), slot.holder, kind,
+                                 {.tcp_established = options.tcp_established, .thorough = true},
+                                 plain_options, multicast_groups));
         if (reading.socket.state == TCP_LISTEN) listening_families.insert(kind.family);
         return {};
     }
@@ -295,6 +297,7 @@ Result<os::NetworkScope> FileCollector::Impl::enter_network() {
 
 Result<> FileCollector::Impl::prepare_all(Preparation& seen) {
     const os::NetworkScope there = TRY(enter_network());
+    TRY(multicast_groups.look());
     for (const Pid pid : seen.pids) {
         for (const Slot& slot : TRY(scanner.scan(pid))) {
             ++seen.descriptors;
@@ -458,8 +461,9 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
         if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
         return std::move(reading.body);
     }
-    InetReading reading = TRY(read_inet_socket(
-        copy, slot.holder, kind, {.tcp_established = options.tcp_established}, plain_options));
+    InetReading reading =
+        TRY(read_inet_socket(copy, slot.holder, kind, {.tcp_established = options.tcp_established},
+                             plain_options, multicast_groups));
     reading.socket.inode = inode;
     if (!reading.busy.empty()) pass.result.busy = std::move(reading.busy);
     if (reading.needs_repair) pass.connections.push_back(group);
@@ -656,6 +660,7 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
     const auto work = [&]() -> Result<> {
         const os::NetworkScope there = TRY(impl_->enter_network());
         TRY(make_room_for_descriptors());
+        TRY(impl_->multicast_groups.look());
         TRY(impl_->scan(pass));
         for (std::size_t group = 0; group < pass.groups.size(); ++group) {
             TRY(impl_->read_group(group, pass));

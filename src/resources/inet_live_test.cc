@@ -21,25 +21,6 @@ std::string why_refused(const std::function<void()>& set_up) {
     return prepared.error().message();
 }
 
-TEST(Inet, a_member_of_a_multicast_group_is_refused) {
-    const std::string four = why_refused([] {
-        const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
-        ip_mreqn request = {};
-        request.imr_multiaddr.s_addr = ::inet_addr("239.1.2.3");
-        request.imr_ifindex = 1;
-        ::setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request));
-    });
-    EXPECT_NE(four.find("multicast group on lo"), std::string::npos) << four;
-    const std::string six = why_refused([] {
-        const int fd = ::socket(AF_INET6, SOCK_DGRAM, 0);
-        ipv6_mreq request = {};
-        ::inet_pton(AF_INET6, "ff02::1234", &request.ipv6mr_multiaddr);
-        request.ipv6mr_interface = 1;
-        ::setsockopt(fd, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &request, sizeof(request));
-    });
-    EXPECT_NE(six.find("multicast group on lo"), std::string::npos) << six;
-}
-
 TEST(Inet, a_socket_that_sends_ip_options_is_refused) {
     const std::string why = why_refused([] {
         const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);

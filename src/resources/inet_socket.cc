@@ -18,9 +18,9 @@
 #include "os/endpoint.h"
 #include "os/socket.h"
 #include "resources/dead_connection.h"
+#include "resources/device_options.h"
 #include "resources/ip_packet.h"
 #include "resources/message_queue.h"
-#include "resources/multicast.h"
 #include "resources/sock_diag.h"
 #include "resources/socket_filter.h"
 
@@ -47,7 +47,7 @@ Result<> check_header_options(int fd, const Holder& holder, int family) {
 
 Result<> check_upper_layers(int fd, const Holder& holder, const SocketKind& kind) {
     TRY(check_header_options(fd, holder, kind.family));
-    if (kind.protocol == IPPROTO_UDP) return check_memberships(fd, kind.family, holder);
+    if (kind.protocol != IPPROTO_TCP) return {};
     std::array<std::byte, 16> name = {};
     const auto size = os::getsockopt_bytes(fd, IPPROTO_TCP, kTcpUlp, name);
     if (size && *size != 0) {
@@ -142,6 +142,11 @@ Result<> read_tcp(int fd, const Holder& holder, bool established_too, InetReadin
     return {};
 }
 
+bool is_multicast(const InetSocket& socket) {
+    const std::uint8_t first = socket.source.s6_addr[0];
+    return socket.family == AF_INET6 ? first == 0xff : IN_MULTICAST(std::uint32_t{first} << 24);
+}
+
 // Why unread datagrams cannot be given back as they came; empty if they can.
 std::string why_not_given_back(const InetSocket& socket, bool in_error) {
     // It would be taken by looking at the queue.
@@ -150,6 +155,7 @@ std::string why_not_given_back(const InetSocket& socket, bool in_error) {
     if (!socket.options.bound_device.empty() || socket.interface_index != 0) {
         return "of one device";
     }
+    if (is_multicast(socket)) return "bound to a multicast group";
     if (socket.options.timestamp) return "with SO_TIMESTAMP";
     const std::string option = arrival_option(socket.options.plain);
     return option.empty() ? option : "with " + option;
@@ -291,7 +297,8 @@ Result<PortsByFamily> ports_of_handshakes(const std::set<int>& families) {
 }  // namespace
 
 Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
-                                     const InetOptions& options, PlainOptionReader& plain) {
+                                     const InetOptions& options, PlainOptionReader& plain,
+                                     const MemberReader& groups) {
     TRY(check_kind(holder, kind));
     if (options.thorough) TRY(check_upper_layers(fd, holder, kind));
     InetReading reading;
@@ -303,12 +310,16 @@ Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketK
     TRY(read_address_options(fd, socket));
     socket.options = TRY(read_socket_options(fd, kind));
     socket.options.filter = TRY(read_socket_filter(fd, holder));
+    socket.device_options = TRY(read_device_options(fd, kind, holder));
     if (kind.protocol == IPPROTO_TCP) {
         TRY(read_tcp(fd, holder, options.tcp_established, reading));
     }
     const bool listening = socket.state == TCP_LISTEN;
     socket.options.plain = TRY(plain.read(fd, kind, listening, holder));
-    if (kind.protocol == IPPROTO_UDP) TRY(read_udp(fd, holder, !options.thorough, reading));
+    if (kind.protocol == IPPROTO_UDP) {
+        socket.groups = TRY(groups.read(fd, kind.family));
+        TRY(read_udp(fd, holder, !options.thorough, reading));
+    }
     return reading;
 }
 
@@ -354,6 +365,8 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     TRY(bind_plain(fd, socket));
     TRY(apply_socket_options(fd, kind, socket.options, fresh));
     TRY(apply_buffer_locks(fd, socket.options));
+    TRY(apply_device_options(fd, socket.device_options));
+    TRY(join_groups(fd, socket.groups));
     if (kind.protocol == IPPROTO_UDP && socket.state == TCP_ESTABLISHED) {
         const InetEndpoint peer = {socket.family, socket.destination, socket.destination_port,
                                    socket.interface_index};
@@ -388,8 +401,11 @@ Result<> deliver_datagrams(const InetSocket& socket, std::uint32_t mark) {
 Result<OpenedConnection> InetOpener::open_connection(const InetSocket& socket) {
     const SocketKind kind = {socket.family, SOCK_STREAM, IPPROTO_TCP};
     const model::SocketOptions& fresh = *TRY(fresh_.of(kind));
-    return with_context(open_tcp_connection(socket, fresh),
-                        fmt::format("TCP connection of local port {}", socket.source_port));
+    OpenedConnection opened =
+        TRY(with_context(open_tcp_connection(socket, fresh),
+                         fmt::format("TCP connection of local port {}", socket.source_port)));
+    TRY(apply_device_options(opened.fd.get(), socket.device_options));
+    return opened;
 }
 
 }  // namespace ferry::resources

@@ -12,6 +12,7 @@
 #include "model/files.h"
 #include "os/fd.h"
 #include "resources/descriptions.h"
+#include "resources/multicast.h"
 #include "resources/plain_options.h"
 #include "resources/socket_options.h"
 #include "resources/tcp_connection.h"
@@ -31,10 +32,11 @@ struct InetOptions {
     // meant for the time before the freeze.
     bool thorough = false;
 };
-// Refused by name: TLS and other upper protocols, MPTCP, IP options, multicast groups, and what
-// plain_options.h and socket_filter.h refuse.
+// Refused by name: TLS and other upper protocols, MPTCP, IP options, and what plain_options.h,
+// device_options.h and socket_filter.h refuse.
 Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketKind& kind,
-                                     const InetOptions& options, PlainOptionReader& plain);
+                                     const InetOptions& options, PlainOptionReader& plain,
+                                     const MemberReader& groups);
 
 // Local TCP ports by address family.
 using PortsByFamily = std::map<int, std::vector<std::uint16_t>>;

@@ -17,6 +17,7 @@
 #include "resources/inet_socket.h"
 #include "resources/inotify.h"
 #include "resources/memfd.h"
+#include "resources/multicast.h"
 #include "resources/netlink_socket.h"
 #include "resources/packet_socket.h"
 #include "resources/pidfd.h"
@@ -82,6 +83,7 @@ struct OpenedFiles::Impl {
     std::vector<DormantConnection> dormant;
     bool settled = false;  // all of them
     std::vector<model::InetSocket> with_datagrams;
+    std::map<model::FileId, std::vector<model::GroupMembership>> members;
 
     Result<> open_path(const model::Checkpoint& checkpoint, const model::OpenFile& file,
                        const model::RegularFile& body);
@@ -246,6 +248,7 @@ Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
         keep(file, TRY(open_inotify(*inotify)));
     } else if (const auto* inet_socket = std::get_if<model::InetSocket>(&file.body)) {
         keep(file, TRY(open_inet(*inet_socket)));
+        if (!inet_socket->groups.empty()) members[file.id] = inet_socket->groups;
     } else if (const auto* netlink = std::get_if<model::NetlinkSocket>(&file.body)) {
         const os::NetworkScope there = TRY(os::NetworkScope::enter(surroundings.network.get()));
         keep(file, TRY(open_netlink_socket(*netlink)));
@@ -342,6 +345,11 @@ Result<> OpenedFiles::leave_repair() {
         if (!woken && first) first = std::move(woken);
     }
     impl_->dormant.clear();
+    for (const auto& [id, groups] : impl_->members) {
+        auto reported = report_groups(impl_->files[id].fd.get(), groups);
+        if (!reported && first) first = std::move(reported);
+    }
+    impl_->members.clear();
     for (const model::InetSocket& socket : impl_->with_datagrams) {
         auto delivered = deliver_datagrams(socket, impl_->options.inject_mark);
         if (!delivered && first) first = std::move(delivered);

@@ -12,7 +12,8 @@
 //   settle_connections()  after commit: every connection is in its state, still in repair. It takes
 //                       what its peer sends as it would outside of repair.
 //   leave_repair()      when the address is up and before the tasks run: connections go live, what
-//                       was never sent is sent now, unread datagrams are delivered.
+//                       was never sent is sent now, unread datagrams are delivered, multicast
+//                       groups are reported to the network.
 //
 // Half-closed connections (CLOSE_WAIT, FIN_WAIT2, CLOSING, LAST_ACK) need one TCP segment from
 // their peer to get into their state. settle_connections() makes it and gives it to our own stack

@@ -4,8 +4,6 @@
 #include <fmt/format.h>
 #include <linux/if_packet.h>
 #include <linux/packet_diag.h>
-#include <net/if.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -14,6 +12,7 @@
 
 #include "os/endpoint.h"
 #include "os/socket.h"
+#include "resources/network_device.h"
 #include "resources/sock_diag.h"
 #include "resources/socket_filter.h"
 #include "resources/socket_options.h"
@@ -27,30 +26,16 @@ SocketKind options_kind(int type) {
     return {.family = AF_PACKET, .type = type, .protocol = 0};
 }
 
-Result<std::string> device_name(int fd, std::uint32_t index, const Holder& holder) {
-    ifreq request = {};
-    request.ifr_ifindex = static_cast<int>(index);
-    const auto found = os::ioctl(fd, SIOCGIFNAME, &request);
-    if (!found && found.error().code() == ENODEV) {
-        return refuse(holder, "a packet socket of a network device that is gone: close it");
-    }
-    TRY(found);
-    return std::string(request.ifr_name, ::strnlen(request.ifr_name, sizeof(request.ifr_name)));
+Result<std::string> name_of(int fd, std::uint32_t index, const Holder& holder) {
+    auto name = device_name(fd, index);
+    if (name || name.error().kind() != Error::Kind::Gone) return name;
+    return refuse(holder, "a packet socket of a network device that is gone: close it");
 }
 
 // CRIU's images have only the number.
-Result<int> device_index(int fd, const std::string& name, std::uint32_t number) {
+Result<int> index_of(int fd, const std::string& name, std::uint32_t number) {
     if (name.empty()) return static_cast<int>(number);
-    ifreq request = {};
-    if (name.size() >= sizeof(request.ifr_name)) return fail(Error::corrupt("a device's name"));
-    std::memcpy(request.ifr_name, name.data(), name.size());
-    const auto found = os::ioctl(fd, SIOCGIFINDEX, &request);
-    if (!found && found.error().code() == ENODEV) {
-        return fail(Error::invalid(
-            fmt::format("a packet socket of network device {}, which is not here", name)));
-    }
-    TRY(found);
-    return request.ifr_ifindex;
+    return with_context(device_index(fd, name), "a packet socket of");
 }
 
 // What only sock_diag(7) shows.
@@ -94,7 +79,7 @@ Result<Diagnosis> diagnose(std::uint32_t inode) {
 
 Result<> add_membership(int fd, const PacketSocket::Membership& membership) {
     packet_mreq request = {};
-    request.mr_ifindex = TRY(device_index(fd, membership.device, membership.index));
+    request.mr_ifindex = TRY(index_of(fd, membership.device, membership.index));
     request.mr_type = membership.type;
     if (membership.address.size() > sizeof(request.mr_address)) {
         return fail(Error::corrupt("the address of a packet socket's membership"));
@@ -124,15 +109,14 @@ Result<PacketSocket> read_packet_socket(int fd, const Holder& holder, const Sock
     const os::SocketAddress address = TRY(os::getsockname(fd));
     socket.protocol = ntohs(os::address_as<sockaddr_ll>(address).sll_protocol);
     socket.index = static_cast<std::uint32_t>(os::address_as<sockaddr_ll>(address).sll_ifindex);
-    if (socket.index != 0) socket.device = TRY(device_name(fd, socket.index, holder));
+    if (socket.index != 0) socket.device = TRY(name_of(fd, socket.index, holder));
     for (const packet_diag_mclist& one : diagnosis.memberships) {
         const auto bytes = std::as_bytes(std::span(one.pdmc_addr))
                                .first(std::min<std::size_t>(one.pdmc_alen, sizeof(one.pdmc_addr)));
-        PacketSocket::Membership membership = {
-            .device = TRY(device_name(fd, one.pdmc_index, holder)),
-            .index = one.pdmc_index,
-            .type = one.pdmc_type,
-            .address = {bytes.begin(), bytes.end()}};
+        PacketSocket::Membership membership = {.device = TRY(name_of(fd, one.pdmc_index, holder)),
+                                               .index = one.pdmc_index,
+                                               .type = one.pdmc_type,
+                                               .address = {bytes.begin(), bytes.end()}};
         for (std::uint32_t i = 0; i < one.pdmc_count; ++i) socket.memberships.push_back(membership);
     }
     socket.options = TRY(read_socket_options(fd, options_kind(kind.type)));
@@ -153,7 +137,7 @@ Result<os::UniqueFd> open_packet_socket(const PacketSocket& socket) {
     sockaddr_ll address = {};
     address.sll_family = AF_PACKET;
     address.sll_protocol = htons(socket.protocol);
-    address.sll_ifindex = TRY(device_index(fd, socket.device, socket.index));
+    address.sll_ifindex = TRY(index_of(fd, socket.device, socket.index));
     TRY(os::bind(fd, os::make_address(address)));
     return opened;
 }

@@ -99,8 +99,6 @@ constexpr Row kRows[] = {
     {AF_UNSPEC, kUdp, kIp, IP_MULTICAST_TTL, "IP_MULTICAST_TTL", Use::Carried},
     {AF_UNSPEC, kUdp, kIp, IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP", Use::Carried},
     {AF_UNSPEC, kUdp, kIp, IP_MULTICAST_ALL, "IP_MULTICAST_ALL", Use::Carried},
-    {AF_UNSPEC, kUdp, kIp, IP_MULTICAST_IF, "IP_MULTICAST_IF", Use::Refused},
-    {AF_UNSPEC, kUdp, kIp, IP_UNICAST_IF, "IP_UNICAST_IF", Use::Refused},
     // Where none was set, a connection shows what its route says; then that is kept.
     {AF_INET6, 0, kIp6, IPV6_UNICAST_HOPS, "IPV6_UNICAST_HOPS", Use::Carried},
     {AF_INET6, 0, kIp6, IPV6_MINHOPCOUNT, "IPV6_MINHOPCOUNT", Use::Carried},
@@ -124,8 +122,6 @@ constexpr Row kRows[] = {
     {AF_INET6, kUdp, kIp6, IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS", Use::Carried},
     {AF_INET6, kUdp, kIp6, IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP", Use::Carried},
     {AF_INET6, kUdp, kIp6, kIpv6MulticastAll, "IPV6_MULTICAST_ALL", Use::Carried},
-    {AF_INET6, kUdp, kIp6, IPV6_MULTICAST_IF, "IPV6_MULTICAST_IF", Use::Refused},
-    {AF_INET6, kUdp, kIp6, IPV6_UNICAST_IF, "IPV6_UNICAST_IF", Use::Refused},
     {AF_NETLINK, 0, SOL_NETLINK, NETLINK_PKTINFO, "NETLINK_PKTINFO", Use::Carried},
     {AF_NETLINK, 0, SOL_NETLINK, NETLINK_BROADCAST_ERROR, "NETLINK_BROADCAST_ERROR", Use::Carried},
     {AF_NETLINK, 0, SOL_NETLINK, NETLINK_NO_ENOBUFS, "NETLINK_NO_ENOBUFS", Use::Carried},

@@ -42,6 +42,8 @@ constexpr Limit kLimits[] = {
     {"file_locks", Way::CriuToFerry, "CRIU does not write a child's lock on an inherited file"},
     {"inotify", Way::FerryToCriu, "CRIU's format has no queue of inotify"},
     {"memfd_state", Way::CriuToFerry, "CRIU writes seals of a memfd whose mappings exclude them"},
+    {"multicast", Way::CriuToFerry, "CRIU's format has no multicast groups"},
+    {"multicast", Way::FerryToCriu, "CRIU's format has no multicast groups"},
     {"netlink", Way::CriuToFerry, "CRIU's format has no options of SOL_NETLINK"},
     {"netlink", Way::FerryToCriu, "CRIU's format has no options of SOL_NETLINK"},
     {"pidfds_of_threads", Way::CriuToFerry, "CRIU does not dump pidfds of threads"},

@@ -83,10 +83,11 @@ INSTANTIATE_TEST_SUITE_P(
                     "unix_listeners", "many_descriptors", "many_mappings", "many_threads", "pidfds",
                     "pidfds_of_threads", "pipe_content", "plain", "process_state", "pty_pair",
                     "pty_session", "rseq", "seccomp", "shared_anonymous", "shared_pages",
-                    "shared_large", "unix_names", "small_stacks", "shared_writers", "memfd",
-                    "memfd_state", "memfd_program", "membarrier", "signalfd", "task_attributes",
-                    "socket_options", "timerfd", "spinning_vectors", "tcp_listen", "tcp_loopback",
-                    "tcp_talk", "thread_storm", "timers", "udp_queue", "unix_pair", "writer"),
+                    "shared_large", "multicast", "unix_names", "small_stacks", "shared_writers",
+                    "memfd", "memfd_state", "memfd_program", "membarrier", "signalfd",
+                    "task_attributes", "socket_options", "timerfd", "spinning_vectors",
+                    "tcp_listen", "tcp_loopback", "tcp_talk", "thread_storm", "timers", "udp_queue",
+                    "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, FindsAioRingsAmongThePagesWhereTheImageIsCrius) {

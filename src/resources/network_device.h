@@ -1,0 +1,26 @@
+// Network devices by name and by number (netdevice(7)), in the network namespace of a socket.
+#pragma once
+
+#include <netinet/in.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace ferry::resources {
+
+// Gone: there is no such device any more.
+Result<std::string> device_name(int socket, std::uint32_t index);
+// Invalid: there is no device of this name.
+Result<int> device_index(int socket, const std::string& name);
+
+struct DeviceAddress {
+    std::string device;
+    in_addr address = {};
+};
+// Of IPv4; the addresses of one device in their order.
+Result<std::vector<DeviceAddress>> device_addresses(int socket);
+
+}  // namespace ferry::resources
