@@ -110,6 +110,18 @@ model::InetSocket listener() {
     return socket;
 }
 
+model::InetSocket raw_socket() {
+    model::InetSocket socket;
+    socket.family = AF_INET6;
+    socket.type = SOCK_RAW;
+    socket.protocol = IPPROTO_ICMPV6;
+    socket.state = 1;
+    socket.inode = 0x2fa;
+    socket.destination.s6_addr[15] = 1;
+    socket.icmp_filter = {1, 2, 3, 4, 5, 6, 7, 0xffffffff};
+    return socket;
+}
+
 model::InetSocket udp_socket() {
     model::InetSocket socket;
     socket.type = SOCK_DGRAM;
@@ -320,6 +332,7 @@ void add_files(model::Checkpoint& c) {
                        .flags = O_RDWR,
                        .owner = {},
                        .body = model::PidFile{.task = 103, .inode = 0, .exit_status = {}}});
+    c.files.push_back({.id = 33, .flags = O_RDWR, .owner = {}, .body = raw_socket()});
     c.files.push_back({.id = 40, .flags = O_RDWR, .owner = {}, .body = netlink_socket()});
     c.files.push_back({.id = 41, .flags = O_RDWR, .owner = {}, .body = packet_socket()});
     c.pipes.push_back({.id = 7001, .bytes = 65536, .content = bytes_of("in the pipe")});

@@ -226,6 +226,43 @@ Result<> ip_options_from_wire(const wire::IpOpts& w, model::InetSocket& socket) 
     return {};
 }
 
+constexpr int kSolRaw = 255, kIcmpFilter = 1;  // linux/icmp.h
+
+void raw_to_wire(const model::InetSocket& socket, wire::IpOptsRaw& w) {
+    for (const model::PlainOption& o : socket.options.plain) {
+        if (o.level == IPPROTO_IP && o.option == IP_HDRINCL) w.set_hdrincl(true);
+        if (o.level == IPPROTO_IP && o.option == IP_NODEFRAG) w.set_nodefrag(true);
+        if (o.level == kSolRaw && o.option == kIcmpFilter) {
+            w.add_icmpv_filter(static_cast<std::uint32_t>(o.value));
+        }
+    }
+    for (const std::uint32_t word : socket.icmp_filter) w.add_icmpv_filter(word);
+}
+
+// What an image has without ferry.json, and the filter of ICMPv6.
+Result<> raw_from_wire(const wire::IpOptsRaw& w, model::InetSocket& socket) {
+    constexpr int kWords6 = 8;
+    std::vector<model::PlainOption>& plain = socket.options.plain;
+    const auto add = [&](int level, int option, int value) {
+        const bool known = std::ranges::any_of(plain, [&](const model::PlainOption& o) {
+            return o.level == level && o.option == option;
+        });
+        if (!known) plain.push_back({.level = level, .option = option, .value = value});
+    };
+    const bool v6 = socket.family == AF_INET6;
+    if (w.icmpv_filter_size() != 0 && w.icmpv_filter_size() != (v6 ? kWords6 : 1)) {
+        return fail(Error::corrupt("the filter of a raw socket"));
+    }
+    // IPPROTO_RAW has it set from the beginning.
+    if (w.hdrincl() && !v6 && socket.protocol != IPPROTO_RAW) add(IPPROTO_IP, IP_HDRINCL, 1);
+    if (w.nodefrag() && !v6) add(IPPROTO_IP, IP_NODEFRAG, 1);
+    if (v6) socket.icmp_filter.assign(w.icmpv_filter().begin(), w.icmpv_filter().end());
+    if (!v6 && w.icmpv_filter_size() == 1 && w.icmpv_filter(0) != 0) {
+        add(kSolRaw, kIcmpFilter, static_cast<int>(w.icmpv_filter(0)));
+    }
+    return {};
+}
+
 Result<int> shutdown_from_wire(std::uint32_t shutdown) {
     if (shutdown > 3) return fail(Error::corrupt(fmt::format("shutdown state {}", shutdown)));
     return static_cast<int>(shutdown);
@@ -301,6 +338,7 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     options_to_wire(socket.options, false, *into.mutable_opts());
     if (socket.family == AF_INET6) into.set_v6only(socket.ipv6_only);
     ip_options_to_wire(socket, *into.mutable_ip_opts());
+    if (socket.type == SOCK_RAW) raw_to_wire(socket, *into.mutable_ip_opts()->mutable_raw());
     if (socket.shutdown != 0) into.set_shutdown(static_cast<std::uint32_t>(socket.shutdown));
     tcp_options_to_wire(socket.options, *into.mutable_tcp_opts());
     extra.set_interface_index(socket.interface_index);
@@ -322,7 +360,8 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
     }
     const bool tcp = from.type() == SOCK_STREAM && from.proto() == IPPROTO_TCP;
     const bool udp = from.type() == SOCK_DGRAM && from.proto() == IPPROTO_UDP;
-    if (!tcp && !udp) {
+    const bool raw = from.type() == SOCK_RAW && from.proto() <= UINT8_MAX;
+    if (!tcp && !udp && !raw) {
         return fail(Error::unsupported(
             fmt::format("a socket of type {}, protocol {}", from.type(), from.proto())));
     }
@@ -351,6 +390,7 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
     socket.error_unread = extra.error_unread() && tcp;
     socket.datagrams = TRY(datagrams_from_extra(extra));
     TRY(devices_from_extra(extra, socket));
+    if (raw) TRY(raw_from_wire(from.ip_opts().raw(), socket));
     return socket;
 }
 

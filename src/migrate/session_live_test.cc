@@ -244,8 +244,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "many_descriptors", "many_mappings", "many_threads", "pidfds",
                     "pidfds_of_threads", "pipe_content", "pty_pair", "process_state", "pty_session",
                     "rseq", "seccomp", "shared_anonymous", "shared_pages", "shared_large",
-                    "shared_writers", "multicast", "unix_names", "small_stacks", "memfd",
-                    "memfd_state", "memfd_program", "membarrier", "leaderless", "packets",
+                    "shared_writers", "raw_sockets", "multicast", "unix_names", "small_stacks",
+                    "memfd", "memfd_state", "memfd_program", "membarrier", "leaderless", "packets",
                     "stopped", "unix_listeners", "signalfd", "task_attributes", "timerfd",
                     "spinning_vectors", "thread_storm", "timers", "unix_pair"),
     [](const auto& instance) { return std::string(instance.param); });

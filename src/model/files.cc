@@ -17,8 +17,8 @@ bool InetSocket::operator==(const InetSocket& o) const {
            backlog == o.backlog && interface_index == o.interface_index &&
            ipv6_only == o.ipv6_only && free_bind == o.free_bind && transparent == o.transparent &&
            shutdown == o.shutdown && error_unread == o.error_unread && options == o.options &&
-           tcp == o.tcp && datagrams == o.datagrams &&
-           device_options == o.device_options && groups == o.groups;
+           tcp == o.tcp && datagrams == o.datagrams && device_options == o.device_options &&
+           groups == o.groups && icmp_filter == o.icmp_filter;
 }
 
 }  // namespace ferry::model

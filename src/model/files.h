@@ -198,7 +198,7 @@ struct Datagram {
 
 struct InetSocket {
     int family = AF_INET;    // AF_INET or AF_INET6
-    int type = SOCK_STREAM;  // SOCK_STREAM or SOCK_DGRAM
+    int type = SOCK_STREAM;  // SOCK_STREAM, SOCK_DGRAM or SOCK_RAW
     int protocol = IPPROTO_TCP;
     int state = 7;  // TCP_* of netinet/tcp.h; TCP_CLOSE for unconnected
     std::uint32_t inode = 0;
@@ -214,7 +214,8 @@ struct InetSocket {
     std::optional<TcpConnection> tcp;  // present for every state that has a peer
     std::vector<Datagram> datagrams;   // UDP, in the order of their arrival
     std::vector<DeviceOption> device_options;
-    std::vector<GroupMembership> groups;  // that it is a member of
+    std::vector<GroupMembership> groups;     // that it is a member of
+    std::vector<std::uint32_t> icmp_filter;  // raw ICMPv6: ICMP6_FILTER; none: all are let through
 
     bool operator==(const InetSocket& o) const;
 };

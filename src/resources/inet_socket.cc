@@ -21,6 +21,7 @@
 #include "resources/device_options.h"
 #include "resources/ip_packet.h"
 #include "resources/message_queue.h"
+#include "resources/raw_socket.h"
 #include "resources/sock_diag.h"
 #include "resources/socket_filter.h"
 
@@ -29,7 +30,7 @@ namespace {
 
 using model::InetSocket;
 
-constexpr int kTcpUlp = 31;  // TCP_ULP, linux/tcp.h
+constexpr int kTcpUlp = 31, kTcpAoInfo = 40;  // linux/tcp.h
 
 // Header options are bytes, not a number (IP_OPTIONS, RFC 3542).
 Result<> check_header_options(int fd, const Holder& holder, int family) {
@@ -45,9 +46,24 @@ Result<> check_header_options(int fd, const Holder& holder, int family) {
     return {};
 }
 
+// TCP-AO (RFC 5925, Linux 6.7): its keys and sequence number extensions. And a listener's own key
+// for cookies (TCP_FASTOPEN_KEY).
+Result<> check_keys(int fd, const Holder& holder) {
+    std::array<std::byte, 128> value = {};
+    if (os::getsockopt_bytes(fd, IPPROTO_TCP, kTcpAoInfo, value)) {
+        return refuse(holder, "a TCP socket with keys of TCP-AO, which are not carried: close it");
+    }
+    const auto size = os::getsockopt_bytes(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, value);
+    if (!size || *size == 0) return {};
+    return refuse(holder,
+                  "a socket with TCP_FASTOPEN_KEY, which is not carried: leave it to the "
+                  "host (net.ipv4.tcp_fastopen_key)");
+}
+
 Result<> check_upper_layers(int fd, const Holder& holder, const SocketKind& kind) {
     TRY(check_header_options(fd, holder, kind.family));
     if (kind.protocol != IPPROTO_TCP) return {};
+    TRY(check_keys(fd, holder));
     std::array<std::byte, 16> name = {};
     const auto size = os::getsockopt_bytes(fd, IPPROTO_TCP, kTcpUlp, name);
     if (size && *size != 0) {
@@ -186,12 +202,31 @@ Result<> read_udp(int fd, const Holder& holder, bool with_queue, InetReading& re
     InetSocket& socket = reading.socket;
     socket.state = socket.destination_port != 0 ? TCP_ESTABLISHED : TCP_CLOSE;
     if (!with_queue) return {};
+    // Held together by UDP_CORK or MSG_MORE, or on its way out.
+    int unsent = 0;
+    TRY(os::ioctl(fd, SIOCOUTQ, &unsent));
+    if (unsent > 0) {
+        reading.busy =
+            fmt::format("{} is a UDP socket with a datagram that is not sent yet", holder.text());
+        return {};
+    }
     return read_datagrams(fd, holder, reading);
+}
+
+// What waits to be read is lost, as a packet socket's.
+Result<> read_raw(int fd, const SocketKind& kind, InetSocket& socket) {
+    const auto peer = TRY(raw_peer(fd, kind.family));
+    if (peer) {
+        socket.destination = *peer;
+        socket.state = TCP_ESTABLISHED;
+    }
+    socket.icmp_filter = TRY(read_icmp6_filter(fd, kind));
+    return {};
 }
 
 bool is_carried(const SocketKind& kind) {
     return (kind.type == SOCK_STREAM && kind.protocol == IPPROTO_TCP) ||
-           (kind.type == SOCK_DGRAM && kind.protocol == IPPROTO_UDP);
+           (kind.type == SOCK_DGRAM && kind.protocol == IPPROTO_UDP) || is_raw(kind);
 }
 
 Result<> check_kind(const Holder& holder, const SocketKind& kind) {
@@ -205,7 +240,11 @@ Result<> check_kind(const Holder& holder, const SocketKind& kind) {
 }
 
 Result<> bind_plain(int fd, const InetSocket& socket) {
-    if (socket.source_port == 0) return {};
+    // Of raw sockets it is the protocol.
+    if (socket.type == SOCK_RAW ? is_any({.family = socket.family, .address = socket.source})
+                                : socket.source_port == 0) {
+        return {};
+    }
     const InetEndpoint source = {socket.family, socket.source, socket.source_port,
                                  socket.interface_index};
     return with_context(os::bind(fd, to_address(source)),
@@ -223,7 +262,10 @@ Result<> set_flag(int fd, int level, int option, bool on) {
 Result<> before_bind(int fd, const InetSocket& socket) {
     const bool v6 = socket.family == AF_INET6;
     const int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
-    if (v6) TRY(set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, socket.ipv6_only));
+    // Raw sockets count as bound, by their protocol, and are always of IPv6 alone.
+    if (v6 && socket.type != SOCK_RAW) {
+        TRY(set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, socket.ipv6_only));
+    }
     TRY(set_flag(fd, level, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, true));
     if (socket.free_bind) TRY(set_flag(fd, level, v6 ? IPV6_FREEBIND : IP_FREEBIND, true));
     if (socket.options.reuse_port) TRY(set_flag(fd, SOL_SOCKET, SO_REUSEPORT, true));
@@ -316,10 +358,9 @@ Result<InetReading> read_inet_socket(int fd, const Holder& holder, const SocketK
     }
     const bool listening = socket.state == TCP_LISTEN;
     socket.options.plain = TRY(plain.read(fd, kind, listening, holder));
-    if (kind.protocol == IPPROTO_UDP) {
-        socket.groups = TRY(groups.read(fd, kind.family));
-        TRY(read_udp(fd, holder, !options.thorough, reading));
-    }
+    if (kind.type != SOCK_STREAM) socket.groups = TRY(groups.read(fd, kind.family));
+    if (kind.protocol == IPPROTO_UDP) TRY(read_udp(fd, holder, !options.thorough, reading));
+    if (kind.type == SOCK_RAW) TRY(read_raw(fd, kind, socket));
     return reading;
 }
 
@@ -367,7 +408,8 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     TRY(apply_buffer_locks(fd, socket.options));
     TRY(apply_device_options(fd, socket.device_options));
     TRY(join_groups(fd, socket.groups));
-    if (kind.protocol == IPPROTO_UDP && socket.state == TCP_ESTABLISHED) {
+    if (!socket.icmp_filter.empty()) TRY(set_icmp6_filter(fd, socket.icmp_filter));
+    if (kind.type != SOCK_STREAM && socket.state == TCP_ESTABLISHED) {
         const InetEndpoint peer = {socket.family, socket.destination, socket.destination_port,
                                    socket.interface_index};
         TRY(os::connect(fd, to_address(peer)));

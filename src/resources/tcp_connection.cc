@@ -80,6 +80,16 @@ Result<> read_send_queue(int fd, int state, TcpConnection& connection) {
     return {};
 }
 
+// A peek begins at SO_PEEK_OFF and moves it on: it is the socket's own state, and is put back.
+Result<std::size_t> peek_from_start(int fd, std::span<std::byte> into) {
+    constexpr int kNone = -1;
+    const int before = TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_PEEK_OFF));
+    if (before != kNone) TRY(os::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, kNone));
+    const auto size = os::recv(fd, into, MSG_PEEK | MSG_DONTWAIT);
+    if (before != kNone) TRY(os::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, before));
+    return size;
+}
+
 Result<> read_receive_queue(int fd, int state, TcpConnection& connection) {
     const std::uint32_t queued = TRY(queue_length(fd, SIOCINQ));
     TRY(select_queue(fd, kReceiveQueue));
@@ -88,7 +98,7 @@ Result<> read_receive_queue(int fd, int state, TcpConnection& connection) {
     connection.receive_sequence = sequence - queued;
     if (queued == 0) return {};
     connection.receive_queue.resize(queued);
-    const std::size_t size = TRY(os::recv(fd, connection.receive_queue, MSG_PEEK | MSG_DONTWAIT));
+    const std::size_t size = TRY(peek_from_start(fd, connection.receive_queue));
     if (size != queued) {
         return fail(Error::unsupported(fmt::format(
             "{} of {} received bytes can be read: TCP urgent data is not carried", size, queued)));

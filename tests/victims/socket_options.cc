@@ -2,6 +2,7 @@
 // packet filter that still filters.
 #include <arpa/inet.h>
 #include <linux/filter.h>
+#include <linux/udp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -79,16 +80,25 @@ int main() {
     SET(udp, IPPROTO_IP, IP_TTL, 9);
     SET(udp, IPPROTO_IP, IP_MULTICAST_TTL, 3);
     SET(udp, IPPROTO_IP, IP_RECVERR, 1);
+    SET(udp, SOL_SOCKET, SO_TIMESTAMPING, 0x18);  // received packets, by software
+    SET(udp, IPPROTO_UDP, UDP_GRO, 1);
+    SET(udp, IPPROTO_UDP, UDP_SEGMENT, 1200);
     filter(udp);
     const int six = socket(AF_INET6, SOCK_DGRAM, 0);
     SET(six, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     SET(six, IPPROTO_IPV6, IPV6_TCLASS, 0x20);
     SET(six, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 7);
     SET(six, IPPROTO_IP, IP_TOS, 0x08);
+    SET(six, IPPROTO_UDP, UDP_CORK, 1);
+    SET(six, IPPROTO_UDP, UDP_NO_CHECK6_TX, 1);
+    SET(six, IPPROTO_IPV6, IPV6_2292PKTINFO, 1);
+    SET(six, IPPROTO_IPV6, IPV6_UNICAST_IF, static_cast<int>(htonl(1)));
     const int client = socket(AF_INET, SOCK_STREAM, 0);
     SET(client, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384);
     SET(client, IPPROTO_TCP, TCP_SYNCNT, 3);
     SET(client, IPPROTO_IP, IP_TOS, 0x08);
+    SET(client, SOL_SOCKET, SO_PEEK_OFF, 3);
+    SET(client, IPPROTO_IP, IP_UNICAST_IF, static_cast<int>(htonl(1)));
     victim::wait_for_end();
     for (const Set& s : g_set) {
         int value = -1;
