@@ -120,11 +120,12 @@ TEST_P(InAUserNamespace, EverythingIsAsItWas) {
 
 INSTANTIATE_TEST_SUITE_P(Victims, InAUserNamespace,
                          testing::Values("credentials", "file_locks", "ghost_files",
-                                         "ghost_mappings", "memfd_program", "memfd_state",
-                                         "message_queues", "pidfds", "pidfds_of_threads",
-                                         "posix_queues", "pty_pair", "pty_session", "segments",
-                                         "semaphores", "task_attributes", "tcp_loopback",
-                                         "unix_listeners", "unix_pair", "user_namespace"),
+                                         "ghost_mappings", "multicast", "memfd_program",
+                                         "memfd_state", "message_queues", "pidfds",
+                                         "pidfds_of_threads", "posix_queues", "pty_pair",
+                                         "pty_session", "segments", "semaphores", "task_attributes",
+                                         "tcp_loopback", "unix_listeners", "unix_pair",
+                                         "user_namespace"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(ContainerUsersTest, ANamespaceMadeInsideIsRefusedByName) {
