@@ -73,6 +73,21 @@ TEST(Inet, protocols_that_cannot_be_carried_are_refused_by_name) {
     }
 }
 
+TEST(Inet, a_datagram_that_is_held_together_is_waited_for) {
+    enter_test_network();
+    const LiveTree tree([] {
+        const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
+        sockaddr_in to = {AF_INET, htons(9), {htonl(INADDR_LOOPBACK)}, {}};
+        ::sendto(fd, "half", 4, MSG_MORE, reinterpret_cast<sockaddr*>(&to), sizeof(to));
+    });
+    FileCollector collector({.tcp_established = true}, nullptr);
+    const std::vector<Pid> pids = {tree.pid()};
+    ASSERT_TRUE(collector.prepare(pids).has_value());
+    const auto collected = collector.collect(pids);
+    ASSERT_TRUE(collected.has_value()) << collected.error().describe();
+    EXPECT_NE(collected->busy.find("not sent yet"), std::string::npos) << collected->busy;
+}
+
 TEST(Inet, a_socket_that_sends_ip_options_is_refused) {
     const std::string why = why_refused([] {
         const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);

@@ -52,6 +52,8 @@ constexpr Limit kLimits[] = {
     {"pty_pair", Way::FerryToCriu, "CRIU forgets the exclusive mode of a terminal"},
     {"pty_session", Way::CriuToFerry, "CRIU does not dump this descriptor of /dev/tty"},
     {"pty_session", Way::FerryToCriu, "CRIU's children do not get their controlling terminal"},
+    {"raw_sockets", Way::CriuToFerry, "CRIU does not see a raw socket's peer without a port"},
+    {"raw_sockets", Way::FerryToCriu, "CRIU connects only those whose peer has a port"},
     {"socket_options", Way::CriuToFerry, "CRIU's format has no TCP_MAXSEG"},
     {"socket_options", Way::FerryToCriu, "CRIU's format has no TCP_MAXSEG"},
     {"stopped", Way::CriuToFerry, "CRIU's format does not say whether a stop was waited for"},
