@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
 
 #include "base/limits.h"
 #include "os/file_tree.h"
@@ -25,6 +26,11 @@ constexpr std::string_view kParked = ".ferry-parked-";
 
 std::string in_directory(const std::string& directory, const std::string& name) {
     return directory == kTop ? name : fmt::format("{}/{}", directory, name);
+}
+
+std::string parent_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string::npos ? kTop : path.substr(0, slash);
 }
 
 bool is_recent(const timespec& time) {
@@ -68,7 +74,12 @@ class Pass {
         const Result<> looked = [&]() -> Result<> {
             const auto [parent, name] = TRY(root.locate(path));
             const struct stat status = TRY(os::fstatat(parent, name, AT_SYMLINK_NOFOLLOW));
-            const bool is_new = !is_known(tree, path, status);
+            // Made after its directory was looked for in vain.
+            if (!is_parent_there(tree, path)) {
+                look_again({tree, path});
+                return {};
+            }
+            const bool is_new = !is_known(tree, path, status) || appeared_.contains({tree, path});
             TRY(note(tree, path, status));
             const bool walks = out_.first_ || is_new || looks_everywhere_;
             if (!S_ISDIR(status.st_mode) || !walks) return {};
@@ -88,8 +99,9 @@ class Pass {
         looks_everywhere_ = true;
         noticed_ = &noticed;
     }
-    Result<> look_at(const std::set<TreePath>& paths) {
-        for (const auto& [tree, path] : paths) TRY(look_at(tree, path));
+    Result<> look_where(const Watch::News& news) {
+        appeared_ = news.appeared;
+        for (const auto& [tree, path] : news.paths) TRY(look_at(tree, path));
         return {};
     }
     void must_compare(const TreePath& path) { suspects_.insert(path); }
@@ -142,6 +154,21 @@ class Pass {
         const Names& names = out_.trees_[tree].names;
         const auto before = names.find(path);
         return before != names.end() && before->second.inode == inode_of(status);
+    }
+
+    bool is_parent_there(std::uint32_t tree, const std::string& path) {
+        const std::string parent = parent_of(path);
+        const auto found = found_[tree].find(parent);
+        if (found != found_[tree].end()) return S_ISDIR(found->second.status.st_mode);
+        return destination_has_parent({tree, path}) && !gone_.contains({tree, parent});
+    }
+    // Not where it vanished before it was sent, though another may be there by now.
+    bool destination_has_parent(const TreePath& path) {
+        const std::string parent = parent_of(path.second);
+        if (parent == kTop) return true;
+        const Names& names = tree_of(path).names;
+        const auto known = names.find(parent);
+        return known != names.end() && known->second.kind == NodeKind::Directory;
     }
 
     // Its times are read before its content is.
@@ -311,6 +338,10 @@ class Pass {
                     continue;
                 }
             }
+            if (!destination_has_parent(path)) {
+                look_again(path);
+                continue;
+            }
             if (S_ISDIR(status.st_mode)) directories_.insert(path);
             TRY(tolerate(path, add_node(path)));
         }
@@ -381,6 +412,10 @@ class Pass {
             Record record{.step = Step::Move, .tree = path.first, .node = {}};
             record.node.path = old;
             record.node.target = path.second;
+            if (!destination_has_parent(path)) {
+                look_again(path);
+                continue;
+            }
             if (old.starts_with(kParked)) {
                 TRY(say(record));
                 old = path.second;
@@ -395,11 +430,27 @@ class Pass {
         for (const TreePath& path : second_names_) {
             const struct stat& status = found_[path.first].at(path.second).status;
             const std::string& first = links_.at({path.first, status.st_dev, status.st_ino});
+            if (!destination_has_parent(path) || !tree_of(path).names.contains(first)) {
+                look_again(path);
+                continue;
+            }
             TRY(say_link(path, first));
             remember(path);
         }
+        return forget_parked();
+    }
+
+    // What has not come to its new name.
+    Result<> forget_parked() {
+        for (const auto& [inode, old] : wanted_inodes_) {
+            if (!old.starts_with(kParked)) continue;
+            Record record{.step = Step::Remove, .tree = std::get<0>(inode), .node = {}};
+            record.node.path = old;
+            TRY(say(record));
+        }
         return {};
     }
+    void look_again(const TreePath& path) { out_.fresh_.insert(path); }
 
     // The digests are known again when the content has been sent.
     void queue_content(const TreePath& path, const struct stat& status) {
@@ -538,6 +589,7 @@ class Pass {
     const Mode mode_;
     bool looks_everywhere_ = false;
     const std::set<TreePath>* noticed_ = nullptr;
+    std::set<TreePath> appeared_;
     std::size_t count_ = 0;
     std::vector<std::map<std::string, Found>> found_;
     std::set<TreePath> suspects_;
@@ -581,7 +633,7 @@ Result<Moved> Outgoing::send_all(Destination& to) {
     } else {
         news.paths.insert(fresh_.begin(), fresh_.end());
         news.paths.insert(silent_.begin(), silent_.end());
-        TRY(pass.look_at(news.paths));
+        TRY(pass.look_where(news));
     }
     const Moved moved = TRY(pass.send());
     first_ = false;
@@ -600,7 +652,7 @@ Result<Moved> Outgoing::send_last(Destination& to, std::span<const Suspect> susp
         TRY(pass.look_everywhere());
     } else {
         news.paths.insert(fresh_.begin(), fresh_.end());
-        TRY(pass.look_at(news.paths));
+        TRY(pass.look_where(news));
     }
     return pass.send();
 }

@@ -111,7 +111,7 @@ class Outgoing {
 
     std::vector<Tree> trees_;
     Watch watch_;
-    std::set<TreePath> fresh_;   // State::is_fresh
+    std::set<TreePath> fresh_;   // State::is_fresh, or not sent yet
     std::set<TreePath> silent_;  // files that were written before, and nobody noticed: by aio(7)
     Clock::time_point walked_;   // when everything was looked at, and how long that took
     Clock::duration walk_took_{};

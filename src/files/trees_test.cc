@@ -269,6 +269,25 @@ TEST_F(TreesTest, OnlyWhatWasNoticedIsLookedAtAgain) {
     expect_same();
 }
 
+// ext4 gives the number of an inode that has gone to the next one.
+TEST_F(TreesTest, ADirectoryThatWasMadeAnewIsLookedInto) {
+    fs::create_directory(here() / "d");
+    write(here() / "d/x", "old");
+    open();
+    send_all();
+    let_time_pass();
+    for (int i = 0; i < 20; ++i) {
+        fs::remove_all(here() / "d");
+        fs::create_directory(here() / "d");
+        write(here() / "d" / std::to_string(i), "new");
+        send_all();
+        write(here() / "d/later", std::to_string(i));
+        send_all();
+    }
+    send_last();
+    expect_same();
+}
+
 // As aio(7) writes: the times change, and inotify(7) says nothing.
 TEST_F(TreesTest, WhatIsWrittenWithoutNoticeIsFoundInTheEnd) {
     write(here() / "mapped", std::string(kBlockBytes, 'a'));

@@ -33,7 +33,7 @@ void Watch::add(int directory, const TreePath& path) {
 }
 
 Result<Watch::News> Watch::take() {
-    News news{.everything = incomplete_, .paths = {}};
+    News news{.everything = incomplete_, .paths = {}, .appeared = {}};
     alignas(inotify_event) std::array<std::byte, 65536> buffer;
     for (;;) {
         const auto got = os::read(fd_.get(), buffer);
@@ -50,8 +50,11 @@ Result<Watch::News> Watch::take() {
             const auto& [tree, path] = directory->second;
             news.paths.insert(directory->second);
             if (event.len > 0) {
-                news.paths.emplace(
-                    tree, path == kTop ? std::string(name) : fmt::format("{}/{}", path, name));
+                const TreePath inside = {
+                    tree, path == kTop ? std::string(name) : fmt::format("{}/{}", path, name)};
+                news.paths.insert(inside);
+                const bool appears = (event.mask & (IN_CREATE | IN_MOVED_TO)) != 0;
+                if (appears && (event.mask & IN_ISDIR) != 0) news.appeared.insert(inside);
             }
             if ((event.mask & IN_IGNORED) != 0) directories_.erase(directory);
         }

@@ -26,6 +26,9 @@ class Watch {
     struct News {
         bool everything = false;   // some were lost
         std::set<TreePath> paths;  // with the directories that they are in
+        // Directories among them that have come to their names since: what is in them was not
+        // watched, even if they have the inode number of others that were there.
+        std::set<TreePath> appeared;
     };
     // Since the last time.
     Result<News> take();
