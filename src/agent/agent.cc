@@ -108,6 +108,7 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order, const std::str
     setup.peer.name = order.destination_name.empty() ? setup.peer.at.host : order.destination_name;
     setup.info.id = TRY(new_session_id());
     setup.info.service = service_name;
+    setup.info.root = {.pid = service.root, .started = start_of(service.root).value_or(0)};
     setup.info.source = config_.name;
     setup.source.max_downtime = order.max_downtime;
     setup.source.max_rounds = static_cast<int>(order.max_rounds);
@@ -131,10 +132,6 @@ Result<std::vector<std::shared_ptr<Session>>> Agent::migrate(const MigrateOrder&
     for (const std::string& service : services) {
         WorkerSetup setup = TRY(plan_source(order, service));
         setup.info.group = group;
-        if (!group.empty()) {
-            setup.info.root = setup.source.root;
-            setup.info.root_started = TRY(all_processes())[setup.source.root.value].started;
-        }
         const auto same = std::ranges::find_if(setups, [&](const WorkerSetup& other) {
             return other.source.root == setup.source.root;
         });

@@ -592,8 +592,8 @@ TEST_F(AgentTest, TheNextAgentReadsTheDecisionOrMakesIt) {
         info.source = "alpha";
         info.destination = "beta";
         info.peer = {.host = "127.0.0.1", .port = beta_->port()};
-        info.root = service.pid();
-        info.root_started = all_processes()->at(service.pid().value).started;
+        info.root = {.pid = service.pid(), .started = *start_of(service.pid())};
+        info.processes = {info.root};
         ASSERT_TRUE(store->write(info));
         const GroupVote vote(store->directory(), info.group);
         if (committed) {
@@ -602,7 +602,7 @@ TEST_F(AgentTest, TheNextAgentReadsTheDecisionOrMakesIt) {
         alpha_->start();
         // Beta, which is asked after a commit, has never heard of it.
         EXPECT_TRUE(eventually([&] { return alpha_->last().id == info.id; }));
-        EXPECT_EQ(is_stopped(service.pid()), committed);
+        EXPECT_TRUE(eventually([&] { return !is_stopped(service.pid()); }));
         EXPECT_EQ(alpha_->last().error.find("beta answers") != std::string::npos, committed);
         EXPECT_TRUE(
             eventually([&] { return !os::fstatat(os::kCwd, vote.path(), AT_SYMLINK_NOFOLLOW); }));

@@ -1,7 +1,6 @@
 #include "agent/process_table.h"
 
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <optional>
 #include <sstream>
@@ -61,17 +60,23 @@ std::optional<std::uint64_t> start_of(Pid pid) {
     return process->started;
 }
 
-Result<int> continue_tree(Pid root, std::uint64_t started) {
-    const ProcessTable all = TRY(all_processes());
-    const auto first = all.find(root.value);
-    if (first == all.end() || first->second.started != started) return 0;
-    int continued = 0;
-    for (const auto& [pid, process] : all) {
-        if (process.state != 'T' || !is_in_tree(all, pid, root.value)) continue;
-        TRY(os::kill(Pid{pid}, SIGCONT));
-        ++continued;
+std::vector<KnownProcess> known_processes(std::span<const Pid> pids) {
+    std::vector<KnownProcess> known;
+    for (const Pid pid : pids) {
+        if (const auto started = start_of(pid)) known.push_back({pid, *started});
     }
-    return continued;
+    return known;
+}
+
+Result<std::vector<KnownProcess>> tree_of(const KnownProcess& root) {
+    const ProcessTable all = TRY(all_processes());
+    std::vector<KnownProcess> tree;
+    const auto first = all.find(root.pid.value);
+    if (first == all.end() || first->second.started != root.started) return tree;
+    for (const auto& [pid, process] : all) {
+        if (is_in_tree(all, pid, root.pid.value)) tree.push_back({Pid{pid}, process.started});
+    }
+    return tree;
 }
 
 }  // namespace ferry::agent

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/types.h"
@@ -28,8 +30,17 @@ Result<ProcessTable> all_processes();
 // When this process started; nothing if there is none, or it has ended.
 std::optional<std::uint64_t> start_of(Pid pid);
 
-// SIGCONT for what is in SIGSTOP of the tree with this root, if that is still the process that
-// started then. Returns to how many.
-Result<int> continue_tree(Pid root, std::uint64_t started);
+// A process that is known beyond its end: its pid may be another's by then.
+struct KnownProcess {
+    Pid pid;
+    std::uint64_t started = 0;  // clock ticks since boot
+    bool operator==(const KnownProcess&) const = default;
+};
+
+// Without those that are gone.
+[[nodiscard]] std::vector<KnownProcess> known_processes(std::span<const Pid> pids);
+
+// All of the tree with this root; empty if that is not there any more.
+Result<std::vector<KnownProcess>> tree_of(const KnownProcess& root);
 
 }  // namespace ferry::agent

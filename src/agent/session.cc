@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/group_decision.h"
+#include "agent/left_tree.h"
 #include "agent/process_table.h"
 #include "base/check.h"
 #include "base/log.h"
@@ -23,33 +24,32 @@ using migrate::SessionState;
 
 namespace {
 
-// How long tasks that the kernel has killed may still be seen, on a busy host.
+// How long a root that the kernel has killed may still be seen, on a busy host.
 constexpr std::chrono::milliseconds kDying{2000}, kDyingStep{10};
 
-// A group may have decided, and its member died before it had said so. If its guardian has died as
-// well, nobody has continued its tree yet.
-Result<SessionState> conclude_member(const SessionInfo& info, const SessionStore& store) {
-    const GroupVote vote(store.directory(), info.group);
-    if (TRY(vote.propose(GroupDecision::Abort)) == GroupDecision::Commit) {
-        return SessionState::Committed;
+// A dead worker's stubs died with it. A source's tree runs on, unless its group has decided before
+// the worker had said so.
+Result<SessionState> conclude_undecided(const SessionInfo& info, const SessionStore& store) {
+    if (!info.group.empty()) {
+        const GroupVote vote(store.directory(), info.group);
+        const GroupDecision decided = TRY(vote.propose(GroupDecision::Abort));
+        if (decided == GroupDecision::Commit) return SessionState::Committed;
     }
-    const auto continued = continue_tree(info.root, info.root_started);
-    if (!continued) log_error("continuing {}: {}", info.service, continued.error().message());
-    if (continued && *continued > 0) {
-        log_info("continued {} processes of {}", *continued, info.service);
-    }
+    if (info.role == Role::Source) let_go(info);
     return SessionState::Aborted;
 }
 
 // The worker of a destination has ended after it had decided to run: the tree runs without it, or
-// has died with it. What is to die is dying already, which takes a moment.
+// has died with it. The root's fate is the tree's: it is the last to be let go. What is to die is
+// dying already, which takes a moment.
 Result<SessionState> conclude_running(const SessionInfo& info) {
     const auto give_up = std::chrono::steady_clock::now() + kDying;
-    while (start_of(info.root) == info.root_started) {
+    while (start_of(info.root.pid) == info.root.started) {
         if (std::chrono::steady_clock::now() > give_up) return SessionState::Running;
         std::this_thread::sleep_for(kDyingStep);
     }
-    return SessionState::Aborted;
+    if (end_remains(info)) return SessionState::Aborted;
+    return fail(Error::limit(fmt::format("remains of {} do not end", info.service)));
 }
 
 }  // namespace
@@ -62,12 +62,11 @@ Result<SessionInfo> conclude_session(const SessionInfo& last_known, const Sessio
         info.finished_ms = now_ms();
         if (info.error.empty()) info.error = "the session's worker died";
     }
-    // A dead worker's stubs died with it, and its source tree runs on: nothing can be decided any
-    // more.
     if (info.state == SessionState::Precopy || info.state == SessionState::Ready) {
-        info.state = info.group.empty() ? SessionState::Aborted : TRY(conclude_member(info, store));
+        info.state = TRY(conclude_undecided(info, store));
     }
-    if (is_news && info.state == SessionState::Running && !info.released && info.root.value > 0) {
+    if (is_news && info.state == SessionState::Running && !info.released &&
+        info.root.pid.value > 0) {
         info.state = TRY(conclude_running(info));
     }
     if (is_outcome_unknown(info)) {
@@ -84,16 +83,13 @@ Result<std::optional<SessionInfo>> settle_outcome(SessionInfo info, SessionState
                                                   const SessionStore& store, History& history) {
     if (answer == SessionState::Running || answer == SessionState::Done) {
         info.state = SessionState::Done;
-        info.error += fmt::format(
-            "; {} answers: the service runs there; what is left here, "
-            "stopped, can be ended with SIGKILL",
-            info.destination);
+        end_left(info);
+        info.error += fmt::format("; {} answers: the service runs there", info.destination);
     } else if (answer == SessionState::Aborted || answer == SessionState::Unknown) {
         info.state = SessionState::Aborted;
-        info.error += fmt::format(
-            "; {} answers: the service will never run there; what is here, "
-            "stopped, can be continued with SIGCONT",
-            info.destination);
+        let_go(info);
+        info.error += fmt::format("; {} answers: the service will never run there; it goes on here",
+                                  info.destination);
     } else {
         return std::nullopt;
     }

@@ -49,12 +49,34 @@ bool is_session_id(const std::string& id) {
            });
 }
 
+namespace {
+
+nlohmann::json to_json(const std::vector<KnownProcess>& processes) {
+    nlohmann::json json = nlohmann::json::array();
+    for (const KnownProcess& process : processes) {
+        json.push_back({process.pid.value, process.started});
+    }
+    return json;
+}
+
+std::vector<KnownProcess> processes_from(const nlohmann::json& json) {
+    std::vector<KnownProcess> processes;
+    for (const auto& process : json) {
+        processes.push_back({.pid = Pid{process.at(0).get<std::int32_t>()},
+                             .started = process.at(1).get<std::uint64_t>()});
+    }
+    return processes;
+}
+
+}  // namespace
+
 std::string to_json(const SessionInfo& info) {
     const nlohmann::json json = {
         {"session", info.id},
         {"group", info.group},
-        {"root", info.root.value},
-        {"root_started", info.root_started},
+        {"root", info.root.pid.value},
+        {"root_started", info.root.started},
+        {"processes", to_json(info.processes)},
         {"released", info.released},
         {"role", name_of(info.role)},
         {"service", info.service},
@@ -82,8 +104,9 @@ Result<SessionInfo> session_info_from_json(const std::string& text) {
         json.at("destination").get_to(info.destination);
         // Absent from what earlier versions wrote.
         info.group = json.value("group", "");
-        info.root = Pid{json.value("root", 0)};
-        info.root_started = json.value("root_started", std::uint64_t{0});
+        info.root = {.pid = Pid{json.value("root", 0)},
+                     .started = json.value("root_started", std::uint64_t{0})};
+        if (json.contains("processes")) info.processes = processes_from(json.at("processes"));
         info.released = json.value("released", false);
         info.peer = {.host = json.value("peer_host", ""),
                      .port = json.value("peer_port", std::uint16_t{0})};

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "agent/process_table.h"
 #include "base/error.h"
 #include "base/types.h"
 #include "migrate/session.h"
@@ -21,10 +23,11 @@ struct SessionInfo {
     Role role = Role::Source;
     std::string service;  // as the user named it
     std::string source, destination;
-    // Of a group's member, and of a destination in state Running: the root of its tree, and when
-    // that started, in clock ticks since boot.
-    Pid root = {};
-    std::uint64_t root_started = 0;
+    // The root of the tree: a source's, and a destination's in state Running.
+    KnownProcess root = {};
+    // Of a source: what it has put into SIGSTOP, or is about to. Of a destination in state Running:
+    // the whole tree.
+    std::vector<KnownProcess> processes = {};
     // Of a destination in state Running: its tree runs whatever becomes of the worker. Until then
     // it dies with the worker.
     bool released = false;

@@ -1,6 +1,9 @@
 #include "agent/session_store.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+
+#include <array>
 
 #include "agent/history.h"
 #include "agent/lookup.h"
@@ -54,12 +57,14 @@ TEST(SessionStore, ADestinationWhoseTreeDiedWithItsWorkerNeverRan) {
     ASSERT_TRUE(store);
     ASSERT_TRUE(history);
     std::optional<NamedProcess> service(std::in_place, directory.path(), "service");
+    // Of a tree that is let go children first.
+    const NamedProcess child(directory.path(), "child");
     for (const bool lives : {true, false}) {
         SessionInfo info = example(lives ? '1' : '2', 0);
         info.state = SessionState::Running;
-        info.root = service->pid();
-        info.root_started = start_of(info.root).value_or(0);
-        EXPECT_GT(info.root_started, 0u);
+        info.processes = known_processes(std::array{service->pid(), child.pid()});
+        ASSERT_EQ(info.processes.size(), 2u);
+        info.root = info.processes.front();
         // Its peer waits meanwhile.
         EXPECT_EQ(state_for_peer(info), SessionState::Ready);
         ASSERT_TRUE(store->write(info));
@@ -68,7 +73,46 @@ TEST(SessionStore, ADestinationWhoseTreeDiedWithItsWorkerNeverRan) {
         ASSERT_TRUE(concluded);
         EXPECT_EQ(state_for_peer(*concluded),
                   lives ? SessionState::Running : SessionState::Aborted);
+        EXPECT_EQ(start_of(child.pid()).has_value(), lives);
     }
+}
+
+// Whatever of Ferry's was killed: what it held goes on once it is known that nobody else has it,
+// and ends once somebody has.
+TEST(SessionStore, ASourceThatWasHeldGoesOnOrEnds) {
+    const net::TestDirectory directory;
+    const auto store = SessionStore::open(directory.path());
+    const auto history = History::open(directory.path() + "/history.db");
+    ASSERT_TRUE(store);
+    ASSERT_TRUE(history);
+    const auto state_of = [](Pid pid) {
+        const auto all = all_processes();
+        const auto found = all->find(pid.value);
+        return found == all->end() ? 'X' : found->second.state;
+    };
+    const auto concluded = [&](SessionState recorded, std::optional<SessionState> answer) {
+        const NamedProcess service(directory.path(), "service");
+        EXPECT_EQ(::kill(service.pid().value, SIGSTOP), 0);
+        EXPECT_TRUE(eventually([&] { return state_of(service.pid()) == 'T'; }));
+        SessionInfo info = example('3', 0);
+        info.role = Role::Source;
+        info.state = recorded;
+        info.processes = known_processes(std::array{service.pid()});
+        info.root = info.processes.front();
+        EXPECT_TRUE(store->write(info));
+        const auto first = conclude_session(info, *store, **history);
+        EXPECT_TRUE(first);
+        if (answer) {
+            EXPECT_EQ(state_of(service.pid()), 'T') << "its fate is not known yet";
+            EXPECT_TRUE(settle_outcome(*first, *answer, *store, **history));
+        }
+        eventually([&] { return state_of(service.pid()) != 'T'; });
+        const char state = state_of(service.pid());
+        return state == 'R' ? 'S' : state == 'X' ? 'Z' : state;
+    };
+    EXPECT_EQ(concluded(SessionState::Precopy, std::nullopt), 'S');
+    EXPECT_EQ(concluded(SessionState::Committed, SessionState::Aborted), 'S');
+    EXPECT_EQ(concluded(SessionState::Committed, SessionState::Running), 'Z');
 }
 
 TEST(SessionStore, AnIdFromAPeerCannotLeaveTheDirectory) {

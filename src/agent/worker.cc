@@ -77,9 +77,14 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
         tell({.kind = WorkerEvent::Kind::State, .state = state});
         return {};
     }
-    Result<> record_running(Pid root) override {
-        setup_.info.root = root;
-        setup_.info.root_started = start_of(root).value_or(0);
+    Result<> record_held(std::span<const Pid> processes) override {
+        setup_.info.processes = known_processes(processes);
+        return with_context(store_.write(setup_.info), "recording what stands still");
+    }
+    Result<> record_running(std::span<const Pid> processes) override {
+        setup_.info.processes = known_processes(processes);
+        if (setup_.info.processes.empty()) return fail(Error::gone("the tree has ended"));
+        setup_.info.root = setup_.info.processes.front();
         return record(migrate::SessionState::Running);
     }
     Result<> record_released() override {

@@ -239,12 +239,13 @@ Result<> SourceProcess::collect_undo(trace::FrozenProcess& frozen, const model::
     return std::move(calls).give_back();
 }
 
-Result<> SourceProcess::release_locks(trace::FrozenProcess& frozen,
-                                      std::span<const model::FileLock> locks) {
+Result<> SourceProcess::call_for_locks(trace::FrozenProcess& frozen,
+                                       std::span<const model::FileLock> locks,
+                                       resources::LockCall (*call)(const model::FileLock&)) {
     auto calls = TRY(borrow(frozen.threads.front()));
     for (const model::FileLock& lock : locks) {
         if (lock.pid != pid_) continue;
-        TRY(resources::make_lock_call(calls, lock.fd, resources::release_call_of(lock)));
+        TRY(resources::make_lock_call(calls, lock.fd, call(lock)));
     }
     return std::move(calls).give_back();
 }

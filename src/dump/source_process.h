@@ -14,6 +14,7 @@
 #include "os/fd.h"
 #include "os/process.h"
 #include "proc/process_directory.h"
+#include "resources/file_lock.h"
 #include "resources/files.h"
 #include "resources/memory_layout.h"
 #include "trace/freeze.h"
@@ -46,8 +47,9 @@ class SourceProcess {
     // a thread of its own owes something else. `debtless`: a process that has nothing to undo.
     Result<> collect_undo(trace::FrozenProcess& frozen, const model::IpcNamespace& ipc,
                           Pid debtless, model::Process& process);
-    // In the freeze: gives up its locks among these.
-    Result<> release_locks(trace::FrozenProcess& frozen, std::span<const model::FileLock> locks);
+    // In the freeze: makes this call for each of these locks that is its own.
+    Result<> call_for_locks(trace::FrozenProcess& frozen, std::span<const model::FileLock> locks,
+                            resources::LockCall (*call)(const model::FileLock&));
     // In the freeze, once no request can be under way: what the rings of its aio contexts hold.
     Result<> collect_aio(model::Process& process) const;
     // In the freeze: whether it has waited for the stop of this child, by the id that it knows.

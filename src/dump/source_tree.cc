@@ -122,6 +122,19 @@ struct SourceTree::Impl {
         return &at->second;
     }
 
+    Result<> call_for_locks(trace::Freeze& freeze, std::span<const model::FileLock> locks,
+                            resources::LockCall (*call)(const model::FileLock&)) {
+        for (trace::FrozenProcess& process : freeze.processes()) {
+            const bool holds =
+                std::ranges::find(locks, process.pid, &model::FileLock::pid) != locks.end();
+            if (!holds) continue;
+            const auto known = processes.find(process.pid);
+            CHECK(known != processes.end());
+            TRY(known->second.call_for_locks(process, locks, call));
+        }
+        return {};
+    }
+
     Result<model::Process> outline_living(const Found& found) {
         SourceProcess* process = TRY(remember(found.pid, found.stat));
         return process->outline(found.stat, *files);
@@ -316,9 +329,12 @@ struct Frozen::Impl {
     }
 
     // One that is stopped anyway stays so.
+    static bool is_going(const trace::FrozenProcess& process) {
+        return !process.is_zombie && process.stop_signal == 0;
+    }
     Result<> signal_all(int signal) {
         for (const trace::FrozenProcess& process : freeze.processes()) {
-            if (process.is_zombie || process.stop_signal != 0) continue;
+            if (!is_going(process)) continue;
             const auto sent = process.pidfd.send_signal(signal);
             if (!sent && !is_gone(sent.error())) return sent;
         }
@@ -340,6 +356,14 @@ Frozen::~Frozen() = default;
 
 const std::vector<Pid>& Frozen::pids() const {
     return impl_->pids;
+}
+
+std::vector<Pid> Frozen::going() const {
+    std::vector<Pid> going;
+    for (const trace::FrozenProcess& process : impl_->freeze.processes()) {
+        if (Impl::is_going(process)) going.push_back(process.pid);
+    }
+    return going;
 }
 
 Clock::time_point Frozen::since() const {
@@ -612,15 +636,12 @@ Result<> SourceTree::check_aio(const model::Checkpoint& collected) const {
 Result<> SourceTree::release_locks(Frozen& frozen, std::span<const model::FileLock> locks) {
     CHECK(frozen.impl_ != nullptr);
     CHECK(frozen.impl_->held);
-    for (trace::FrozenProcess& process : frozen.impl_->freeze.processes()) {
-        const bool holds =
-            std::ranges::find(locks, process.pid, &model::FileLock::pid) != locks.end();
-        if (!holds) continue;
-        const auto known = impl_->processes.find(process.pid);
-        CHECK(known != impl_->processes.end());
-        TRY(known->second.release_locks(process, locks));
-    }
-    return {};
+    return impl_->call_for_locks(frozen.impl_->freeze, locks, resources::release_call_of);
+}
+
+Result<> SourceTree::take_locks_back(Frozen& frozen, std::span<const model::FileLock> locks) {
+    CHECK(frozen.impl_ != nullptr);
+    return impl_->call_for_locks(frozen.impl_->freeze, locks, resources::call_of);
 }
 
 }  // namespace ferry::dump

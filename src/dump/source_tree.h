@@ -50,6 +50,8 @@ class Frozen {
 
     // The processes that stand still, parents before children.
     [[nodiscard]] const std::vector<Pid>& pids() const;
+    // Those of them that hold() puts into SIGSTOP: not in a group-stop anyway, nor zombies.
+    [[nodiscard]] std::vector<Pid> going() const;
     // When the first thread was asked to stop.
     [[nodiscard]] std::chrono::steady_clock::time_point since() const;
     // Before somebody else decides whether the tree runs on elsewhere (I2): if we die from here on,
@@ -116,9 +118,11 @@ class SourceTree {
     // In the freeze, before the tree is given up: Limit if a request of an aio context has ended
     // since collect(), so that the checkpoint lacks its event.
     Result<> check_aio(const model::Checkpoint& collected) const;
-    // Takes the tree's locks of files away from it (those of its last collect()). Only for a tree
-    // that will never run again: the destination waits for them. A failure may leave some.
+    // Takes the tree's locks of files away from it (those of its last collect()), for which the
+    // destination waits. Only of a tree that is held. A failure may leave some.
     Result<> release_locks(Frozen& frozen, std::span<const model::FileLock> locks);
+    // Gives them back. A failure may leave some out: somebody else has got one meanwhile.
+    Result<> take_locks_back(Frozen& frozen, std::span<const model::FileLock> locks);
 
   private:
     struct Impl;

@@ -228,12 +228,16 @@ Result<> ArrivingDevice::announce() const {
     return announcer_ ? announcer_->announce() : Result<>();
 }
 
+Result<> ArrivingDevice::outlive() {
+    return guardian_ ? guardian_->disarm() : Result<>();
+}
+
 Result<> ArrivingDevice::keep() {
     // Also the loopback device's way of making addresses.
     const auto tolerate = [](const Result<>& done) {
         if (!done) log_debug("{}, ignoring: it has no effect on traffic", done.error().message());
     };
-    if (guardian_) TRY(guardian_->disarm());
+    TRY(outlive());
     if (std::exchange(created_, false)) {
         // From here on the device belongs to the service. What is left is tidying, in which a
         // failure harms nobody.

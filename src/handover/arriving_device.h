@@ -54,6 +54,7 @@ class ArrivingDevice {
 
     Result<> unmute();
     Result<> announce() const;
+    Result<> outlive();
     Result<> keep();
 
     // Rules and routes of no device go through any device's socket.

@@ -153,6 +153,11 @@ Result<> ArrivingNetwork::announce() {
     return {};
 }
 
+Result<> ArrivingNetwork::outlive() {
+    for (auto& device : state_->devices) TRY(device->outlive());
+    return {};
+}
+
 Result<> ArrivingNetwork::keep() {
     for (auto& device : state_->devices) TRY(device->keep());
     return {};

@@ -63,7 +63,11 @@ class ArrivingNetwork {
     // every address. Call it right after activate() and again after 10, 50 and 200 ms: a lost frame
     // otherwise costs the clients a neighbour timeout.
     Result<> announce();
-    // Commit: the devices stay, whatever happens to us. activate() came before. announce() goes on.
+    // Commit: the devices stay, whatever happens to us. activate() came before. One message to each
+    // guardian.
+    Result<> outlive();
+    // The same, and what was only needed until then is removed, which takes some milliseconds.
+    // announce() goes on.
     Result<> keep();
 
   private:

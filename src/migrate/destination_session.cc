@@ -386,7 +386,7 @@ Result<> DestinationSession::commit() {
     const Clock::time_point begun = Clock::now();
     // If we are killed now, whoever has the service later finds its files.
     if (arrival_) arrival_->hold();
-    TRY(host_.record_running(tree_->root_here()));
+    TRY(host_.record_running(pids_));
     if (arrival_) arrival_->commit();
     if (waits_for_locks_) await_locks(begun);
     // What was held comes before anything that its senders may say next (network_hold.h, 9 to 12).
@@ -401,7 +401,9 @@ Result<> DestinationSession::commit() {
     }
     replay(handover::ReplayPart::Rest);
     if (creation_) std::move(*creation_).commit();
-    const Result<> released = std::move(*tree_).run();
+    const Result<> released = std::move(*tree_).run(restore::RunMode::Running, [this] {
+        if (const auto kept = network_->outlive(); !kept) log_error("{}", kept.error().message());
+    });
     tree_.reset();
     urgency_.reset();
     running_since_ = Clock::now();

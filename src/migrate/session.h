@@ -22,6 +22,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/error.h"
@@ -73,10 +74,17 @@ class SessionHost {
     [[nodiscard]] virtual int control_fd() const = 0;
     // Records the state before it is acted upon; when this fails the session does not go on.
     virtual Result<> record(SessionState state) = 0;
-    // Of a destination, Running: the tree with this root runs from here on, and dies with this
-    // process until released() is recorded. If it does die, the source has it.
-    virtual Result<> record_running(Pid root) {
-        static_cast<void>(root);
+    // Of a source: these are put into SIGSTOP from here on, so that they do not go on by themselves
+    // while somebody else decides. If nobody of this process and its guardian is left, and the
+    // decision is to stay, the agent lets them go.
+    virtual Result<> record_held(std::span<const Pid> processes) {
+        static_cast<void>(processes);
+        return {};
+    }
+    // Of a destination, Running: the tree of these processes, its root first, runs from here on,
+    // and dies with this process until released() is recorded. If it does die, the source has it.
+    virtual Result<> record_running(std::span<const Pid> processes) {
+        static_cast<void>(processes);
         return record(SessionState::Running);
     }
     virtual Result<> record_released() { return {}; }

@@ -52,6 +52,7 @@ Result<bool> SourceSession::group_is_frozen(bool here) {
 // The tree must not go on by itself from here on; in a group, unless the group is aborted.
 Result<> SourceSession::hold_and_decide() {
     GroupGate* const group = host_.group();
+    TRY(host_.record_held(frozen_->going()));
     if (group == nullptr) {
         TRY(frozen_->hold());
         return host_.record(SessionState::Committed);

@@ -503,6 +503,7 @@ Result<> SourceSession::commit() {
         return link_->send(FrameType::Commit, std::span<const std::byte>{});
     }();
     Result<> running = sent ? await_running() : sent;
+    if (running && locks_wanted_) running = give_up_locks();
     if (!running && link_->peer_failed()) {
         committed_ = false;  // the destination has said that it will never run
         return running;
@@ -547,8 +548,7 @@ void SourceSession::finish() {
         if (!result) log_warn("{}: {}, ignoring", what, result.error().message());
     };
     if (container_) tolerate(container_->end_monitor(), "ending the container's monitor");
-    tolerate(frozen_->condemn(), "condemning the tree at the source");
-    if (locks_wanted_) tolerate(give_up_locks(), "giving up the locks of files");
+    if (frozen_) tolerate(frozen_->condemn(), "condemning the tree at the source");
     tolerate(network_->commit(), "committing the network");
     tolerate(forward_late_packets(), "forwarding late packets");
     tolerate(end_tree(), "ending the tree at the source");
@@ -585,18 +585,23 @@ Result<> SourceSession::end_tree() {
     return ended;
 }
 
-// The service stands still until then. The end of a large tree takes long, and gives up what its
-// tasks could not.
+// The destination waits for them before it lets anything run, and may die meanwhile: the tree must
+// be able to go on here. Only where its tasks cannot give them up, its end does.
 Result<> SourceSession::give_up_locks() {
-    const Clock::time_point begun = Clock::now();
     const Result<> released = tree_->release_locks(*frozen_, locks_);
     if (!released) {
         log_warn("{}, ending the tree instead", released.error().message());
+        TRY(frozen_->condemn());
         TRY(end_tree());
     }
-    TRY(await_running());
-    report_.frozen_ms += elapsed_ms(begun);
-    return {};
+    return await_running();
+}
+
+void SourceSession::take_locks_back() {
+    if (!locks_wanted_ || !frozen_) return;
+    if (const Result<> taken = tree_->take_locks_back(*frozen_, locks_); !taken) {
+        log_error("taking locks of files back: {}", taken.error().message());
+    }
 }
 
 // The tree goes on here. Trackers are closed afterwards: removing protection takes time.
@@ -657,6 +662,7 @@ void SourceSession::roll_back(const Error& first) {
         }
         return;
     }
+    take_locks_back();
     thaw();
     throttle_.reset();
     if (link_ != nullptr) link_->send_failure(error);

@@ -88,6 +88,8 @@ class SourceSession {
     Result<> await_running();
     Result<> end_tree();
     Result<> give_up_locks();
+    // It stays here after all.
+    void take_locks_back();
     // After Commit was sent and the link broke. Nullopt: nobody can say within the time.
     std::optional<SessionState> ask_for_outcome();
     // What the network still brings to this host after the decision.

@@ -183,18 +183,20 @@ Result<> set_registers(Tree& tree, const model::Checkpoint& checkpoint) {
     return {};
 }
 
-Result<> release(Tree& tree, RunMode mode) {
+Result<> release(Tree& tree, RunMode mode, const std::function<void()>& lasting) {
     Result<> first;
     const auto note = [&](Result<> result) {
         if (!result && first) first = std::move(result);
     };
     std::vector<Tid> ended;
-    // From here on our end is not theirs. The root last: while it lives, all do.
+    // From here on our end is not theirs. The root last: while it lives, all do. Where we die in
+    // between, whoever finds it dead ends the others.
     for (StubProcess* process : std::views::reverse(tree.processes())) {
         for (auto& thread : process->threads) {
             note(thread->tracee().set_on_tracer_exit(trace::OnTracerExit::LetRun));
         }
     }
+    if (lasting) lasting();
     // Children first: a parent that is stopped itself can be settled no more.
     for (StubProcess* process : std::views::reverse(tree.processes())) {
         if (process->stop) note(stop_again(tree, *process));

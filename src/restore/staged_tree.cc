@@ -285,10 +285,10 @@ Result<> StagedTree::take_late_locks(std::chrono::milliseconds timeout) {
     }
 }
 
-Result<> StagedTree::run(RunMode mode) && {
+Result<> StagedTree::run(RunMode mode, const std::function<void()>& lasting) && {
     CHECK(impl_->active);
     impl_->tree->terminals().give_up();
-    return release(*impl_->tree, mode);
+    return release(*impl_->tree, mode, lasting);
 }
 
 Pid StagedTree::root_here() const {

@@ -161,7 +161,9 @@ class StagedTree {
     Result<> take_late_locks(std::chrono::milliseconds timeout);
 
     // Commit: every thread is released. The tree is no longer ours, even if an error is returned.
-    Result<> run(RunMode mode = RunMode::Running) &&;
+    // `lasting` is called when it will outlive us and nothing of it runs yet: its root's life is
+    // that of all from there on, and if we are killed before, the root dies with us.
+    Result<> run(RunMode mode = RunMode::Running, const std::function<void()>& lasting = {}) &&;
 
     // The root and all processes but zombies, as we see them.
     [[nodiscard]] Pid root_here() const;
