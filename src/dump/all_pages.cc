@@ -48,8 +48,11 @@ class Jobs {
     }
 
     Result<> add(const model::Process& process, Pid inside, PageFigures& figures) {
-        const auto dump = [this, &process](const ParentPages* parent, image::PagemapWriter& into) {
-            return with_context(unless_gone(dump_pages(process, stillness_, parent, into), into),
+        std::vector<AddrRange>& guards = figures.guards[process.pid];
+        const auto dump = [this, &process, &guards](const ParentPages* parent,
+                                                    image::PagemapWriter& into) {
+            Result<> dumped = dump_pages(process, stillness_, parent, into, guards);
+            return with_context(unless_gone(std::move(dumped), into),
                                 fmt::format("pages of process {}", process.pid));
         };
         return add(image::PagemapId::process(inside), dump, figures.process_pages,

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
+#include "base/types.h"
 #include "dump/page_dump.h"
 #include "dump/source_tree.h"
 #include "image/store.h"
@@ -16,6 +19,7 @@ struct PageFigures {
     // Written, and left in the parent.
     std::uint64_t process_pages = 0, process_pages_in_parent = 0;
     std::uint64_t shared_pages = 0, shared_pages_in_parent = 0;
+    std::map<Pid, std::vector<AddrRange>> guards = {};  // AddressSpace::guards of each process
 };
 
 // With the ids that the tree itself sees. `parent`: the directory of an earlier dump, counted from

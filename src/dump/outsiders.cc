@@ -28,7 +28,8 @@ const model::SharedMemory* find_shared(Pid pid, std::span<const model::SharedMem
     if (!maps) return nullptr;
     for (const proc::MapsEntry& entry : *maps) {
         const auto kind = resources::kind_of(entry);
-        const bool is_shared = kind && *kind == model::VmaKind::AnonShared;
+        const bool is_shared = kind && (*kind == model::VmaKind::AnonShared ||
+                                        *kind == model::VmaKind::AnonSharedPrivate);
         if (!is_shared && !resources::is_memfd(entry.path)) continue;
         // Whoever is in our IPC namespace or another one has other segments by the same ids.
         if (is_shared && model::is_segment(resources::shared_id_of(entry))) continue;

@@ -26,32 +26,30 @@ struct Piece {
     std::uint64_t bytes = 0;
 };
 
-Result<pages::PageSet> pages_to_dump(const model::Process& process) {
+Result<pages::Scan> pages_to_dump(const model::Process& process) {
     const os::Pagemap pagemap = TRY(os::Pagemap::open(process.pid));
+    const pages::ScanCall walk = [&](const os::PagemapScanRequest& request,
+                                     std::span<os::PageRegion> into) {
+        return pagemap.scan(request, into);
+    };
+    const pages::EntriesCall entries = [&](RemoteAddr start, std::span<os::PagemapEntry> into) {
+        return pagemap.read(start, into);
+    };
     pages::Scan scan;
     for (const model::Vma& vma : process.address_space.vmas) {
         const bool is_kernels =
             vma.kind == model::VmaKind::Vdso || vma.kind == model::VmaKind::AioRing;
         if (is_kernels) scan.present.add(vma.range);
-        if (!vma.carries_private_pages()) continue;
-        TRY(pages::scan_protected(
-            [&](const os::PagemapScanRequest& request, std::span<os::PageRegion> into) {
-                return pagemap.scan(request, into);
-            },
-            [&](RemoteAddr start, std::span<os::PagemapEntry> into) {
-                return pagemap.read(start, into);
-            },
-            vma.range,
-            vma.kind == model::VmaKind::FilePrivate ? pages::Backing::File
-                                                    : pages::Backing::Anonymous,
-            pages::Protect::No, scan));
+        if (vma.carries_private_pages()) {
+            TRY(pages::scan_protected(
+                walk, entries, vma.range,
+                vma.is_private_of_object() ? pages::Backing::File : pages::Backing::Anonymous,
+                pages::Protect::No, scan));
+        } else if (vma.may_have_guards()) {
+            TRY(pages::find_guards(walk, entries, vma.range, scan.guards));
+        }
     }
-    if (!scan.guards.empty()) {
-        return fail(Error::unsupported(
-            fmt::format("process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet",
-                        process.pid, scan.guards.runs().front())));
-    }
-    return std::move(scan.present);
+    return scan;
 }
 
 std::vector<Piece> cut(const pages::PageSet& set, std::uint64_t offset) {
@@ -153,8 +151,10 @@ Result<pages::PageSet> find_same(Pid pid, Stillness stillness, const pages::Page
 }  // namespace
 
 Result<> dump_pages(const model::Process& process, Stillness stillness, const ParentPages* parent,
-                    image::PagemapWriter& into) {
-    const pages::PageSet set = TRY(pages_to_dump(process));
+                    image::PagemapWriter& into, std::vector<AddrRange>& guards) {
+    const pages::Scan scan = TRY(pages_to_dump(process));
+    guards.assign(scan.guards.runs().begin(), scan.guards.runs().end());
+    const pages::PageSet& set = scan.present;
     pages::PageSet same;
     if (parent != nullptr) same = TRY(find_same(process.pid, stillness, set, *parent));
     const pages::PageSet here = subtract(set, same);

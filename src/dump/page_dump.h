@@ -2,7 +2,10 @@
 // with a buffer that stays in its core's cache, at offsets that are known beforehand.
 #pragma once
 
+#include <vector>
+
 #include "base/error.h"
+#include "base/types.h"
 #include "dump/parent_images.h"
 #include "image/page_files.h"
 #include "model/process.h"
@@ -13,9 +16,10 @@ namespace ferry::dump {
 enum class Stillness : bool { Runs, StandsStill };
 
 // Every page with content of its own, and the vdso's text, which other engines compare. `parent`:
-// what is there as it is now is left there; may be null. Reports a full disk. Gone: the process has
-// ended, or a page has vanished though it stands still.
+// what is there as it is now is left there; may be null. `guards` becomes the guard pages, which
+// have no content (AddressSpace::guards). Reports a full disk. Gone: the process has ended, or a
+// page has vanished though it stands still.
 Result<> dump_pages(const model::Process& process, Stillness stillness, const ParentPages* parent,
-                    image::PagemapWriter& into);
+                    image::PagemapWriter& into, std::vector<AddrRange>& guards);
 
 }  // namespace ferry::dump

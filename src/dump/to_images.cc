@@ -119,6 +119,10 @@ Result<WrittenImages> write_images(const SourceTree& tree, const model::Checkpoi
     written.memory = since(begun);
     const Clock::time_point write_begun = Clock::now();
     model::Checkpoint numbered = collected;
+    for (model::Process& process : numbered.processes) {
+        const auto guards = written.pages.guards.find(process.pid);
+        if (guards != written.pages.guards.end()) process.address_space.guards = guards->second;
+    }
     TRY(tree.number_from_inside(numbered));
     TRY(image::encode(numbered, store));
     if (also_write) TRY(also_write(collected, store));

@@ -10,6 +10,7 @@
 
 #include "arch/xstate.h"
 #include "image/proto/files.pb.h"
+#include "image/proto/memory.pb.h"
 #include "image/records.h"
 #include "image/sample_checkpoint.h"
 
@@ -74,6 +75,32 @@ TEST(Codec, MagicNumbersAreThoseOfFormat11) {
     EXPECT_EQ(word("inventory.img", 0), 0x58313116u);  // Without the common number.
     EXPECT_EQ(word("core-100.img", 0), 0x54564319u);
     EXPECT_EQ(word("core-100.img", 1), 0x55053847u);
+}
+
+TEST(Codec, GuardPagesAreMappingsOfTheirOwnBehindAllOthers) {
+    const model::Checkpoint checkpoint = sample_checkpoint();
+    const MemoryStore store = encoded(checkpoint);
+    wire::MmEntry mm;
+    const Result<> read = get_required(store, "mm-100.img", Magic::Mm, mm);
+    ASSERT_TRUE(read) << read.error().describe();
+    const auto& guards = checkpoint.processes.front().address_space.guards;
+    ASSERT_GT(guards.size(), 1u);
+    ASSERT_GT(mm.vmas_size(), static_cast<int>(guards.size() * 2));
+    for (std::size_t i = 0; i < guards.size(); ++i) {
+        const int at = mm.vmas_size() - static_cast<int>(guards.size() - i);
+        EXPECT_EQ(mm.vmas(at).status(), 1u << 16);
+        EXPECT_EQ(mm.vmas(at).start(), guards[i].start.value);
+        EXPECT_EQ(mm.vmas(at).end(), guards[i].end.value);
+        EXPECT_NE(mm.vmas(at - static_cast<int>(guards.size())).status(), 1u << 16);
+    }
+}
+
+TEST(Codec, GuardPagesThatOverlapAreCorrupt) {
+    model::Checkpoint checkpoint = sample_checkpoint();
+    auto& guards = checkpoint.processes.front().address_space.guards;
+    guards.push_back(guards.back());
+    MemoryStore store;
+    EXPECT_FALSE(encode(checkpoint, store));
 }
 
 TEST(Codec, QueueSequencesCountFromTheEnds) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/limits.h"
 
@@ -20,19 +21,20 @@ using model::VmaKind;
 constexpr std::uint32_t kRegular = 1u << 0, kVsyscall = 1u << 2, kVdso = 1u << 3, kHeap = 1u << 5,
                         kFilePrivate = 1u << 6, kFileShared = 1u << 7, kAnonShared = 1u << 8,
                         kAnonPrivate = 1u << 9, kSegment = 1u << 10, kVvar = 1u << 12,
-                        kAioRing = 1u << 13, kMemfd = 1u << 14;
+                        kAioRing = 1u << 13, kMemfd = 1u << 14, kGuard = 1u << 16;
 
 struct Refused {
     std::uint32_t bit;
     const char* name;
 };
 constexpr Refused kRefused[] = {
-    {1u << 11, "a mapped packet socket"},           {1u << 15, "a shadow stack"},
-    {1u << 16, "guard pages (MADV_GUARD_INSTALL)"}, {1u << 17, "uprobes"},
+    {1u << 11, "a mapped packet socket"},
+    {1u << 15, "a shadow stack"},
+    {1u << 17, "uprobes"},
     {1u << 27, "a mapping of a CRIU plugin"},
 };
 
-constexpr std::uint32_t kMapDroppable = 0x08;
+constexpr std::uint32_t kMapDroppable = 0x08;  // Linux 6.11; in place of MAP_PRIVATE
 constexpr std::uint32_t kKnownFlags =
     MAP_PRIVATE | MAP_SHARED | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE;
 constexpr unsigned kAdviceBits = 64;
@@ -45,6 +47,9 @@ std::uint32_t status_of(const Vma& vma) {
     switch (vma.kind) {
         case VmaKind::Anonymous:
             return kRegular | kAnonPrivate | (vma.is_heap ? kHeap : 0);
+        // The format has no bit for it; FerryProcess.private_of_shared tells them apart.
+        case VmaKind::AnonSharedPrivate:
+            return kRegular | kAnonPrivate;
         case VmaKind::FilePrivate:
             return kRegular | kFilePrivate | (vma.is_heap ? kHeap : 0);
         case VmaKind::FileShared:
@@ -69,7 +74,7 @@ std::uint32_t flags_of_vma(const Vma& vma) {
                         vma.kind == VmaKind::AioRing;
     const bool file = vma.kind == VmaKind::FilePrivate || vma.kind == VmaKind::FileShared ||
                       vma.kind == VmaKind::AioRing;
-    flags |= shared ? MAP_SHARED : MAP_PRIVATE;
+    flags |= shared ? MAP_SHARED : vma.droppable ? kMapDroppable : MAP_PRIVATE;
     if (!file && !model::is_segment(vma.shared_id)) flags |= MAP_ANONYMOUS;
     if (vma.grows_down) flags |= MAP_GROWSDOWN;
     if (vma.locked) flags |= MAP_LOCKED;
@@ -81,8 +86,7 @@ Result<> vma_to_wire(const Vma& vma, const MappedFiles& files, wire::VmaEntry& i
     into.set_start(vma.range.start.value);
     into.set_end(vma.range.end.value);
     into.set_pgoff(vma.file_offset);
-    into.set_shmid(vma.kind == VmaKind::AnonShared ? vma.shared_id & ~model::kSegmentIds
-                                                   : vma.file);
+    into.set_shmid(vma.maps_anonymous_object() ? vma.shared_id & ~model::kSegmentIds : vma.file);
     into.set_prot(vma.protection);
     into.set_flags(flags_of_vma(vma));
     into.set_status(status_of(vma));
@@ -139,8 +143,12 @@ Result<Vma> vma_from_wire(const wire::VmaEntry& from) {
     vma.kind = TRY(kind_from_wire(from));
     if ((from.flags() & MAP_HUGETLB) != 0) return fail(Error::unsupported("huge pages (hugetlb)"));
     const std::uint32_t sharing = from.flags() & MAP_TYPE;
-    if (sharing == kMapDroppable) return fail(Error::unsupported("a MAP_DROPPABLE mapping"));
-    if ((from.flags() & ~kKnownFlags) != 0) {
+    vma.droppable = sharing == kMapDroppable;
+    if (vma.droppable && vma.kind != VmaKind::Anonymous) {
+        return fail(Error::corrupt("a MAP_DROPPABLE mapping of a file"));
+    }
+    const std::uint32_t known = kKnownFlags | (vma.droppable ? kMapDroppable : 0);
+    if ((from.flags() & ~known) != 0) {
         return fail(Error::unsupported(fmt::format("mmap flags {:#x}", from.flags())));
     }
     constexpr std::uint32_t kProtections = PROT_READ | PROT_WRITE | PROT_EXEC;
@@ -226,6 +234,30 @@ bool continues_vvar(const Vma& before, const Vma& vma) {
            before.range.end == vma.range.start;
 }
 
+// As mappings behind all others, with this bit alone.
+void guards_to_wire(const std::vector<AddrRange>& guards, wire::MmEntry& into) {
+    for (const AddrRange& guard : guards) {
+        wire::VmaEntry& entry = *into.add_vmas();
+        entry.set_start(guard.start.value);
+        entry.set_end(guard.end.value);
+        entry.set_pgoff(0);
+        entry.set_shmid(0);
+        entry.set_prot(0);
+        entry.set_flags(0);
+        entry.set_status(kGuard);
+        entry.set_fd(-1);
+    }
+}
+
+Result<> make_private_of_shared(const wire::VmaEntry& from, Vma& vma) {
+    if (vma.kind != VmaKind::Anonymous || vma.droppable || model::is_segment(from.shmid())) {
+        return fail(Error::corrupt(fmt::format("a private mapping of no object, {}", vma.range)));
+    }
+    vma.kind = VmaKind::AnonSharedPrivate;
+    vma.shared_id = from.shmid();
+    return {};
+}
+
 // Cuts vma at those of the cuts that lie within it; appends the parts.
 void add_cut(Vma vma, const std::vector<std::uint64_t>& cuts, std::vector<Vma>& into) {
     for (const std::uint64_t cut : cuts) {
@@ -266,8 +298,12 @@ Result<> mm_to_wire(const model::AddressSpace& space, const MappedFiles& files, 
             name.set_start(vma.range.start.value);
             name.set_name(vma.name);
         }
+        if (vma.kind == VmaKind::AnonSharedPrivate) {
+            extra.add_private_of_shared(vma.range.start.value);
+        }
         before = &vma;
     }
+    guards_to_wire(space.guards, into);
     return {};
 }
 
@@ -289,8 +325,16 @@ Result<model::AddressSpace> mm_from_wire(const wire::MmEntry& from,
         if (name.name().size() > kVmaNameMax) return fail(Error::corrupt("a mapping's name"));
         names[name.start()] = name.name();
     }
+    const std::set<std::uint64_t> of_shared(extra.private_of_shared().begin(),
+                                            extra.private_of_shared().end());
     for (const wire::VmaEntry& entry : from.vmas()) {
-        add_cut(TRY(vma_from_wire(entry)), cuts, space.vmas);
+        if ((entry.status() & kGuard) != 0) {
+            space.guards.push_back({{entry.start()}, {entry.end()}});
+            continue;
+        }
+        Vma vma = TRY(vma_from_wire(entry));
+        if (of_shared.contains(entry.start())) TRY(make_private_of_shared(entry, vma));
+        add_cut(std::move(vma), cuts, space.vmas);
     }
     for (Vma& vma : space.vmas) {
         // No field tells the stack apart; it is where the program's first frame lies.

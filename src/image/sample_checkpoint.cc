@@ -370,6 +370,11 @@ model::AddressSpace address_space() {
     vmas.back().file_offset = kPageSize;
     vmas.back().attached_for_reading = true;
     vmas.push_back(mapping(0xb10000, 2, VmaKind::AioRing, kReadWrite));
+    vmas.push_back(mapping(0xc00000, 6, VmaKind::AnonSharedPrivate, kReadWrite));
+    vmas.back().shared_id = 0x1234567890;
+    vmas.back().file_offset = 2 * kPageSize;
+    vmas.push_back(mapping(0xd00000, 1, VmaKind::Anonymous, kReadWrite));
+    vmas.back().droppable = true;
     vmas.push_back(mapping(0x7f0000000000, 512, VmaKind::Anonymous, PROT_NONE));
     vmas.back().no_reserve = true;
     vmas.back().advice = {MADV_DONTFORK, MADV_HUGEPAGE};
@@ -380,6 +385,7 @@ model::AddressSpace address_space() {
     vmas.push_back(mapping(0x7ffd00004000, 2, VmaKind::Vvar, PROT_READ));
     vmas.push_back(mapping(0x7ffd00006000, 2, VmaKind::Vdso, PROT_READ | PROT_EXEC));
     vmas.push_back(mapping(0xffffffffff600000, 1, VmaKind::Vsyscall, PROT_EXEC));
+    space.guards = {{{0x801000}, {0x803000}}, {{0x900000}, {0x901000}}};
     space.layout = {.start_code = 0x400000,
                     .end_code = 0x409123,
                     .start_data = 0x40a010,

@@ -57,6 +57,7 @@ class Validator {
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
     Result<> check_mappings(const model::Process& process) const;
+    Result<> check_guards(const model::AddressSpace& space) const;
     Result<> check_descriptors(const model::Process& process) const;
     Result<> check_settings(const model::Process& process) const;
     [[nodiscard]] const model::RegularFile* regular(model::FileId id) const {
@@ -322,7 +323,21 @@ Result<> Validator::check_threads(const model::Process& process) {
     return {};
 }
 
+Result<> Validator::check_guards(const model::AddressSpace& space) const {
+    if (space.guards.size() > limits::kVmasMax) return fail(Error::limit("too many guard pages"));
+    RemoteAddr last;
+    for (const AddrRange& guard : space.guards) {
+        const bool aligned = (guard.start.value | guard.end.value) % kPageSize == 0;
+        if (guard.empty() || !aligned || guard.start < last) {
+            return bad("guard pages {} overlap, or are not aligned", guard);
+        }
+        last = guard.end;
+    }
+    return {};
+}
+
 Result<> Validator::check_mappings(const model::Process& process) const {
+    TRY(check_guards(process.address_space));
     if (process.address_space.vmas.size() > limits::kVmasMax) {
         return fail(Error::limit("too many mappings"));
     }

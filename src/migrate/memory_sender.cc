@@ -20,11 +20,11 @@ namespace {
 constexpr std::uint64_t kProtectBytesMin = 2u << 20, kProtectBytesMax = 64u << 20;
 constexpr std::uint64_t kPiecesOfARound = 16;
 
-std::vector<AddrRange> private_ranges(const model::Process& process, bool files_only) {
+template <class Wanted>
+std::vector<AddrRange> ranges_of(const model::Process& process, Wanted is_wanted) {
     std::vector<AddrRange> ranges;
     for (const model::Vma& vma : process.address_space.vmas) {
-        if (!vma.carries_private_pages()) continue;
-        if (files_only && vma.kind != model::VmaKind::FilePrivate) continue;
+        if (!std::invoke(is_wanted, vma)) continue;
         if (!ranges.empty() && ranges.back().end == vma.range.start) {
             ranges.back().end = vma.range.end;
         } else {
@@ -146,10 +146,13 @@ Result<> MemorySender::add(const model::Process& process, Pid called,
               .reader = std::move(reader),
               .ranges = {},
               .file_ranges = {},
+              .bare_ranges = {},
+              .droppable = {},
               .sent = {},
               .doubtful = {},
               .lost = false,
-              .seen = {}};
+              .seen = {},
+              .guards = {}};
     const auto [place, is_new] = tasks_.insert_or_assign(process.pid, std::move(task));
     CHECK(is_new);
     TRY(follow(process));
@@ -172,17 +175,21 @@ Result<> MemorySender::follow(const model::Process& process) {
             fmt::format("process {} has executed another program during the migration; try again",
                         process.pid)));
     }
-    task.ranges = private_ranges(process, false);
-    task.file_ranges = private_ranges(process, true);
+    task.ranges = ranges_of(process, &model::Vma::carries_private_pages);
+    task.file_ranges = ranges_of(process, &model::Vma::is_private_of_object);
+    task.bare_ranges = ranges_of(process, [](const model::Vma& vma) {
+        return vma.may_have_guards() && !vma.carries_private_pages();
+    });
+    task.droppable = ranges_of(process, [](const model::Vma& vma) { return vma.droppable; });
     const pages::PageSet mapped = to_set(task.ranges);
     task.sent = pages::intersect(task.sent, mapped);
     for (const model::Vma& vma : process.address_space.vmas) {
         if (!vma.carries_private_pages()) continue;
         // A range that has vanished again is found by the next skeleton, and so is the process's
         // end.
-        const bool has_file = vma.kind == model::VmaKind::FilePrivate;
         const auto registered = task.tracker.register_range(
-            vma.range, has_file ? pages::Backing::File : pages::Backing::Anonymous);
+            vma.range,
+            vma.is_private_of_object() ? pages::Backing::File : pages::Backing::Anonymous);
         if (registered) continue;
         if (registered.error().kind() != Error::Kind::Gone) return fail(registered.error());
         task.lost = true;
@@ -238,7 +245,7 @@ Result<Moved> MemorySender::send_last() {
     std::vector<std::promise<Result<pages::Changes>>> looks(tasks.size());
     const std::jthread looker([&] {
         for (std::size_t i = 0; i < tasks.size(); ++i) {
-            looks[i].set_value(look_for_changes(tasks[i]->tracker, tasks[i]->ranges));
+            looks[i].set_value(look_last(*tasks[i]));
         }
     });
     for (std::size_t i = 0; i < tasks.size(); ++i) {
@@ -246,6 +253,35 @@ Result<Moved> MemorySender::send_last() {
     }
     moved += TRY(shared_.send_last());
     return moved;
+}
+
+// The kernel refuses to track such a mapping, and tracks whatever has taken its place.
+Result<> MemorySender::check_droppable(Task& task) {
+    if (task.tracker.method() != pages::Tracker::Method::WriteProtect) return {};
+    for (const AddrRange& range : task.droppable) {
+        if (!TRY(task.tracker.register_range(range, pages::Backing::Anonymous))) continue;
+        return fail(Error::unsupported(
+            fmt::format("process {} has replaced its MAP_DROPPABLE mapping {} during the "
+                        "migration; try again",
+                        task.pid, range)));
+    }
+    return {};
+}
+
+Result<pages::Changes> MemorySender::look_last(Task& task) {
+    TRY(check_droppable(task));
+    pages::Changes changes = TRY(look_for_changes(task.tracker, task.ranges));
+    task.guards = pages::unite(changes.guards, TRY(task.tracker.guards(task.bare_ranges)));
+    return changes;
+}
+
+void MemorySender::add_guards(model::Checkpoint& checkpoint) const {
+    for (model::Process& process : checkpoint.processes) {
+        const auto task = tasks_.find(process.pid);
+        if (task == tasks_.end()) continue;
+        const auto runs = task->second.guards.runs();
+        process.address_space.guards.assign(runs.begin(), runs.end());
+    }
 }
 
 Result<std::uint64_t> MemorySender::written_bytes() {
@@ -327,11 +363,6 @@ pages::PageSet MemorySender::sent_within(const Task& task, const pages::PageSet&
 }
 
 Result<Moved> MemorySender::send_changes(Task& task, const pages::Changes& changes) {
-    if (!changes.guards.empty()) {
-        return fail(Error::unsupported(
-            fmt::format("process {}: guard pages (MADV_GUARD_INSTALL) at {} are not carried yet",
-                        task.pid, changes.guards.runs().front())));
-    }
     TRY(send_drops(task, sent_within(task, changes.absent)));
     return send_pages(task, changes.written);
 }

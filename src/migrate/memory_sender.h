@@ -12,6 +12,9 @@
 //   * A child that appears is forked at the destination from its parent's stub. Before that, its
 //     parent is sent once more; afterwards only pages that the child does not share go across
 //     (pages/shared_with_parent.h).
+//   * Guard pages are made at the destination in the end, when all pages are there: until then they
+//   are
+//     pages that the source does not have.
 //   * What processes share without a file goes by itself (migrate/shared_sender.h).
 //
 // Used by one thread. Destroying it ends all tracking (I1).
@@ -68,6 +71,8 @@ class MemorySender {
     Result<Moved> send_all_written();
     // In the freeze, every thread stopped: as send_all_written(), without protecting anew.
     Result<Moved> send_last();
+    // What send_last() has seen of guard pages, for the checkpoint that is sent after it.
+    void add_guards(model::Checkpoint& checkpoint) const;
     // What a round would have to send now, which the next one begins with.
     Result<std::uint64_t> written_bytes();
 
@@ -78,11 +83,14 @@ class MemorySender {
         pages::Tracker tracker;
         pages::Reader reader;
         std::vector<AddrRange> ranges;       // of private mappings, ascending
-        std::vector<AddrRange> file_ranges;  // those of private file mappings among them
+        std::vector<AddrRange> file_ranges;  // those among them that show a file or an object
+        std::vector<AddrRange> bare_ranges;  // other mappings, which may have guard pages
+        std::vector<AddrRange> droppable;    // those of them that are MAP_DROPPABLE
         pages::PageSet sent;                 // pages that the destination has
         pages::PageSet doubtful;             // may have been filled after they were sent
         bool lost = false;                   // it has exited, or replaced its address space
         std::optional<pages::Changes> seen;  // by the last written_bytes(), for the next round
+        pages::PageSet guards;               // seen by send_last()
     };
 
     [[nodiscard]] pages::Tracker* tracker_of(Pid pid);
@@ -90,6 +98,10 @@ class MemorySender {
     // left for the next time. A parent whose child is about to be forked at the destination needs a
     // look that is younger than the fork.
     Result<Moved> send_task(Task& task, std::optional<pages::Changes> seen = std::nullopt);
+    // In the freeze, by any thread, without protecting anew. Unsupported: a mapping whose content
+    // was left behind is not MAP_DROPPABLE any more.
+    static Result<pages::Changes> look_last(Task& task);
+    static Result<> check_droppable(Task& task);
     // In the freeze: all that is in `looked`, without protecting anew.
     Result<Moved> send_last_of(Task& task, Result<pages::Changes> looked);
     // A process that is gone is marked as lost.

@@ -247,7 +247,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "shared_writers", "raw_sockets", "multicast", "unix_names", "small_stacks",
                     "memfd", "memfd_state", "memfd_program", "membarrier", "leaderless", "packets",
                     "stopped", "unix_listeners", "signalfd", "task_attributes", "timerfd",
-                    "spinning_vectors", "thread_storm", "timers", "unix_pair"),
+                    "spinning_vectors", "thread_storm", "timers", "unix_pair", "droppable",
+                    "guard_pages", "private_of_shared"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST_F(Sessions, AnAbortDuringPrecopyLeavesTheServiceUnharmed) {

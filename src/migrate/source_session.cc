@@ -447,7 +447,9 @@ Result<> SourceSession::send_state(const dump::Collected& collected, Clock::time
                               .milliseconds = elapsed_ms(pages_begun),
                               .in_freeze = true});
     TRY(send_tmpfs());
-    TRY(send_checkpoint(FrameType::Final, collected.checkpoint));
+    model::Checkpoint final = collected.checkpoint;
+    memory_->add_guards(final);
+    TRY(send_checkpoint(FrameType::Final, std::move(final)));
     report_.checkpoint_ms = elapsed_ms(begun);
     steps_.done("final");
     return await_ready();

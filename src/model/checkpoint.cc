@@ -38,7 +38,7 @@ std::vector<SharedMemory> Checkpoint::shared_memory() const {
     }
     for (const Process& process : processes) {
         for (const Vma& vma : process.address_space.vmas) {
-            if (vma.kind != VmaKind::AnonShared) continue;
+            if (!vma.maps_anonymous_object()) continue;
             const auto at = known.try_emplace(vma.shared_id, SharedMemory{.id = vma.shared_id,
                                                                           .bytes = 0,
                                                                           .no_reserve = false,
@@ -46,7 +46,8 @@ std::vector<SharedMemory> Checkpoint::shared_memory() const {
                                                                           .range = vma.range});
             SharedMemory& memory = at.first->second;
             memory.bytes = std::max(memory.bytes, vma.file_offset + vma.range.size());
-            memory.no_reserve = memory.no_reserve || vma.no_reserve;
+            memory.no_reserve =
+                memory.no_reserve || (vma.no_reserve && vma.kind == VmaKind::AnonShared);
         }
     }
     if (ipc) add_segments(*ipc, known);

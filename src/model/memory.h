@@ -15,12 +15,14 @@ namespace ferry::model {
 using FileId = std::uint32_t;
 
 enum class VmaKind : std::uint8_t {
-    Anonymous,    // private, no file: heap, stacks, malloc arenas
-    FilePrivate,  // MAP_PRIVATE of a file; pages written to are anonymous and carried
-    FileShared,   // MAP_SHARED of a regular file or a memfd; content lives there
-    AnonShared,   // MAP_SHARED|MAP_ANONYMOUS, or a System V segment; carried once per object
-    AioRing,      // the ring of an io_setup(2) context: the kernel's, content in AioRing
-    Vdso,         // the kernel's vdso text: moved, not carried
+    Anonymous,          // private, no file: heap, stacks, malloc arenas
+    FilePrivate,        // MAP_PRIVATE of a file; pages written to are anonymous and carried
+    FileShared,         // MAP_SHARED of a regular file or a memfd; content lives there
+    AnonShared,         // MAP_SHARED|MAP_ANONYMOUS, or a System V segment; carried once per object
+    AnonSharedPrivate,  // MAP_PRIVATE of such an object, no segment (through /proc/PID/map_files);
+                        // pages written to are the process's own, the others show the object
+    AioRing,            // the ring of an io_setup(2) context: the kernel's, content in AioRing
+    Vdso,               // the kernel's vdso text: moved, not carried
     Vvar,      // [vvar], and from Linux 6.13 on [vvar_vclock] as a second one: moved, not carried
     Vsyscall,  // the fixed vsyscall page: exists in every process
 };
@@ -37,20 +39,35 @@ struct Vma {
     std::uint32_t protection = 0;  // PROT_READ | PROT_WRITE | PROT_EXEC
     bool grows_down = false;       // MAP_GROWSDOWN: the main stack
     bool no_reserve = false;       // MAP_NORESERVE
+    bool droppable = false;        // Anonymous: MAP_DROPPABLE (Linux 6.11; VmFlags dp)
     bool locked = false;           // mlock(2) (VmFlags lo)
     bool is_heap = false;          // between start_brk and brk, shown as [heap]
     bool is_stack = false;         // shown as [stack]
     std::vector<int> advice;  // MADV_* that hold: DONTFORK, DONTDUMP, HUGEPAGE, NOHUGEPAGE, ...
     FileId file = 0;          // FilePrivate, FileShared: the file, opened with `file_flags`
     std::uint64_t file_offset = 0;  // bytes
-    std::uint64_t shared_id = 0;  // AnonShared: the same number wherever the same object is mapped
+    std::uint64_t shared_id = 0;  // AnonShared, AnonSharedPrivate: the same wherever the object is
     bool attached_for_reading = false;  // of a System V segment: SHM_RDONLY (shmat(2))
     std::string name;                   // PR_SET_VMA_ANON_NAME, without "[anon:" and "]"
 
     bool operator==(const Vma&) const = default;
-    // May hold pages that only this process has, so that they must be carried.
+    // Shows an object where it has no page of its own.
+    [[nodiscard]] bool is_private_of_object() const {
+        return kind == VmaKind::FilePrivate || kind == VmaKind::AnonSharedPrivate;
+    }
+    // May hold pages that only this process has, so that they must be carried. What may be dropped
+    // at any time may as well be dropped on the way.
     [[nodiscard]] bool carries_private_pages() const {
-        return kind == VmaKind::Anonymous || kind == VmaKind::FilePrivate;
+        return (kind == VmaKind::Anonymous && !droppable) || is_private_of_object();
+    }
+    // MADV_GUARD_INSTALL is for these (Linux 6.15; before only for Anonymous).
+    [[nodiscard]] bool may_have_guards() const {
+        return carries_private_pages() || kind == VmaKind::Anonymous ||
+               kind == VmaKind::FileShared || kind == VmaKind::AnonShared;
+    }
+    // Shows the object `shared_id`.
+    [[nodiscard]] bool maps_anonymous_object() const {
+        return kind == VmaKind::AnonShared || kind == VmaKind::AnonSharedPrivate;
     }
 };
 
@@ -72,6 +89,9 @@ struct MmLayout {
 
 struct AddressSpace {
     std::vector<Vma> vmas;  // ascending, not overlapping
+    // MADV_GUARD_INSTALL (Linux 6.13), in mappings of any kind; ascending, not overlapping. Known
+    // in the freeze only, when the last pages are looked for.
+    std::vector<AddrRange> guards = {};
     MmLayout layout;
     FileId exe_file = 0;
     int dumpable = 1;  // prctl(PR_GET_DUMPABLE)

@@ -204,6 +204,16 @@ Result<PageSet> find_watched(const ScanCall& scan, AddrRange range) {
                              .return_mask = kWritten});
 }
 
+Result<> find_guards(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
+                     PageSet& into) {
+    Scan found;
+    TRY(for_each_region(
+        scan, {.range = range, .all_of = kSwapped, .any_of = kSwapped, .return_mask = kSwapped},
+        [&](const os::PageRegion& region) { return add_swapped(entries, region, found); }));
+    into.add(found.guards);
+    return {};
+}
+
 Result<PageSet> find_present(const ScanCall& scan, AddrRange range) {
     return find_pages(scan, {.range = range, .any_of = kPresent, .return_mask = kPresent});
 }

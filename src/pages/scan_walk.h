@@ -47,6 +47,10 @@ Result<PageSet> find_protected(const ScanCall& scan, AddrRange range);
 // Those of them where the mark works: in mappings that are registered.
 Result<PageSet> find_watched(const ScanCall& scan, AddrRange range);
 
+// Guard pages, in mappings of any kind. Appends to `into`.
+Result<> find_guards(const ScanCall& scan, const EntriesCall& entries, AddrRange range,
+                     PageSet& into);
+
 // Pages that have an entry in the page table and are in memory.
 Result<PageSet> find_present(const ScanCall& scan, AddrRange range);
 

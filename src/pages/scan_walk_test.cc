@@ -203,6 +203,20 @@ TEST(ScanProtected, AFailureOfTheKernelIsReported) {
                                 Protect::No, scan));
 }
 
+TEST(FindGuards, TellsThemFromOtherMarkers) {
+    FakeKernel kernel;
+    kernel.pages = {{10, {kPresent | kFile}},
+                    {11, {kSwapped, kEntrySwapped | kMarkerType | 4 << 5}},
+                    {12, {kSwapped, kEntrySwapped | kMarkerType | 1 << 5}},
+                    {13, {kSwapped, kEntrySwapped}},
+                    {14, {kSwapped, kEntrySwapped | kMarkerType | 4 << 5}},
+                    {15, {kSwapped, kEntrySwapped | kMarkerType | 4 << 5}}};
+    PageSet found;
+    ASSERT_TRUE(find_guards(kernel.scan_call(), kernel.entries_call(), run(0, 15), found));
+    EXPECT_EQ(found, (PageSet{run(11, 12), run(14, 15)}));
+    EXPECT_FALSE(kernel.protects);
+}
+
 TEST(ScanSoftDirty, TakesWrittenFromTheSoftDirtyBit) {
     FakeKernel kernel;
     kernel.pages = {{10, {0, kEntryPresent | kEntrySoftDirty}},

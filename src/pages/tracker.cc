@@ -169,6 +169,15 @@ Result<Changes> Tracker::changes(std::span<const AddrRange> ranges, Protect prot
     return result;
 }
 
+Result<PageSet> Tracker::guards(std::span<const AddrRange> ranges) const {
+    PageSet found;
+    TRY(walk(ranges, [&](const PagemapCalls& calls, AddrRange range, Backing) -> Result<> {
+        if (range.empty()) return {};
+        return find_guards(calls.scan, calls.entries, range, found);
+    }));
+    return found;
+}
+
 Result<PageSet> Tracker::find_unwatched(std::span<const AddrRange> ranges) const {
     PageSet unwatched;
     for (const AddrRange& range : ranges) unwatched.add(range);

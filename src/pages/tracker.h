@@ -111,6 +111,10 @@ class Tracker {
     // With Protect::No several threads may look at once: it changes nothing.
     Result<Changes> changes(std::span<const AddrRange> ranges, Protect protect) const;
 
+    // Guard pages in mappings of any kind, which changes() of private ones says as well. Changes
+    // nothing. Kind::Gone if the process has exited.
+    [[nodiscard]] Result<PageSet> guards(std::span<const AddrRange> ranges) const;
+
     // Of shared mappings: pages that this process may have written since watch() had them. All but
     // those that carry a mark: what was written and then lost its entry in the page table
     // (MADV_DONTNEED, reclaim, munmap and a new mapping) has none. With Method::SoftDirty: all.

@@ -108,6 +108,7 @@ std::optional<std::string> apply_flags(const proc::SmapsEntry& from, bool write_
     into.no_reserve = from.has_flag("nr");
     into.locked = from.has_flag("lo");
     into.may_write = from.has_flag("mw");
+    into.droppable = from.has_flag("dp");
     return std::nullopt;
 }
 
@@ -121,12 +122,15 @@ std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry)
     if (entry.path.starts_with("[vvar")) return Vvar;
     if (entry.path == "[vsyscall]") return Vsyscall;
     if (entry.path == "[uprobes]") return std::unexpected("uprobes");
-    if (is_segment(entry)) return AnonShared;
+    if (is_segment(entry)) {
+        if (entry.shared) return AnonShared;
+        return std::unexpected("a private mapping of System V shared memory");
+    }
     if (entry.path.starts_with(kAioRingName)) return AioRing;
     if (entry.path.starts_with("anon_inode:")) return std::unexpected(entry.path);
     if (entry.path.starts_with("socket:")) return std::unexpected("a packet socket's ring");
-    if (entry.shared && (entry.path == "/dev/zero" || entry.path.starts_with("[anon_shmem:"))) {
-        return AnonShared;
+    if (entry.path.starts_with("[anon_shmem:") || (entry.path == "/dev/zero" && entry.deleted)) {
+        return entry.shared ? AnonShared : AnonSharedPrivate;
     }
     if (entry.inode == 0) {
         if (entry.shared) return std::unexpected("a shared mapping without a file");
@@ -179,6 +183,12 @@ Result<bool> MemoryLayout::refresh() {
             mapping.no_reserve = known->no_reserve;
             mapping.locked = known->locked;
             mapping.may_write = known->may_write;
+            mapping.droppable = known->droppable;
+            // Its content is left behind: it must not have been replaced. Who sends pages finds
+            // out by itself (migrate/memory_sender.h), and a second look would be a slow one.
+            if (known->droppable && !write_protection_is_ours_) {
+                last_unknown = mapping.entry.range.start;
+            }
         } else {
             last_unknown = mapping.entry.range.start;
         }
@@ -217,6 +227,7 @@ Result<model::AddressSpace> MemoryLayout::address_space(FileCollector& files) co
                           .protection = entry.protection,
                           .grows_down = mapping.grows_down,
                           .no_reserve = mapping.no_reserve,
+                          .droppable = mapping.droppable,
                           .locked = mapping.locked,
                           .is_heap = entry.path == "[heap]",
                           .is_stack = entry.path == "[stack]",
@@ -231,7 +242,7 @@ Result<model::AddressSpace> MemoryLayout::address_space(FileCollector& files) co
             const bool writes_through = vma.kind == model::VmaKind::FileShared && mapping.may_write;
             vma.file = TRY(files.add_mapped(
                 pid_, entry, static_cast<std::uint32_t>(writes_through ? O_RDWR : O_RDONLY)));
-        } else if (vma.kind == model::VmaKind::AnonShared) {
+        } else if (vma.maps_anonymous_object()) {
             vma.shared_id = shared_id_of(entry);
             vma.attached_for_reading = is_segment(entry) && !mapping.may_write;
         } else {

@@ -22,6 +22,7 @@ struct KnownMapping {
     proc::MapsEntry entry;
     std::vector<int> advice;
     bool grows_down = false, no_reserve = false, locked = false, may_write = false;
+    bool droppable = false;
 };
 
 // Of one process, over its life until execve(2).
@@ -69,7 +70,7 @@ class MemoryLayout {
 [[nodiscard]] std::optional<std::string> apply_flags(const proc::SmapsEntry& from,
                                                      bool write_protection_is_ours,
                                                      KnownMapping& into);
-// Vma::shared_id of a mapping that is AnonShared.
+// Vma::shared_id of a mapping that is AnonShared or AnonSharedPrivate.
 [[nodiscard]] std::uint64_t shared_id_of(const proc::MapsEntry& entry);
 // What the mapping is; the reason if it is not carried.
 [[nodiscard]] std::expected<model::VmaKind, std::string> kind_of(const proc::MapsEntry& entry);

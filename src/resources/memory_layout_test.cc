@@ -55,6 +55,16 @@ TEST(ApplyFlags, ReadsAdviceAndLocks) {
     EXPECT_FALSE(mapping.no_reserve);
 }
 
+TEST(ApplyFlags, TellsDroppableMemory) {
+    KnownMapping mapping = {.entry = entry(0x1000, 0x2000), .advice = {}};
+    const proc::SmapsEntry plain = {.maps = entry(0x1000, 0x2000), .flags = {"rd", "wr"}};
+    const proc::SmapsEntry droppable = {.maps = entry(0x1000, 0x2000), .flags = {"rd", "dp"}};
+    EXPECT_FALSE(apply_flags(droppable, false, mapping).has_value());
+    EXPECT_TRUE(mapping.droppable);
+    EXPECT_FALSE(apply_flags(plain, false, mapping).has_value());
+    EXPECT_FALSE(mapping.droppable);
+}
+
 TEST(ApplyFlags, RefusesHugePagesByName) {
     proc::SmapsEntry smaps = {.maps = entry(0x1000, 0x2000), .flags = {"rd", "ht"}};
     KnownMapping mapping;
@@ -98,6 +108,17 @@ TEST(KindOf, TellsPrivateFromShared) {
     file.path = "/dev/zero";
     file.deleted = true;
     EXPECT_EQ(*kind_of(file), model::VmaKind::AnonShared);
+    file.shared = false;
+    EXPECT_EQ(*kind_of(file), model::VmaKind::AnonSharedPrivate);
+    file.path = "[anon_shmem:arena]";
+    EXPECT_EQ(*kind_of(file), model::VmaKind::AnonSharedPrivate);
+    // Of the device itself: anonymous memory that only looks like a file's.
+    file.path = "/dev/zero";
+    file.deleted = false;
+    EXPECT_EQ(*kind_of(file), model::VmaKind::FilePrivate);
+    file.path = "/SYSV00000000";
+    file.deleted = true;
+    EXPECT_EQ(kind_of(file).error(), "a private mapping of System V shared memory");
     EXPECT_EQ(*kind_of(entry(0x1000, 0x2000, "[anon:arena]")), model::VmaKind::Anonymous);
     EXPECT_EQ(*kind_of(entry(0x1000, 0x2000, "[vvar_vclock]")), model::VmaKind::Vvar);
 }

@@ -31,6 +31,7 @@ bool is_same_memory(const MappedVma& a, const MappedVma& b) {
     // Pages of a private mapping stay when its file loses its name; a shared one's are the file's.
     if (a.vma.kind == VmaKind::FileShared && a.ghost != b.ghost) return false;
     if (a.vma.grows_down != b.vma.grows_down || a.vma.no_reserve != b.vma.no_reserve) return false;
+    if (a.vma.droppable != b.vma.droppable) return false;
     if (a.vma.kind == VmaKind::Anonymous) return true;
     return a.vma.file_offset - a.vma.range.start.value ==
            b.vma.file_offset - b.vma.range.start.value;
@@ -149,6 +150,7 @@ Result<std::vector<MappedVma>> wanted_mappings(const model::Checkpoint& checkpoi
             case VmaKind::Vsyscall:
                 continue;
             case VmaKind::AnonShared:
+            case VmaKind::AnonSharedPrivate:
             case VmaKind::Anonymous:
                 wanted.push_back({.vma = vma, .path = ""});
                 continue;

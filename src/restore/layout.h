@@ -16,8 +16,8 @@ namespace ferry::restore {
 // The end of the address space that every x86-64 process has (47 bits less the last page).
 inline constexpr RemoteAddr kAddressSpaceEnd{0x7ffffffff000};
 
-// A mapping of a stub. Only kinds that a stub maps itself: Anonymous, AnonShared, FilePrivate,
-// FileShared; Anonymous without access where an aio ring will lie.
+// A mapping of a stub. Only kinds that a stub maps itself: Anonymous, AnonShared,
+// AnonSharedPrivate, FilePrivate, FileShared; Anonymous without access where an aio ring will lie.
 struct MappedVma {
     model::Vma vma;
     std::string path;         // of the file, or what stands for a memfd; empty for anonymous memory

@@ -22,6 +22,12 @@
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08
+#endif
 
 namespace ferry::restore {
 namespace {
@@ -60,7 +66,7 @@ int map_flags(const MappedVma& mapped) {
     int flags = MAP_FIXED_NOREPLACE;
     const bool is_shared =
         mapped.vma.kind == VmaKind::FileShared || mapped.vma.kind == VmaKind::AnonShared;
-    flags |= is_shared ? MAP_SHARED : MAP_PRIVATE;
+    flags |= is_shared ? MAP_SHARED : mapped.vma.droppable ? MAP_DROPPABLE : MAP_PRIVATE;
     if (mapped.vma.kind == VmaKind::Anonymous) flags |= MAP_ANONYMOUS;
     if (mapped.vma.grows_down) flags |= MAP_GROWSDOWN;
     if (mapped.vma.no_reserve) flags |= MAP_NORESERVE;
@@ -94,7 +100,7 @@ class Mapper {
     // What is mapped: a private mapping of a file needs no right to write.
     using Key = std::pair<VmaKind, std::uint64_t>;
     static Key key(const model::Vma& vma) {
-        return {vma.kind, vma.kind == VmaKind::AnonShared ? vma.shared_id : vma.file};
+        return {vma.kind, vma.maps_anonymous_object() ? vma.shared_id : vma.file};
     }
 
     // At most, in a program.
@@ -128,7 +134,7 @@ class Mapper {
     }
 
     Result<os::UniqueFd> open(const MappedVma& mapped) const {
-        if (mapped.vma.kind == VmaKind::AnonShared) {
+        if (mapped.vma.maps_anonymous_object()) {
             return os::dup(tree_.shared_memory().fd(mapped.vma.shared_id));
         }
         const model::OpenFile* file = checkpoint_.find_file(mapped.vma.file);
@@ -179,7 +185,7 @@ class Mapper {
                 const bool has_file = vma.kind != VmaKind::Anonymous;
                 const Argument fd =
                     has_file ? Argument(received->fd(file_index_.at(key(vma)))) : Argument(-1);
-                program.call("mmap", SYS_mmap,
+                program.call(vma.droppable ? "mmap(MAP_DROPPABLE)" : "mmap", SYS_mmap,
                              {range.start, range.size(), vma.protection, map_flags(step.target), fd,
                               has_file ? vma.file_offset : 0},
                              exactly(static_cast<std::int64_t>(range.start.value)));
@@ -335,13 +341,26 @@ Result<> finish_layout(Tree& tree, StubProcess& process, const model::Process& w
             exactly(static_cast<std::int64_t>(place.start.value)));
         parked = parked + place.size();
     }
+    // Before mlock(2), after which they are refused.
+    std::span<const AddrRange> guards = wanted.address_space.guards;
+    for (const AddrRange& guard : guards) {
+        program.call("madvise(MADV_GUARD_INSTALL)", SYS_madvise,
+                     {guard.start, guard.size(), MADV_GUARD_INSTALL});
+        TRY(process.leader().run_if_full(program));
+    }
     for (const MappedVma& mapped : process.mapped) {
         const AddrRange range = mapped.vma.range;
+        while (!guards.empty() && guards.front().end <= range.start) guards = guards.subspan(1);
         for (const int advice : mapped.vma.advice) {
             if (!is_late_advice(advice)) continue;
             program.call("madvise", SYS_madvise, {range.start, range.size(), advice});
         }
-        if (mapped.vma.locked) program.call("mlock", SYS_mlock, {range.start, range.size()});
+        // With guard pages in it a mapping is locked, and ENOMEM says that not all of it is there.
+        const bool is_guarded = !guards.empty() && guards.front().start < range.end;
+        if (mapped.vma.locked) {
+            program.call("mlock", SYS_mlock, {range.start, range.size()},
+                         is_guarded ? kAnything : kSuccess);
+        }
         TRY(process.leader().run_if_full(program));
     }
     return process.leader().run_rest(program);

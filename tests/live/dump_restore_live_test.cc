@@ -85,9 +85,9 @@ INSTANTIATE_TEST_SUITE_P(
                     "pty_session", "raw_sockets", "rseq", "seccomp", "shared_anonymous",
                     "shared_pages", "shared_large", "multicast", "unix_names", "small_stacks",
                     "shared_writers", "memfd", "memfd_state", "memfd_program", "membarrier",
-                    "signalfd", "task_attributes", "socket_options", "timerfd", "spinning_vectors",
-                    "tcp_listen", "tcp_loopback", "tcp_talk", "thread_storm", "timers", "udp_queue",
-                    "unix_pair", "writer"),
+                    "droppable", "guard_pages", "private_of_shared", "signalfd", "task_attributes",
+                    "socket_options", "timerfd", "spinning_vectors", "tcp_listen", "tcp_loopback",
+                    "tcp_talk", "thread_storm", "timers", "udp_queue", "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, FindsAioRingsAmongThePagesWhereTheImageIsCrius) {
