@@ -169,9 +169,6 @@ Result<> check_movable(const Container& container) {
         reasons.push_back(fmt::format("it is {}", name_of(container.status)));
     }
     std::ranges::move(obstacles(container.config, container.state), std::back_inserter(reasons));
-    if (container.monitor && container.config.find_namespace("user") != nullptr) {
-        reasons.emplace_back("it is Podman's and has a user namespace");
-    }
     if (reasons.empty()) {
         for (const Pid pid : TRY(strangers(container))) {
             reasons.push_back(fmt::format("process {} came into it by exec", pid));

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <ranges>
+#include <tuple>
 
 #include "container/json_access.h"
 #include "container/podman_stand_in.h"
@@ -113,7 +114,8 @@ done >/dev/null 2>&1
 
 constexpr const char* kNames[] = {
     "containers.conf", kRuntimeStandIn, kCriuStandIn,         kRealRuntime,    kStandInSocket,
-    "export.tar",      "import.tar",    "bundle/config.json", kNetworkStandIn, kRealNetwork};
+    "export.tar",      "import.tar",    "bundle/config.json", kNetworkStandIn, kRealNetwork,
+    kMonitorStandIn,   kRealMonitor,    kOwnConfiguration};
 
 // A monitor that began while Podman imported for us was given our stand-in, which is gone.
 Result<> find_runtime(Monitor& monitor) {
@@ -199,9 +201,12 @@ std::vector<std::string> podman_removal(const std::vector<std::string>& podman,
 }
 
 // The private containers.conf.
-std::string StandIns::configuration(const std::string& runtime, bool has_network) const {
+std::string StandIns::configuration(const std::string& runtime, const RealPrograms& real) const {
     std::string text = "[engine]\n";
-    if (has_network) {
+    if (!real.monitor.empty()) {
+        text += fmt::format("conmon_path = [\"{}\"]\n", path(kMonitorStandIn));
+    }
+    if (!real.network.empty()) {
         std::vector<std::string> directories = helper_directories();
         directories.insert(directories.begin(), directory_);
         text += fmt::format("helper_binaries_dir = [\"{}\"]\n", fmt::join(directories, "\", \""));
@@ -215,19 +220,23 @@ Result<StandIns> StandIns::make(const std::string& id) {
     return StandIns(TRY(make_aside(kStandInsAside, id)));
 }
 
-Result<> StandIns::fill(const std::string& runtime, const std::string& path,
-                        const std::string& netavark) const {
+Result<> StandIns::fill(const std::string& runtime, const RealPrograms& real) const {
     const std::string self = TRY(os::readlinkat(os::kCwd, "/proc/self/exe"));
-    TRY(os::symlinkat(self, os::kCwd, this->path(kRuntimeStandIn)));
-    TRY(os::symlinkat(self, os::kCwd, this->path(kCriuStandIn)));
-    TRY(os::symlinkat(path, os::kCwd, this->path(kRealRuntime)));
-    TRY(os::mkdirat(os::kCwd, this->path("bundle"), 0700));
-    if (!netavark.empty()) {
-        TRY(os::symlinkat(self, os::kCwd, this->path(kNetworkStandIn)));
-        TRY(os::symlinkat(netavark, os::kCwd, this->path(kRealNetwork)));
+    const std::tuple<const char*, const char*, const std::string&> links[] = {
+        {kRuntimeStandIn, kRealRuntime, real.runtime},
+        {kNetworkStandIn, kRealNetwork, real.network},
+        {kMonitorStandIn, kRealMonitor, real.monitor}};
+    for (const auto& [stand_in, name, program] : links) {
+        if (program.empty()) continue;
+        TRY(os::symlinkat(self, os::kCwd, path(stand_in)));
+        TRY(os::symlinkat(program, os::kCwd, path(name)));
     }
-    return os::write_file(os::kCwd, this->path("containers.conf"),
-                          configuration(runtime, !netavark.empty()));
+    TRY(os::symlinkat(self, os::kCwd, path(kCriuStandIn)));
+    TRY(os::mkdirat(os::kCwd, path("bundle"), 0700));
+    if (const char* own = std::getenv("CONTAINERS_CONF"); own != nullptr && *own != '\0') {
+        TRY(os::symlinkat(own, os::kCwd, path(kOwnConfiguration)));
+    }
+    return os::write_file(os::kCwd, path("containers.conf"), configuration(runtime, real));
 }
 
 StandIns::StandIns(StandIns&& other) noexcept

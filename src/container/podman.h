@@ -64,6 +64,13 @@ Result<std::string> podman_version(const std::vector<std::string>& podman);
                                                       const std::vector<std::string>& volumes,
                                                       const std::string& devices);
 
+// Those that we stand in for. Empty: Podman calls it itself.
+struct RealPrograms {
+    std::string runtime;
+    std::string network;  // netavark
+    std::string monitor;  // conmon
+};
+
 // A directory in which Podman finds us in the place of its runtime and of CRIU (podman_stand_in.h).
 // It goes with this object; whoever needs it to go after our death, too, removes files() and
 // directories().
@@ -75,10 +82,8 @@ class StandIns {
     StandIns& operator=(StandIns&&) = delete;
     ~StandIns();
 
-    // For the runtime of this name, whose program is `path`, and the network backend whose program
-    // is `netavark`, unless that is empty.
-    Result<> fill(const std::string& runtime, const std::string& path,
-                  const std::string& netavark) const;
+    // For the runtime of this name.
+    Result<> fill(const std::string& runtime, const RealPrograms& real) const;
 
     [[nodiscard]] const std::string& directory() const { return directory_; }
     [[nodiscard]] std::string path(std::string_view name) const;
@@ -91,7 +96,8 @@ class StandIns {
 
   private:
     explicit StandIns(std::string directory) : directory_(std::move(directory)) {}
-    [[nodiscard]] std::string configuration(const std::string& runtime, bool has_network) const;
+    [[nodiscard]] std::string configuration(const std::string& runtime,
+                                            const RealPrograms& real) const;
     std::string directory_;
 };
 

@@ -92,7 +92,12 @@ Result<std::vector<std::string>> network_obstacles(const Monitor& monitor, const
     if (plugs.empty() && !space->path.empty()) {
         reasons.push_back(fmt::format("it has joined the network namespace {}", space->path));
     }
-    if (!plugs.empty()) reasons = TRY(sharers_of(monitor, space->path));
+    if (!plugs.empty() && config.find_namespace("user") != nullptr) {
+        // Podman makes it after the container, and not at all where it restores one.
+        reasons.emplace_back("it has a user namespace and networks of Podman's");
+    } else if (!plugs.empty()) {
+        reasons = TRY(sharers_of(monitor, space->path));
+    }
     if (!plugs.empty() && monitor.option("--network-backend") != "netavark") {
         reasons.emplace_back("its networks are not made by netavark");
     }
@@ -133,7 +138,7 @@ Result<PodmanRecord> export_from_podman(const Monitor& monitor, const Config& co
     const StandIns stand_ins = TRY(StandIns::make(monitor.id));
     const os::ChildProcess guardian =
         TRY(os::run_after_death({"sh", "-c", kRemoval, "sh", stand_ins.directory()}));
-    TRY(stand_ins.fill(runtime, monitor.runtime, {}));
+    TRY(stand_ins.fill(runtime, {.runtime = monitor.runtime, .network = {}, .monitor = {}}));
     const std::string archive = stand_ins.path("export.tar");
     const auto exported =
         run_checked({.arguments = stand_ins.command(

@@ -16,6 +16,7 @@
 #include "container/mark.h"
 #include "container/podman_socket.h"
 #include "container/podman_stand_in.h"
+#include "container/podman_users.h"
 #include "container/program.h"
 #include "container/tmpfs_archive.h"
 #include "os/inet.h"
@@ -33,21 +34,21 @@ constexpr std::chrono::seconds kEndTimeout{20};
 constexpr const char* kAsk =
     "{{.Store.GraphRoot}}\n{{.Store.RunRoot}}\n{{.Store.VolumePath}}\n{{.Host.CgroupManager}}\n"
     "{{.Host.EventLogger}}\n{{.Host.NetworkBackend}}\n{{.Host.OCIRuntime.Path}}\n"
-    "{{.Store.GraphDriverName}}";
+    "{{.Host.Conmon.Path}}\n{{.Store.GraphDriverName}}";
 constexpr std::array kOptions = {"--root",           "--runroot",        "--volumepath",
                                  "--cgroup-manager", "--events-backend", "--network-backend"};
 
 struct Setup {
     std::vector<std::string> podman;
-    std::string runtime;     // its program
-    std::string containers;  // where it keeps what it has of each container
+    std::string runtime, monitor;  // their programs
+    std::string containers;        // where it keeps what it has of each container
 };
 
 Result<Setup> ask(const std::string& runtime) {
     const std::string answer = TRY(with_context(
         run_checked({.arguments = {"podman", "--runtime", runtime, "info", "--format", kAsk}}),
         "Podman"));
-    Setup setup{.podman = {"podman"}, .runtime = {}, .containers = {}};
+    Setup setup{.podman = {"podman"}, .runtime = {}, .monitor = {}, .containers = {}};
     std::istringstream lines(answer);
     std::string line, root;
     for (const char* option : kOptions) {
@@ -56,6 +57,7 @@ Result<Setup> ask(const std::string& runtime) {
         if (!line.empty()) setup.podman.insert(setup.podman.end(), {option, line});
     }
     std::getline(lines, setup.runtime);
+    std::getline(lines, setup.monitor);
     std::getline(lines, line);
     setup.containers = fmt::format("{}/{}-containers", root, line);
     return setup;
@@ -73,7 +75,7 @@ TmpfsEntry entry_of(const char* path, std::string content) {
 // What `podman container restore --import` wants to find in an archive.
 Result<std::string> archive_of(const PodmanRecord& record) {
     TmpfsChange files;
-    files.entries.push_back(entry_of("config.dump", record.config));
+    files.entries.push_back(entry_of("config.dump", TRY(with_same_ids(record.config))));
     files.entries.push_back(entry_of("spec.dump", record.spec));
     files.entries.push_back(entry_of("network.status", record.network));
     TmpfsEntry directory;
@@ -167,6 +169,7 @@ Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& re
     const std::vector<PodmanPlug> plugs = TRY(parse_network_status(record.network));
     TRY(compare_networks(TRY(ask_for_networks(setup.podman, plugs)), record.networks));
     TRY(check_names(setup.podman, config));
+    TRY(check_ids(record.config, {.containers = setup.containers + "/containers.json"}));
     Volumes volumes = TRY(look_at_volumes(setup.podman, config));
     TRY(check_image(setup.podman, config));
     const std::string netavark = plugs.empty() ? "" : TRY(find_netavark());
@@ -184,7 +187,9 @@ Result<std::unique_ptr<PodmanImport>> PodmanImport::start(const PodmanRecord& re
          .until_gone = fmt::format("{}/{}", setup.containers, import->config_.id),
          .files = import->stand_ins_.files(),
          .directories = import->stand_ins_.directories()}));
-    TRY(import->stand_ins_.fill(import->config_.runtime, setup.runtime, netavark));
+    TRY(import->stand_ins_.fill(
+        import->config_.runtime,
+        {.runtime = setup.runtime, .network = netavark, .monitor = setup.monitor}));
     TRY(import->begin(record));
     return import;
 }

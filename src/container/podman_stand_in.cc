@@ -21,6 +21,7 @@
 #include "os/endpoint.h"
 #include "os/fd.h"
 #include "os/launch.h"
+#include "os/spawn.h"
 
 namespace ferry::container {
 namespace {
@@ -120,8 +121,23 @@ Result<int> pass_on(const std::string& directory, Words words) {
     return status.value_or(EXIT_FAILURE);
 }
 
+// Comes back only where that fails.
+Result<int> become_monitor(const std::string& directory, Words words) {
+    constexpr const char* kVariable = "CONTAINERS_CONF";
+    const auto own = os::readlinkat(os::kCwd, fmt::format("{}/{}", directory, kOwnConfiguration));
+    if (own) {
+        ::setenv(kVariable, own->c_str(), 1);
+    } else {
+        ::unsetenv(kVariable);
+    }
+    const std::string real = fmt::format("{}/{}", directory, kRealMonitor);
+    words.insert(words.begin(), TRY(os::readlinkat(os::kCwd, real)));
+    return fail(os::execute(words));
+}
+
 Result<int> run(const std::string& directory, std::string_view name, const Words& words) {
     if (name == kCriuStandIn) return answer_version(words);
+    if (name == kMonitorStandIn) return become_monitor(directory, words);
     if (name == kNetworkStandIn) return run_network_stand_in(directory, words);
     const auto has = [&words](std::string_view verb) {
         return std::ranges::find(words, verb) != words.end();
@@ -137,7 +153,8 @@ std::optional<int> run_stand_in(std::span<char* const> arguments, StandInFor who
     const std::string_view path = arguments.empty() ? "" : arguments.front();
     const std::string_view name = path.substr(path.rfind('/') + 1);
     const bool as_criu = name == kCriuStandIn && whom == StandInFor::PodmansProgramsAndCriu;
-    if (name != kRuntimeStandIn && name != kNetworkStandIn && !as_criu) return std::nullopt;
+    constexpr std::array kNames = {kRuntimeStandIn, kNetworkStandIn, kMonitorStandIn};
+    if (std::ranges::find(kNames, name) == kNames.end() && !as_criu) return std::nullopt;
     const std::string directory(path.substr(0, path.size() - name.size() - (name != path)));
     const auto status = run(directory, name, Words(std::next(arguments.begin()), arguments.end()));
     if (status) return *status;

@@ -6,6 +6,9 @@
 //   runc restore ... ID         asks the worker at kStandInSocket; see below
 //   runc ANYTHING               is the real runtime's
 //   netavark ...                see podman_network.h
+//   conmon ...                  the real monitor, without what leads to us in its environment: at
+//   its
+//                               end, when all this is gone, it calls Podman
 //
 // A container has to be made by a descendant of its monitor, so that the monitor reaps it. So
 // `restore` makes the container for the worker. Over a SOCK_SEQPACKET connection, JSON texts:
@@ -27,6 +30,9 @@ inline constexpr const char* kStandInsAside = "podman";  // make_aside()
 inline constexpr const char* kRuntimeStandIn = "runc";
 inline constexpr const char* kCriuStandIn = "criu";
 inline constexpr const char* kRealRuntime = "runtime";
+inline constexpr const char* kMonitorStandIn = "conmon";
+inline constexpr const char* kRealMonitor = "monitor";
+inline constexpr const char* kOwnConfiguration = "configuration";  // leads to $CONTAINERS_CONF
 inline constexpr const char* kStandInSocket = "socket";
 
 // Which of these names a program answers to: `ferry` is more than a stand-in for CRIU (swrk).
