@@ -25,9 +25,13 @@ Result<PodmanNetwork> read_network(const Json& json) {
     PodmanNetwork network{.name = TRY(text_in(json, "name")),
                           .driver = TRY(text_in(json, "driver")),
                           .bridge = TRY(text_in(json, "network_interface")),
-                          .subnets = {}};
+                          .subnets = {},
+                          .name_servers = {}};
+    const bool has_names = TRY(flag_in(json, "dns_enabled"));
     for (const Json& subnet : *TRY(objects_in(json, "subnets"))) {
         network.subnets.push_back(TRY(text_in(subnet, "subnet")));
+        std::string gateway = TRY(text_in(subnet, "gateway"));
+        if (has_names && !gateway.empty()) network.name_servers.push_back(std::move(gateway));
     }
     return network;
 }
@@ -126,10 +130,16 @@ std::string to_json(const std::vector<PodmanNetwork>& networks) {
     Json list = Json::array();
     for (const PodmanNetwork& network : networks) {
         Json subnets = Json::array();
-        for (const std::string& subnet : network.subnets) subnets.push_back({{"subnet", subnet}});
+        auto name_server = network.name_servers.begin();
+        for (const std::string& subnet : network.subnets) {
+            subnets.push_back({{"subnet", subnet}});
+            if (name_server == network.name_servers.end()) continue;
+            subnets.back()["gateway"] = *name_server++;
+        }
         list.push_back({{"name", network.name},
                         {"driver", network.driver},
                         {"network_interface", network.bridge},
+                        {"dns_enabled", !network.name_servers.empty()},
                         {"subnets", subnets}});
     }
     return to_text(list);
@@ -156,8 +166,10 @@ Result<std::vector<PodmanNetwork>> ask_for_networks(const std::vector<std::strin
 Result<> compare_networks(const std::vector<PodmanNetwork>& here,
                           const std::vector<PodmanNetwork>& at_source) {
     const auto in_words = [](const PodmanNetwork& network) {
-        return fmt::format("a {} {} of {}", network.driver, network.bridge,
-                           fmt::join(network.subnets, ", "));
+        std::string words = fmt::format("a {} {} of {}", network.driver, network.bridge,
+                                        fmt::join(network.subnets, ", "));
+        if (network.name_servers.empty()) return words;
+        return words + fmt::format(" with names at {}", fmt::join(network.name_servers, ", "));
     };
     for (const PodmanNetwork& theirs : at_source) {
         const auto ours = std::ranges::find(here, theirs.name, &PodmanNetwork::name);

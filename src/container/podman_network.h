@@ -32,6 +32,8 @@ struct PodmanNetwork {
     std::string name, driver;
     std::string bridge;                // of the host
     std::vector<std::string> subnets;  // "10.88.0.0/16", in order
+    // Where it answers for names (aardvark-dns): at its gateways. None: it has no names.
+    std::vector<std::string> name_servers;
     bool operator==(const PodmanNetwork&) const = default;
 };
 // Of the text of `podman network inspect`. Corrupt.

@@ -79,6 +79,14 @@ TEST(PodmanNetworks, AreReadAndWritten) {
     EXPECT_THAT(networks->front().subnets, ElementsAre("10.89.0.0/24", "fd00::/64"));
     EXPECT_EQ(parse_podman_networks(to_json(*networks)), *networks);
     EXPECT_TRUE(compare_networks(*networks, *networks));
+    EXPECT_THAT(networks->front().name_servers, IsEmpty());
+    const auto named = parse_podman_networks(with(kNetworks, "/0/dns_enabled", "true"));
+    ASSERT_TRUE(named) << named.error().describe();
+    EXPECT_THAT(named->front().name_servers, ElementsAre("10.89.0.1"));
+    EXPECT_EQ(parse_podman_networks(to_json(*named)), *named);
+    const auto compared = compare_networks(*networks, *named);
+    ASSERT_FALSE(compared);
+    EXPECT_THAT(compared.error().message(), HasSubstr("with names at 10.89.0.1 at the source"));
 }
 
 TEST(PodmanNetworks, ThatDifferAreRefusedByName) {

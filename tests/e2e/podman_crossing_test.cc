@@ -18,6 +18,7 @@ TEST_F(PodmanCrossingTest, ItIsPodmansOnTheOtherSideAndNothingOfItIsLeft) {
                                << platform(1).agent_log();
     EXPECT_EQ(listed(0), "");
     EXPECT_EQ(traces(0), "");
+    EXPECT_FALSE(std::filesystem::exists(directory_ + "/own0/storage/overlay-containers/" + id_));
     EXPECT_THAT(listed(1), testing::StartsWith(id_ + " web Up"));
     expect_to_run_on(1);
     const auto word = podman(1, {"exec", "web", "/bin/cat", "/dev/shm/word"});
@@ -63,6 +64,10 @@ TEST_F(PodmanCrossingTest, WhateverFailsLaterItStaysAndTheOtherSideIsAsBefore) {
     expect_to_run_on(1);
     EXPECT_EQ(podman(1, {"volume", "ls", "--quiet"}).value_or("unknown"), "data\n");
     EXPECT_EQ(podman(1, {"exec", "web", "cat", "/data/file"}).value_or("nothing"), "kept\n");
+    // Where it was, it is a volume like any other, and can be removed.
+    ASSERT_OK(podman(0, {"volume", "rm", "data"}));
+    EXPECT_EQ(podman(0, {"volume", "ls", "--quiet"}).value_or("unknown"), "");
+    EXPECT_FALSE(std::filesystem::exists(directory_ + "/own0/storage/volumes/data"));
 }
 
 // A directory of the host is of the host: it lies at the same path there, under decision 19's mark.

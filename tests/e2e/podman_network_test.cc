@@ -1,84 +1,10 @@
 // A container on a bridge network of Podman's crosses with its addresses and its connections.
-#include "going_on.h"
-#include "podman_fixture.h"
+#include "podman_network_fixture.h"
 
 namespace ferry::lab {
 namespace {
 
 using testing::HasSubstr;
-
-class PodmanNetworkTest : public PodmanTest {
-  protected:
-    static constexpr const char* kIp = "10.77.1.100";
-    static constexpr const char* kMac = "02:fe:77:00:01:64";
-
-    void SetUp() override {
-        PodmanTest::SetUp();
-        if (IsSkipped() || HasFatalFailure()) return;
-        for (std::size_t i = 0; i < 2; ++i) {
-            ASSERT_OK(add_bridge(platform(i).host(), "lan"));
-            ASSERT_OK(platform(i).host().run_checked(
-                {"ip", "addr", "add", address_on_lan(i) + "/24", "dev", "lan"}, 5s));
-            make_network(i, "10.77.1.0/24");
-            load_image(i);
-        }
-    }
-
-    static std::string address_on_lan(std::size_t i) { return fmt::format("10.77.1.{}", 11 + i); }
-    // The bridges are made by hand, and so joined to a network that both hosts are in.
-    void make_network(std::size_t i, const std::string& subnet, const std::string& name = "lan") {
-        const std::string definition = fmt::format(
-            R"({{"name":"{0}","id":"{1:064}","driver":"bridge","network_interface":"{0}",)"
-            R"("created":"2026-01-01T00:00:00Z","subnets":[{{"subnet":"{2}"}}],)"
-            R"("ipv6_enabled":false,"internal":false,"dns_enabled":false,)"
-            R"("ipam_options":{{"driver":"host-local"}}}})",
-            name, name.size(), subnet);
-        ASSERT_OK(platform(i).host().run_checked(
-            {"sh", "-c", "cat > /etc/containers/networks/$1.json", "sh", name}, 5s, definition));
-    }
-    void remove_network(std::size_t i) {
-        ASSERT_OK(platform(i).host().run_checked({"rm", "/etc/containers/networks/lan.json"}, 5s));
-    }
-
-    Result<std::unique_ptr<Load>> start_redis(std::uint64_t keys) {
-        run_container(
-            {"/bin/redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""},
-            {"--network", "lan", "--ip", kIp, "--mac-address", kMac, "-p", "7000:6379"});
-        EXPECT_TRUE(comes_true([&] { return ping(kIp, 6379); }));
-        const RedisAddress address = {kIp, 6379};
-        TRY(Load::fill(lab_->client(), address, keys));
-        return Load::start(lab_->client(),
-                           {.address = address, .keys = keys, .writes_per_second = 500});
-    }
-    bool ping(const std::string& ip, int port) {
-        const auto answer =
-            lab_->client().run({"redis-cli", "-h", ip, "-p", std::to_string(port), "ping"}, kLimit);
-        return answer && answer->out.find("PONG") != std::string::npos;
-    }
-    // What a platform has of the container's network.
-    std::string traces(std::size_t i) {
-        return platform(i)
-            .host()
-            .run_checked({"sh", "-c",
-                          "ip -o link show master lan | grep -v eth0; ls /run/netns; "
-                          "iptables-save | grep 7000; true"},
-                         kLimit)
-            .value_or("unknown");
-    }
-    std::string inspected(std::size_t i, const std::string& what) {
-        return podman(i, {"inspect", "--format", "{{.NetworkSettings.Networks.lan." + what + "}}",
-                          "web"})
-            .value_or("unknown");
-    }
-    void expect_refused(const std::string& reason) {
-        const CommandResult refused = migrate();
-        EXPECT_NE(refused.status, 0);
-        EXPECT_THAT(refused.err + refused.out, HasSubstr(reason));
-        EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
-        EXPECT_EQ(listed(1), "");
-        EXPECT_EQ(traces(1), "");
-    }
-};
 
 TEST_F(PodmanNetworkTest, ItsConnectionsGoOnAndPodmanThereKnowsItsNetwork) {
     auto load = start_redis(16 * 1024);

@@ -14,13 +14,13 @@
 namespace ferry::lab {
 
 inline constexpr const char* kTalker = R"(
-use IO::Socket::INET;
+use IO::Socket::IP;
 $SIG{TERM} = sub { exit 0 };
-my ($own, $file) = @ARGV;
+my ($own, $file, $peer, $key) = @ARGV;
 my $redis;
 for (1 .. 100) {
-    last if $redis = IO::Socket::INET->new(PeerAddr => "10.77.1.100:6379", LocalAddr => $own,
-                                           Timeout => 1);
+    last if $redis = IO::Socket::IP->new(PeerHost => $peer, PeerPort => 6379, LocalHost => $own,
+                                         Timeout => 1);
     select(undef, undef, undef, 0.1);
 }
 open(my $said, ">", $file);
@@ -28,7 +28,7 @@ sub say_once { my ($text) = @_; sysseek($said, 0, 0); syswrite($said, sprintf("%
 sub broken { say_once("BROKEN: @_"); select(undef, undef, undef, 0.1) while 1; }
 broken("no connection") unless $redis;
 for (my $i = 1;; $i++) {
-    syswrite($redis, "INCR n\r\n") or broken("write: $!");
+    syswrite($redis, "INCR $key\r\n") or broken("write: $!");
     my $answer = <$redis>;
     broken("read: $!") unless defined $answer;
     broken("$i: $answer") unless $answer eq ":$i\r\n";
@@ -37,8 +37,10 @@ for (my $i = 1;; $i++) {
 })";
 
 // Counts by INCR from its own address, and says in `file` how far it has come, or what broke.
-inline std::vector<std::string> talker(const std::string& own_address, const std::string& file) {
-    return {"perl", "-e", kTalker, own_address, file};
+inline std::vector<std::string> talker(const std::string& own_address, const std::string& file,
+                                       const std::string& peer = "10.77.1.100",
+                                       const std::string& key = "n") {
+    return {"perl", "-e", kTalker, own_address, file, peer, key};
 }
 
 inline std::string said_in(const std::string& file) {
