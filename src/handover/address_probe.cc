@@ -27,9 +27,12 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 // When the question is put: a first one may be lost while a bridge learns.
-constexpr std::array<milliseconds, 3> kAskAt = {milliseconds(0), milliseconds(30),
-                                                milliseconds(80)};
+constexpr std::array kAskAt = {milliseconds(0),   milliseconds(30),   milliseconds(80),
+                               milliseconds(300), milliseconds(1000), milliseconds(2000)};
 constexpr milliseconds kPatience{150};
+// Where silence refuses the service: one that has just started makes sure of its IPv6 addresses for
+// a second or two before it answers for them (RFC 4862, 5.4).
+constexpr milliseconds kPatienceBeforeRefusal{2500};
 // After every address was answered for: somebody else may do so as well.
 constexpr milliseconds kSecondAnswer{20};
 constexpr milliseconds kBetweenLooks{5};
@@ -133,7 +136,7 @@ class Probe {
     Result<> run(bool must_be_joined) {
         auto next = kAskAt.begin();
         const auto begun = Clock::now();
-        auto end = begun + kPatience;
+        auto end = begun + (must_be_joined ? kPatienceBeforeRefusal : kPatience);
         while (Clock::now() < end) {
             if (next != kAskAt.end() && Clock::now() >= begun + *next) {
                 TRY(ask());

@@ -12,9 +12,10 @@
 namespace ferry::handover {
 
 // Sends ARP probes and neighbour solicitations through `base`, a device of the calling thread's
-// namespace, and listens for some ten milliseconds, up to 150 where nobody answers. Unsupported:
-// an answer came from another MAC than the identity's own, so the address is taken; or nobody
-// answers, and the source's network must be this one. Otherwise that is only warned about.
+// namespace, and listens for some ten milliseconds; where nobody answers up to 150, or 2,500 if
+// that refuses the service. Unsupported: an answer came from another MAC than the identity's own,
+// so the address is taken; or nobody answers, and the source's network must be this one. Otherwise
+// that is only warned about.
 Result<> check_unclaimed(const NetworkIdentity& identity, const Link& base, bool must_be_joined);
 
 // For an identity that nobody has at the moment: asked when there is other work to do, looked at
