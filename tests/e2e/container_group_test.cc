@@ -4,6 +4,7 @@
 #include "container_fixture.h"
 #include "os/process.h"
 #include "talker.h"
+#include "traced_worker.h"
 
 namespace ferry::lab {
 namespace {
@@ -181,37 +182,25 @@ class DecidedContainerGroupTest : public ContainerGroupTest {
         return true;
     }
     // From outside, and without starting any program: there is little time.
-    std::filesystem::path journal(std::size_t where) {
-        return platform(where).host().path(std::string(kFerryDirectory) + "/state/sessions");
-    }
     std::string decision() {
         std::error_code ignored;
-        for (const auto& entry : std::filesystem::directory_iterator(journal(0), ignored)) {
+        const auto journal =
+            platform(0).host().path(std::string(kFerryDirectory) + "/state/sessions");
+        for (const auto& entry : std::filesystem::directory_iterator(journal, ignored)) {
             if (entry.path().extension() == ".decision") {
                 return std::filesystem::read_symlink(entry.path(), ignored);
             }
         }
         return {};
     }
-    struct Session {
-        std::string state;
-        pid_t worker = 0;  // 0: none that is known
-    };
     // The service's at the destination.
-    Session session(const std::string& service) {
-        std::error_code ignored;
-        for (const auto& entry : std::filesystem::directory_iterator(journal(1), ignored)) {
-            const auto text = os::read_file(entry.path().string());
-            const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);
-            if (!json.is_object() || json.value("service", "") != service) continue;
-            return {.state = json.value("state", ""), .worker = worker_of(entry.path().stem())};
-        }
-        return {};
+    JournalEntry session(const std::string& service) {
+        return session_of(platform(1), service).value_or(JournalEntry{});
     }
     // Stops the talker's worker at the destination when it has said that it is ready, and the other
     // one's until then. 0: that could not be.
     pid_t stop_when_ready() {
-        Session talker;
+        JournalEntry talker;
         if (!eventually([&] { return (talker = session("talker")).state == "ready"; })) return 0;
         const pid_t other = session("web").worker;
         if (other <= 0 || ::kill(other, SIGSTOP) != 0) return 0;
@@ -220,18 +209,6 @@ class DecidedContainerGroupTest : public ContainerGroupTest {
         std::this_thread::sleep_for(500ms);
         const bool stopped = talker.worker > 0 && ::kill(talker.worker, SIGSTOP) == 0;
         return ::kill(other, SIGCONT) == 0 && stopped ? talker.worker : 0;
-    }
-    // It has the id of its session as its last argument; what it forks has a higher pid.
-    static pid_t worker_of(const std::string& session) {
-        pid_t least = 0;
-        const auto all = os::process_entries();
-        if (!all) return 0;
-        for (const auto& [pid, inode] : *all) {
-            const auto command = os::read_file(fmt::format("/proc/{}/cmdline", pid));
-            if (!command || command->find(session) == std::string::npos) continue;
-            if (least == 0 || pid.value < least) least = pid.value;
-        }
-        return least;
     }
 };
 
