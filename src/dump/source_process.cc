@@ -118,10 +118,12 @@ Result<> SourceProcess::collect_mappings(resources::FileCollector& files, model:
 
 // Frames of borrowed threads lie where nobody else's memory is. While other threads run that is
 // what keeps their memory whole; in the freeze, it keeps those apart that are borrowed together.
-trace::StackRooms SourceProcess::rooms_beside(const trace::Tracee& leader) const {
+// Where the first stack is used while the leader runs on it, nobody knows.
+trace::StackRooms SourceProcess::rooms_beside(const trace::Tracee& stopped) const {
+    if (stopped.tid() != leader_of(pid_)) return {AddrRange{}, RemoteAddr{}};
     const AddrRange first_stack = layout_.mapping_at(RemoteAddr{start_stack_});
     RemoteAddr used{start_stack_};
-    const auto registers = leader.registers();
+    const auto registers = stopped.registers();
     if (registers && first_stack.contains(RemoteAddr{registers->stack_pointer()})) {
         used = RemoteAddr{registers->stack_pointer()};
     }
@@ -134,10 +136,16 @@ Result<trace::StackPlace> SourceProcess::find_place(trace::StackRooms& rooms,
     return rooms.find(stopped, layout_.mapping_at(RemoteAddr{registers.stack_pointer()}));
 }
 
-Result<trace::RemoteCalls> SourceProcess::borrow(trace::Tracee& leader) const {
-    trace::StackRooms rooms = rooms_beside(leader);
-    const trace::StackPlace place = TRY(find_place(rooms, leader));
-    return trace::RemoteCalls::borrow(leader, gadgets_, place);
+Result<trace::RemoteCalls> SourceProcess::borrow(trace::Tracee& stopped, bool others_run) const {
+    trace::StackRooms rooms = rooms_beside(stopped);
+    const trace::StackPlace place = TRY(find_place(rooms, stopped));
+    if (others_run && place.is_alone) {
+        return fail(Error::unsupported(
+            fmt::format("thread {} has no room for a system call that is not beside memory of "
+                        "threads that run",
+                        stopped.tid())));
+    }
+    return trace::RemoteCalls::borrow(stopped, gadgets_, place);
 }
 
 namespace {
@@ -254,11 +262,12 @@ Result<> SourceProcess::call_for_locks(trace::FrozenProcess& frozen,
 Result<> SourceProcess::borrow_some_thread(
     const std::function<Result<>(trace::RemoteCalls&)>& work) {
     std::vector<Tid> threads = TRY(directory_->threads());
+    const bool is_single = threads.size() == 1;
     threads.insert(threads.begin(), leader_of(pid_));
     for (const Tid tid : threads) {
         trace::Tracee tracee = TRY(trace::Tracee::seize(pid_, tid));
         TRY(tracee.stop());
-        auto calls = borrow(tracee);
+        auto calls = borrow(tracee, !is_single);
         if (calls) {
             TRY(work(*calls));
             TRY(std::move(*calls).give_back());

@@ -60,10 +60,11 @@ class SourceProcess {
   private:
     SourceProcess(Pid pid, std::unique_ptr<proc::ProcessDirectory> directory, const Home& home);
     Result<> ask_threads(trace::FrozenProcess& frozen, model::Process& process);
-    trace::StackRooms rooms_beside(const trace::Tracee& leader) const;
+    trace::StackRooms rooms_beside(const trace::Tracee& stopped) const;
     Result<trace::StackPlace> find_place(trace::StackRooms& rooms,
                                          const trace::Tracee& stopped) const;
-    Result<trace::RemoteCalls> borrow(trace::Tracee& leader) const;
+    // Unsupported: other threads run, and there is no room that is not theirs.
+    Result<trace::RemoteCalls> borrow(trace::Tracee& stopped, bool others_run = false) const;
     Result<> borrow_some_thread(const std::function<Result<>(trace::RemoteCalls&)>& work);
     template <class Borrow>
     Result<> check_aio(const model::AddressSpace& space, Borrow borrow);

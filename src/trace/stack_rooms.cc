@@ -49,8 +49,11 @@ Result<StackPlace> StackRooms::find(const Tracee& stopped, AddrRange mapping) {
     const RemoteAddr own{registers.stack_pointer()};
     if (first_stack_.contains(own)) return StackPlace{};
     const std::uint64_t control_block = registers.raw.fs_base;
-    if (is_library_stack(mapping, own, RemoteAddr{control_block},
-                         word_at(stopped.process(), control_block))) {
+    // The loader puts the first thread's control block into memory of its own, and the kernel joins
+    // that to what is mapped just below: it looks as if it ended a stack.
+    const bool is_first = stopped.tid().value == stopped.process().value;
+    if (!is_first && is_library_stack(mapping, own, RemoteAddr{control_block},
+                                      word_at(stopped.process(), control_block))) {
         return StackPlace{};
     }
     return take();
