@@ -1,57 +1,50 @@
-// The program `ferry`: finds the verb, runs it, prints its error as one line. Podman finds it in
-// the place of its runtime where it dumps or restores one of Podman's containers.
+// The program `ferry`. The engine's own verbs run in it; for all others it becomes `ferry-agents`,
+// which lies beside it. A checkpoint or a restore takes some hundred milliseconds, in which the
+// service stands still: to load gRPC and the lab's libraries would take ten of them. Podman finds
+// this program in the place of its runtime where it dumps or restores one of Podman's containers.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "base/log.h"
-#include "cli/arguments.h"
-#include "cli/command.h"
-#include "cli/log_file.h"
+#include "cli/run.h"
 #include "container/podman_stand_in.h"
+#include "os/fd.h"
+#include "os/spawn.h"
 
 namespace ferry::cli {
 namespace {
 
-// One line for each verb.
-constexpr AddVerb kVerbs[] = {
-    add_dump,    add_restore, add_check, add_lab, add_migrate, add_status,
-    add_history, add_abort,   add_agent, add_pki, add_swrk,
+struct EngineVerb {
+    std::string_view name;
+    AddVerb add;
 };
+constexpr EngineVerb kEngineVerbs[] = {
+    {"dump", add_dump}, {"restore", add_restore}, {"check", add_check}, {"swrk", add_swrk}};
 
-int report(const Error& error) {
-    fmt::print(stderr, "ferry: {}\n", error.message());
-    if (!log_is_standard_error()) log_error("{}", error.describe());
-    return error.kind() == Error::Kind::Invalid ? kExitUsage : kExitFailure;
+// Returns only if it could not.
+int become_agents_program(const std::vector<std::string>& arguments) {
+    const Result<std::string> self = os::readlinkat(os::kCwd, "/proc/self/exe");
+    if (!self) {
+        fmt::print(stderr, "ferry: {}\n", self.error().message());
+        return kExitFailure;
+    }
+    std::vector<std::string> all = {self->substr(0, self->rfind('/') + 1) + "ferry-agents"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    const Error error = os::execute(all);
+    fmt::print(stderr, "ferry: {} (it belongs beside ferry)\n", error.message());
+    return kExitFailure;
 }
 
-int run(const std::vector<std::string>& arguments) {
-    CLI::App app("Ferry moves running process trees between hosts, connections included.", "ferry");
-    app.set_version_flag("--version,-V", "ferry " FERRY_VERSION);
-    app.require_subcommand(1);
-    app.fallthrough(false);
-    Invocation invocation;
-    for (const AddVerb add : kVerbs) add(app, invocation);
-    // CLI11 takes the words from the back.
-    std::vector<std::string> words = rewrite_arguments(arguments);
-    std::reverse(words.begin(), words.end());
-    try {
-        app.parse(std::move(words));
-    } catch (const CLI::Success& success) {  // --help, --version
-        return app.exit(success);
-    } catch (const CLI::ParseError& error) {
-        const bool unknown = !arguments.empty() && !arguments.front().starts_with('-') &&
-                             app.get_subcommands().empty();
-        const std::string what =
-            unknown ? "there is no verb " + arguments.front() : std::string(error.what());
-        fmt::print(stderr, "ferry: {} (see ferry --help)\n", what);
-        return kExitUsage;
+int run_engine(const std::vector<std::string>& arguments) {
+    for (const EngineVerb& verb : kEngineVerbs) {
+        if (!arguments.empty() && arguments.front() == verb.name)
+            return run({&verb.add, 1}, arguments);
     }
-    const Result<int> code = invocation.run();
-    return code ? *code : report(code.error());
+    return become_agents_program(arguments);
 }
 
 }  // namespace
@@ -62,5 +55,5 @@ int main(int argc, char** argv) {
     const auto stand_in = ferry::container::run_stand_in({argv, static_cast<std::size_t>(argc)},
                                                          StandInFor::PodmansPrograms);
     if (stand_in) return *stand_in;
-    return ferry::cli::run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
+    return ferry::cli::run_engine(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
 }
