@@ -48,9 +48,9 @@ TEST_F(ContainerIpcTest, ItsImagesAreThoseOfCriu) {
 TEST_F(ContainerIpcTest, WhoeverSharesItsNamespaceIsNotLeftBehind) {
     start_container({"sleep", "1000"});
     shell(
-        "pid=$(pgrep -f -x 'sleep 1000'); "
+        "until pid=$(pgrep -f -x 'sleep 1000'); do sleep 0.05; done; "
         "setsid nsenter --ipc=/proc/$pid/ns/ipc sleep 100 > /dev/null 2>&1 < /dev/null & "
-        "sleep 0.3");
+        "until pgrep -f -x 'sleep 100'; do sleep 0.05; done");
     const auto result =
         platform(0).run_ferry({"migrate", "web", "--to", platform(1).address()}, 60s);
     ASSERT_OK(result);
