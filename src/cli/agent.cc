@@ -1,12 +1,10 @@
 // ferry agent: ferryd in the foreground, under the name that people look for.
 #include <CLI/CLI.hpp>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
-#include "os/fd.h"
-#include "os/spawn.h"
+#include "cli/sibling.h"
 
 namespace ferry::cli {
 
@@ -17,15 +15,10 @@ void add_agent(CLI::App& app, Invocation& invocation) {
     // The options are ferryd's own business, --help included.
     command->set_help_flag();
     command->callback([command, &invocation] {
-        const std::vector<std::string> arguments = command->remaining();
-        invocation.run = [arguments]() -> Result<int> {
-            // Beside this program, so that both are of one version.
-            const std::string self = TRY(os::readlinkat(os::kCwd, "/proc/self/exe"));
-            const std::string path = self.substr(0, self.rfind('/') + 1) + "ferryd";
-            std::vector<std::string> all = {path};
-            all.insert(all.end(), arguments.begin(), arguments.end());
-            return fail(os::execute(all));
-        };
+        std::vector<std::string> words = {"ferryd"};
+        const std::vector<std::string> options = command->remaining();
+        words.insert(words.end(), options.begin(), options.end());
+        invocation.run = [words]() -> Result<int> { return fail(become_sibling("ferryd", words)); };
     });
 }
 

@@ -132,7 +132,7 @@ Result<int> become_monitor(const std::string& directory, Words words) {
     }
     const std::string real = fmt::format("{}/{}", directory, kRealMonitor);
     words.insert(words.begin(), TRY(os::readlinkat(os::kCwd, real)));
-    return fail(os::execute(words));
+    return fail(os::execute(words.front(), words));
 }
 
 Result<int> run(const std::string& directory, std::string_view name, const Words& words) {

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <sstream>
 #include <thread>
 
@@ -225,14 +226,28 @@ Result<Pid> Container::ask_init_pid() {
     return Pid{state["pid"].get<pid_t>()};
 }
 
+namespace {
+
+// A bridge without an address of its own takes the lowest of its ports: others would not find its
+// host any more for some seconds after the container has come or gone. This one is hardly ever the
+// lowest.
+std::string port_address() {
+    std::random_device random;
+    std::string address = "fe";
+    for (int i = 0; i < 5; ++i) address += fmt::format(":{:02x}", random() & 0xffu);
+    return address;
+}
+
+}  // namespace
+
 Result<> Container::connect() {
     const std::string port = "v-" + plan_.name;
     // Duplicate address detection is for networks where others choose addresses, too.
     const std::string outside = fmt::format(
-        "link add {0} type veth peer name eth0 netns {1}\n"
+        "link add {0} address {3} type veth peer name eth0 netns {1}\n"
         "link set {0} master {2}\n"
         "link set {0} up\n",
-        port, init_.value, plan_.bridge);
+        port, init_.value, plan_.bridge, port_address());
     TRY(host_->run_checked({"ip", "-batch", "-"}, kTimeout, outside));
     const bool v6 = plan_.address.find(':') != std::string::npos;
     const std::string inside =

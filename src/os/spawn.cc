@@ -28,11 +28,10 @@ std::vector<char*> argument_vector(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
-Error execute(const std::vector<std::string>& arguments) {
-    CHECK(!arguments.empty());
-    ::execv(arguments[0].c_str(), argument_vector(arguments).data());
+Error execute(const std::string& path, const std::vector<std::string>& arguments) {
+    ::execv(path.c_str(), argument_vector(arguments).data());
     const int code = errno;
-    return Error::system(code, fmt::format("execv({})", arguments[0]));
+    return Error::system(code, fmt::format("execv({})", path));
 }
 
 Result<Pid> spawn(const SpawnRequest& request) {

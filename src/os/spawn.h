@@ -23,8 +23,8 @@ struct SpawnRequest {
 
 // The child starts with default signal dispositions and an empty signal mask.
 Result<Pid> spawn(const SpawnRequest& request);
-// execv(3): this process becomes the program at arguments[0]. Returns only to tell why not.
-Error execute(const std::vector<std::string>& arguments);
+// execv(3): this process becomes the program at `path`. Returns only to tell why not.
+Error execute(const std::string& path, const std::vector<std::string>& arguments);
 // Waits for a child and reaps it; the status of waitpid(2).
 Result<int> wait_child(Pid child);
 

@@ -1,5 +1,6 @@
 // `ferry lab run` on two machines that it reaches by ssh: the lab's platforms, each with an sshd of
 // its own, taken for real hosts. The lab itself runs where the clients are.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -111,11 +112,21 @@ class RealHosts : public TwoPlatformsTest {
 
     // As Ctrl-C, once a script on a machine has found what it waits for.
     void interrupt_when(std::size_t where, const std::string& script) {
-        auto lab = os::ChildProcess::start(client().launch(lab_words("first", "10.77.0.12")));
+        const std::string log = client().path("/run/lab/interrupted.log");
+        const auto output = os::openat(os::kCwd, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        ASSERT_OK(output);
+        os::Launch launch = client().launch(lab_words("first", "10.77.0.12"));
+        launch.stdout_fd = launch.stderr_fd = output->get();
+        auto lab = os::ChildProcess::start(launch);
         ASSERT_OK(lab);
-        const auto found = platform(where).host().run_checked(
-            {"sh", "-c", fmt::format("until {}; do sleep 0.05; done", script)}, 200s);
-        EXPECT_OK(found);
+        for (;;) {
+            const auto found = platform(where).host().run({"sh", "-c", script}, 20s);
+            ASSERT_OK(found);
+            if (found->status == 0) break;
+            const auto ended = lab->wait(50ms);
+            ASSERT_OK(ended);
+            ASSERT_FALSE(ended->has_value()) << os::read_file(os::kCwd, log).value_or("");
+        }
         ASSERT_OK(lab->send_signal(SIGINT));
         const auto status = lab->wait(100s);
         ASSERT_OK(status);
