@@ -94,6 +94,7 @@ Result<int> run_restore(const RestoreOptions& options) {
     const restore::RestoreReport report = container
                                               ? TRY(restore_container(options, restore, *container))
                                               : TRY(restore_tree(options, restore, store));
+    if (!report.loss.empty()) log_warn("{}", report.loss);
     if (!report.warning.empty()) log_warn("waking connections: {}", report.warning);
     return after_restore(options, place, report);
 }

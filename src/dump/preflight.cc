@@ -10,6 +10,7 @@
 #include <array>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "os/fd.h"
@@ -100,6 +101,14 @@ Result<> check_ipc_members(const model::NamespaceIds& home) {
     return {};
 }
 
+// Its children would see other clocks than it does itself.
+Result<> check_time(Pid pid, const proc::ProcessDirectory& directory,
+                    const model::NamespaceIds& theirs) {
+    if (TRY(directory.namespace_id("time_for_children")) == theirs.time) return {};
+    return fail(Error::unsupported(fmt::format(
+        "process {} has made a time namespace for its children, which is not carried", pid)));
+}
+
 // The destination's runtime makes the one that its runtime has made here.
 Result<> check_users(Pid root, const model::NamespaceIds& theirs) {
     const os::UniqueFd pids = TRY(os::open(fmt::format("/proc/{}/ns/pid", root), O_RDONLY));
@@ -156,12 +165,14 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const H
     // In the freeze we trace it ourselves, and its threads are looked at one by one.
     if (status.tracer.value == 0) TRY(check_threads(pid, directory));
     const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
+    TRY(check_time(pid, directory, theirs));
     if (const char* name = foreign_namespace(home.namespaces, theirs)) {
+        const bool of_root = home.is_container || std::string_view(name) == "time";
         return fail(Error::unsupported(
-            home.is_container
-                ? fmt::format("process {} is in another {} namespace than the container's first "
-                              "process, which is not carried",
-                              pid, name)
+            of_root
+                ? fmt::format("process {} is in another {} namespace than the {} first process, which "
+                              "is not carried",
+                              pid, name, home.is_container ? "container's" : "tree's")
                 : fmt::format("process {} is in another {} namespace than Ferry: run Ferry there",
                               pid, name)));
     }
@@ -176,20 +187,18 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const H
 Result<Home> find_home(Pid root, bool is_container) {
     const auto self = TRY(proc::ProcessDirectory::open(Pid{::getpid()}));
     const model::NamespaceIds ours = TRY(resources::namespaces_of(self));
-    if (!is_container) {
-        return Home{.namespaces = ours, .is_container = false, .has_own_ipc = false};
-    }
     const auto directory = TRY(proc::ProcessDirectory::open(root));
     const model::NamespaceIds theirs = TRY(resources::namespaces_of(directory));
+    const bool has_own_time = theirs.time != ours.time;
+    if (!is_container) {
+        Home home{.namespaces = ours, .has_own_time = has_own_time};
+        home.namespaces.time = theirs.time;
+        return home;
+    }
     if (theirs.pid == ours.pid || theirs.mnt == ours.mnt) {
         return fail(Error::unsupported(fmt::format(
             "the container of process {} shares the {} namespace of its host, which is not carried",
             root, theirs.pid == ours.pid ? "pid" : "mount")));
-    }
-    if (theirs.time != ours.time) {
-        return fail(Error::unsupported(fmt::format(
-            "the container of process {} has a time namespace of its own, which is not carried",
-            root)));
     }
     TRY(check_users(root, theirs));
     const bool has_own_ipc = theirs.ipc != ours.ipc;
@@ -197,6 +206,7 @@ Result<Home> find_home(Pid root, bool is_container) {
     return Home{.namespaces = theirs,
                 .is_container = true,
                 .has_own_ipc = has_own_ipc,
+                .has_own_time = has_own_time,
                 .users = TRY(proc::user_namespace_of(root))};
 }
 

@@ -21,11 +21,12 @@ struct Home {
     model::NamespaceIds namespaces;
     bool is_container = false;  // not ours
     bool has_own_ipc = false;   // an IPC namespace that is the container's alone
+    bool has_own_time = false;  // another time namespace than ours
     std::optional<proc::UserNamespace> users = {};  // the container's, if it is not ours
 };
-// Ours, or, for a container, those of its first process. Unsupported: a container with our pid or
-// mount namespace, with a time namespace of its own, with a user namespace that was made inside or
-// has no root, or with an IPC namespace that somebody outside of it is in.
+// Ours, or, for a container, those of its first process; the time namespace is always its first
+// process's. Unsupported: a container with our pid or mount namespace, with a user namespace that
+// was made inside or has no root, or with an IPC namespace that somebody outside of it is in.
 Result<Home> find_home(Pid root, bool is_container);
 
 // One process of the tree, zombies excepted. Invalid: a kernel thread, or traced by somebody.

@@ -29,6 +29,7 @@
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
 #include "resources/aio.h"
+#include "resources/clocks.h"
 #include "resources/descriptor_room.h"
 #include "resources/ipc_namespace.h"
 #include "resources/process_state.h"
@@ -101,6 +102,17 @@ struct SourceTree::Impl {
     Outsiders outsiders;
     std::optional<resources::IpcNamespace> ipc;  // if it is the tree's own
     bool pins_in_the_way = false;                // the last collect() has waited in vain
+
+    // As the tree sees them now.
+    Result<model::Clocks> clocks() const {
+        const model::ClockOffsets ours = TRY(resources::clock_offsets_of(Pid{::getpid()}));
+        const model::ClockOffsets theirs =
+            home.has_own_time ? TRY(resources::clock_offsets_of(root)) : ours;
+        return model::Clocks{
+            .seen = resources::seen_through(TRY(resources::clocks_now()), ours, theirs),
+            .offsets = theirs,
+            .own_namespace = home.has_own_time};
+    }
 
     // The remembered process, or a new one where there is none yet, or where it is not the same any
     // more.
@@ -482,6 +494,7 @@ Result<model::Checkpoint> SourceTree::skeleton() {
 
 Result<model::Checkpoint> SourceTree::Impl::skeleton_of(const std::vector<Found>& found) {
     model::Checkpoint checkpoint = host;
+    checkpoint.clocks = TRY(clocks());  // first, as model/clocks.h says
     if (ipc) checkpoint.ipc = TRY(ipc->outline());
     files->begin_paths();
     std::vector<Pid> living;
@@ -611,8 +624,7 @@ Result<Collected> SourceTree::collect(Frozen& frozen) {
         TRY(resources::number_users_from_inside(checkpoint, *impl_->home.users));
     }
     if (collected.busy.empty()) TRY(impl_->collect_aio(collected));
-    checkpoint.monotonic_ns = TRY(os::clock_nanoseconds(CLOCK_MONOTONIC));
-    checkpoint.boottime_ns = TRY(os::clock_nanoseconds(CLOCK_BOOTTIME));
+    checkpoint.clocks = TRY(impl_->clocks());
     collected.times.files = between(tasks_done, Clock::now());
     log_debug("collected: tasks {} us, mappings {} us, files {} us", collected.times.tasks.count(),
               collected.times.mappings.count(), collected.times.files.count());

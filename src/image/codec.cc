@@ -116,6 +116,8 @@ Result<> Encoder::run() {
     }
     extra_.set_vdso_hash(checkpoint_.vdso_hash);
     extra_.set_boot_id(checkpoint_.boot_id);
+    extra_.set_monotonic_offset_ns(checkpoint_.clocks.offsets.monotonic_ns);
+    extra_.set_boottime_offset_ns(checkpoint_.clocks.offsets.boottime_ns);
     extra_.set_kernel_release(checkpoint_.kernel_release);
     TRY(put_inventory(checkpoint_, into_));
     TRY(put_tree());
@@ -190,6 +192,7 @@ Result<> Encoder::put_process(const model::Process& process, std::uint32_t ids) 
     }
     wire::KobjIds own;
     ids_to_wire(ids, own);
+    if (checkpoint_.clocks.own_namespace) own.set_time_ns_id(kOwnTimeNamespace);
     TRY(put_one(into_, ids_name(process.pid), Magic::Ids, own));
     TRY(put_memory(process, extra));
     wire::FsEntry fs;
@@ -252,6 +255,7 @@ class Decoder {
     model::Checkpoint checkpoint_;
     std::vector<std::vector<std::uint32_t>> threads_;  // parallel to checkpoint_.processes
     wire::KobjIds dumper_;
+    std::uint32_t time_namespace_ = 0;
     std::set<std::uint32_t> seen_vm_, seen_files_, seen_fs_, seen_handlers_;
     std::map<std::uint32_t, std::vector<model::ControlGroup>> cgroups_;
     SeccompTable seccomp_;
@@ -271,6 +275,8 @@ Result<model::Checkpoint> Decoder::run() {
     }
     checkpoint_.vdso_hash = extra.vdso_hash();
     checkpoint_.boot_id = extra.boot_id();
+    checkpoint_.clocks.offsets = {.monotonic_ns = extra.monotonic_offset_ns(),
+                                  .boottime_ns = extra.boottime_offset_ns()};
     checkpoint_.kernel_release = extra.kernel_release();
     cgroups_ = TRY(get_cgroups(from_));
     seccomp_ = TRY(SeccompTable::get(from_));
@@ -345,10 +351,17 @@ Result<std::uint32_t> Decoder::get_ids(Pid pid) {
     wire::KobjIds ids;
     TRY(get_required(from_, ids_name(pid), Magic::Ids, ids));
     TRY(check_ids(ids, dumper_));
-    // CRIU gives each tree that it restores a time namespace, so that its clocks go on where they
-    // stopped. Their values are carried, the namespace is not.
+    // All are in the root's time namespace.
     const bool own_time = ids.time_ns_id() != dumper_.time_ns_id();
-    TRY(get_clocks(from_, own_time ? ids.time_ns_id() : 0, checkpoint_));
+    const bool is_root = seen_vm_.empty();
+    if (is_root) {
+        checkpoint_.clocks.own_namespace = own_time;
+        time_namespace_ = ids.time_ns_id();
+        TRY(get_clocks(from_, own_time ? ids.time_ns_id() : 0, checkpoint_));
+    }
+    if (ids.time_ns_id() != time_namespace_) {
+        return fail(Error::unsupported("several time namespaces"));
+    }
     if (!seen_vm_.insert(ids.vm_id()).second) {
         return fail(Error::unsupported("memory shared by two processes (CLONE_VM)"));
     }

@@ -56,7 +56,7 @@ TEST(Codec, TheFilesAreThoseOfCriu) {
           "core-102.img",    "core-103.img",     "ids-100.img",    "mm-100.img",
           "fs-100.img",      "fdinfo-2.img",     "fdinfo-3.img",   "files.img",
           "pipes-data.img",  "fifo-data.img",    "sk-queues.img",  "tcp-stream-1f5.img",
-          "cgroup.img",      "timens-0.img",     "seccomp.img",    "ferry.json",
+          "cgroup.img",      "timens-9.img",     "seccomp.img",    "ferry.json",
           "remap-fpath.img", "ghost-file-1.img", "filelocks.img",  "ipcns-var-3.img",
           "ipcns-shm-3.img", "ipcns-sem-3.img",  "ipcns-msg-3.img"}) {
         EXPECT_TRUE(store.files().contains(name)) << name;

@@ -75,11 +75,13 @@ Result<wire::KobjIds> get_inventory(const ImageStore& from) {
 
 Result<> put_clocks(const model::Checkpoint& checkpoint, ImageStore& into) {
     wire::Timens clocks;
-    clocks.mutable_monotonic()->set_tv_sec(checkpoint.monotonic_ns / kNanosPerSecond);
-    clocks.mutable_monotonic()->set_tv_nsec(checkpoint.monotonic_ns % kNanosPerSecond);
-    clocks.mutable_boottime()->set_tv_sec(checkpoint.boottime_ns / kNanosPerSecond);
-    clocks.mutable_boottime()->set_tv_nsec(checkpoint.boottime_ns % kNanosPerSecond);
-    return put_one(into, clocks_name(0), Magic::Timens, clocks);
+    const model::ClockTimes& seen = checkpoint.clocks.seen;
+    clocks.mutable_monotonic()->set_tv_sec(seen.monotonic_ns / kNanosPerSecond);
+    clocks.mutable_monotonic()->set_tv_nsec(seen.monotonic_ns % kNanosPerSecond);
+    clocks.mutable_boottime()->set_tv_sec(seen.boottime_ns / kNanosPerSecond);
+    clocks.mutable_boottime()->set_tv_nsec(seen.boottime_ns % kNanosPerSecond);
+    const std::uint32_t of = checkpoint.clocks.own_namespace ? kOwnTimeNamespace : 0;
+    return put_one(into, clocks_name(of), Magic::Timens, clocks);
 }
 
 Result<> get_clocks(const ImageStore& from, std::uint32_t of, model::Checkpoint& into) {
@@ -92,9 +94,10 @@ Result<> get_clocks(const ImageStore& from, std::uint32_t of, model::Checkpoint&
             return fail(Error::corrupt("a clock in " + name));
         }
     }
-    into.monotonic_ns =
-        clocks.monotonic().tv_sec() * kNanosPerSecond + clocks.monotonic().tv_nsec();
-    into.boottime_ns = clocks.boottime().tv_sec() * kNanosPerSecond + clocks.boottime().tv_nsec();
+    into.clocks.seen = {
+        .monotonic_ns =
+            clocks.monotonic().tv_sec() * kNanosPerSecond + clocks.monotonic().tv_nsec(),
+        .boottime_ns = clocks.boottime().tv_sec() * kNanosPerSecond + clocks.boottime().tv_nsec()};
     return {};
 }
 

@@ -455,7 +455,7 @@ void ids_to_wire(std::uint32_t own, wire::KobjIds& into) {
     into.set_net_ns_id(2);
     into.set_ipc_ns_id(3);
     into.set_uts_ns_id(4);
-    into.set_time_ns_id(5);
+    into.set_time_ns_id(kDumpersTimeNamespace);
     into.set_mnt_ns_id(6);
     into.set_user_ns_id(7);
     into.set_cgroup_ns_id(8);

@@ -594,8 +594,9 @@ model::Checkpoint sample_checkpoint() {
     c.processes.front().semaphore_undo = {{.set = 32769, .number = 2, .adjustment = -1},
                                           {.set = 0, .number = 0, .adjustment = 32767}};
     c.vdso_hash = 0xfedcba9876543210;
-    c.monotonic_ns = 123'456'789'012;
-    c.boottime_ns = 223'456'789'012;
+    c.clocks = {.seen = {.monotonic_ns = 123'456'789'012, .boottime_ns = 223'456'789'012},
+                .offsets = {.monotonic_ns = -5'000'000'001, .boottime_ns = 7},
+                .own_namespace = true};
     c.boot_id = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
     c.kernel_release = "6.18.0";
     return c;

@@ -13,6 +13,8 @@
 #include "migrate/packets.h"
 #include "migrate/tree_figures.h"
 #include "net/tls_listener.h"
+#include "resources/clocks.h"
+#include "restore/clocks.h"
 #include "restore/image_filler.h"
 
 namespace ferry::migrate {
@@ -101,6 +103,8 @@ Result<> DestinationSession::welcome() {
     TRY(check_network(description && description->podman));
     if (description) TRY(prepare_container(*description, hello.files));
     if (!service_network_.space) TRY(prepare_network(TRY(os::NetworkNamespace::own())));
+    // The source reads its clocks after this.
+    welcomed_at_ = TRY(resources::clocks_now());
     return link_->send(FrameType::Welcome, std::span<const std::byte>{});
 }
 
@@ -245,6 +249,7 @@ Result<> DestinationSession::apply_layout(std::span<const std::byte> payload) {
 Result<> DestinationSession::stage(const model::Checkpoint& skeleton, bool root_alone) {
     restore::StageOptions options;
     options.root_alone = root_alone;
+    options.clocks = TRY(restore::offsets_for(skeleton, welcomed_at_));
     options.open_ghost = [this](const model::Checkpoint& checkpoint, model::FileId id) {
         return files_.open_ghost(checkpoint, id);
     };
@@ -352,7 +357,7 @@ Result<> DestinationSession::activate(const model::Checkpoint& checkpoint,
         activation.descriptors.count(), activation.processes.count(), activation.threads.count(),
         activation.registers.count(), restore_ms);
     TRY(host_.record(SessionState::Ready));
-    return link_->send(FrameType::Ready, encode(ReadyBody{.restore_ms = restore_ms}));
+    return link_->send(FrameType::Ready, encode(ReadyBody{.restore_ms = restore_ms, .loss = tree_->loss()}));
 }
 
 Result<> DestinationSession::await_commit() {

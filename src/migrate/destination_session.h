@@ -86,6 +86,7 @@ class DestinationSession {
     std::vector<restore::PageWrite> writes_;  // of one frame; kept for their capacity
     std::vector<AddrRange> drops_;
     std::vector<Pid> pids_;
+    model::ClockTimes welcomed_at_;  // our clocks
     std::optional<Clock::time_point> running_since_;
     std::size_t announced_ = 0;
     bool waits_for_locks_ = false;

@@ -69,6 +69,23 @@ class TestHost : public SessionHost {
     std::pair<os::UniqueFd, os::UniqueFd> control_;
 };
 
+// The clocks of a host that has been up for longer than this one.
+struct HostClocks {
+    std::int64_t monotonic_seconds = 0, boottime_seconds = 0;
+    bool is_other_boot = false;
+};
+
+// Who is forked from here on has them.
+void have_clocks(const HostClocks& clocks) {
+    if (clocks.monotonic_seconds == 0) return;
+    CHECK(::unshare(CLONE_NEWTIME) == 0);
+    const auto file = os::open("/proc/self/timens_offsets", O_WRONLY);
+    CHECK(file.has_value());
+    const std::string offsets = fmt::format("monotonic {} 0\nboottime {} 0\n",
+                                            clocks.monotonic_seconds, clocks.boottime_seconds);
+    CHECK(os::write(file->get(), os::as_bytes(offsets)).has_value());
+}
+
 class SharedPort : public PortSink {
   public:
     explicit SharedPort(Shared& shared) : shared_(shared) {}
@@ -109,12 +126,13 @@ class Sessions : public testing::Test {
                 .key = directory_ + "/" + name + ".key"};
     }
 
-    void start_victim(const char* name) {
+    void start_victim(const char* name, const HostClocks& clocks = {}) {
         const std::string program = fmt::format("{}/victim_{}", FERRY_VICTIM_DIRECTORY, name);
         output_ = directory_ + "/out";
         victim_ = ::fork();
         if (victim_ == 0) {
             ::setsid();
+            have_clocks(clocks);  // the program has
             const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
             const int out =
                 ::open(output_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -136,9 +154,10 @@ class Sessions : public testing::Test {
 
     // The destination's host: pid 1 of a new pid namespace. After the session it waits a little,
     // ends the service by SIGTERM and exits with 0 if that ended with 0; 42 if the session failed.
-    pid_t start_destination(milliseconds run_time) {
+    pid_t start_destination(milliseconds run_time, const HostClocks& clocks = {}) {
         const pid_t keeper = ::fork();
         if (keeper != 0) return keeper;
+        have_clocks(clocks);
         CHECK(::unshare(CLONE_NEWPID | CLONE_NEWNS) == 0);
         const pid_t init = ::fork();
         if (init != 0) {
@@ -150,6 +169,12 @@ class Sessions : public testing::Test {
         CHECK(::mount("proc", "/proc", "proc", 0, nullptr) == 0);
         // Another host has terminals of its own.
         CHECK(::mount("devpts", "/dev/pts", "devpts", 0, "ptmxmode=0666") == 0);
+        if (clocks.is_other_boot) {
+            const std::string id = directory_ + "/boot_id";
+            CHECK(os::write_file(AT_FDCWD, id, "00000000-1111-2222-3333-444444444444\n").has_value());
+            CHECK(::mount(id.c_str(), "/proc/sys/kernel/random/boot_id", nullptr, MS_BIND,
+                          nullptr) == 0);
+        }
         TestHost host(*shared_, false);
         SharedPort port(*shared_);
         const DestinationRequest request = {.session = "s1",
@@ -186,9 +211,9 @@ class Sessions : public testing::Test {
         return run_source(request, host);
     }
 
-    void cross(const char* victim) {
-        start_victim(victim);
-        const pid_t destination = start_destination(milliseconds(300));
+    void cross(const char* victim, const HostClocks& from = {}, const HostClocks& to = {}) {
+        start_victim(victim, from);
+        const pid_t destination = start_destination(milliseconds(300), to);
         TestHost host(*shared_, true);
         const Report report = migrate(host);
         EXPECT_TRUE(report.succeeded) << report.error;
@@ -229,6 +254,29 @@ TEST_F(Sessions, AQuietProcessCrosses) {
 TEST_F(Sessions, AProcessThatWritesAllTheTimeKeepsEveryWrite) {
     cross("writer");
 }
+
+struct ClockCase {
+    const char* name;
+    HostClocks from, to;
+};
+class Clocks : public Sessions, public testing::WithParamInterface<ClockCase> {};
+
+TEST_P(Clocks, GoOn) {
+    cross("deadlines", GetParam().from, GetParam().to);
+}
+TEST_P(Clocks, AreTheSameInTheVdso) {
+    cross("clocks", GetParam().from, GetParam().to);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    BetweenHosts, Clocks,
+    testing::Values(
+        ClockCase{"another_boot", {}, {864000, 1728000, true}},
+        ClockCase{"another_time_namespace_of_one_boot", {}, {864000, 1728000, false}},
+        ClockCase{"moving_on", {864000, 1728000}, {500, 600, true}},
+        ClockCase{"moving_back", {864000, 1728000}, {0, 0, true}},
+        ClockCase{"moving_within_one_boot", {864000, 1728000}, {}}),
+    [](const auto& instance) { return std::string(instance.param.name); });
 
 class EveryVictim : public Sessions, public testing::WithParamInterface<const char*> {};
 

@@ -485,7 +485,9 @@ Result<> SourceSession::send_images(const model::Checkpoint& checkpoint, Clock::
 Result<> SourceSession::await_ready() {
     link_->channel().set_idle_timeout(kAnswerTimeout);
     const Frame ready = TRY(link_->expect(FrameType::Ready));
-    report_.restore_ms = TRY(decode_ready(ready.payload)).restore_ms;
+    const ReadyBody body = TRY(decode_ready(ready.payload));
+    report_.restore_ms = body.restore_ms;
+    if (!body.loss.empty()) progress("restore", body.loss);
     return {};
 }
 

@@ -16,7 +16,7 @@
 namespace ferry::migrate {
 
 // Both sides must speak the same version; there is no negotiation yet.
-inline constexpr std::uint32_t kWireVersion = 7;
+inline constexpr std::uint32_t kWireVersion = 8;
 inline constexpr std::uint32_t kFrameMagic = 0x31595246;  // "FRY1"
 
 // Wire numbers: fixed for ever, 0 is never valid.
@@ -86,6 +86,8 @@ struct StorageBody {
 };
 struct ReadyBody {
     double restore_ms = 0;
+    // StagedTree::loss(), for the user.
+    std::string loss = {};
 };
 struct RunningBody {
     double commit_ms = 0;

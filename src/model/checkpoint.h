@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "model/clocks.h"
 #include "model/files.h"
 #include "model/ipc.h"
 #include "model/process.h"
@@ -42,9 +43,8 @@ struct Checkpoint {
     std::optional<IpcNamespace> ipc;
     // XXH3 of the vdso's text: a destination whose vdso differs cannot take the tree.
     std::uint64_t vdso_hash = 0;
-    // The source's clocks when it was frozen, in nanoseconds, and its boot id: on the same boot
-    // monotonic clocks continue by themselves.
-    std::uint64_t monotonic_ns = 0, boottime_ns = 0;
+    // On the same boot the clocks of a tree continue by themselves.
+    Clocks clocks;
     std::string boot_id;
     // From which kernel, for messages.
     std::string kernel_release;

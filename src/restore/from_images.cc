@@ -8,7 +8,9 @@
 #include "image/codec.h"
 #include "image/page_files.h"
 #include "image/store.h"
+#include "resources/clocks.h"
 #include "resources/opened_files.h"
+#include "restore/clocks.h"
 #include "restore/image_filler.h"
 
 namespace ferry::restore {
@@ -88,6 +90,8 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
              },
          .given_stream = options.given_stream});
     StageOptions stage = options.stage;
+    // They stood still with the tree.
+    stage.clocks = TRY(offsets_for(checkpoint, TRY(resources::clocks_now())));
     stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
         return files.open_ghost(part, id);
     };
@@ -100,6 +104,7 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
     }
     auto tree = TRY(StagedTree::create(filler.first_generation(), stage));
     staged_tree = &tree;
+    report.loss = tree.loss();
     const auto staged = Clock::now();
     report.pages = TRY(filler.fill(tree));
     const auto filled = Clock::now();

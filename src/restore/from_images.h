@@ -45,6 +45,8 @@ struct RestoreReport {
     // Not empty: a connection that could not be woken. The tree runs all the same, because its
     // network was unlocked by then.
     std::string warning;
+    // StagedTree::loss().
+    std::string loss;
 };
 
 // Restores and releases the tree. The root is a child of the caller (or of its parent, see

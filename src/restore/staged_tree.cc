@@ -17,6 +17,7 @@
 #include "proc/process_directory.h"
 #include "proc/vdso.h"
 #include "restore/aio.h"
+#include "restore/clocks.h"
 #include "restore/control_groups.h"
 #include "restore/descriptors.h"
 #include "restore/file_locks.h"
@@ -79,6 +80,7 @@ struct StagedTree::Impl {
     std::unique_ptr<Tree> tree;
     StageOptions options;
     bool active = false;
+    std::string loss;
     std::vector<model::FileLock> late_locks;
     std::optional<model::IpcSettings> ipc_settings;  // for which there is room
 
@@ -86,6 +88,19 @@ struct StagedTree::Impl {
         StubProcess* found = tree->find(pid);
         if (found != nullptr) return found;
         return fail(Error::corrupt(fmt::format("process {} is not in the tree", pid)));
+    }
+
+    // While the root is alone.
+    Result<> set_clocks(const model::Checkpoint& skeleton) {
+        if (!options.clocks) return {};
+        const Result<> entered = enter_time_namespace(*tree->processes().front(), *options.clocks);
+        if (entered) return {};
+        const bool may_jump = !skeleton.clocks.own_namespace &&
+                              entered.error().kind() == Error::Kind::Unsupported;
+        if (!may_jump) return entered;
+        options.clocks.reset();
+        loss = "CLOCK_MONOTONIC and CLOCK_BOOTTIME jump: " + entered.error().message();
+        return {};
     }
 
     Result<> update(const model::Checkpoint& skeleton) {
@@ -186,6 +201,7 @@ struct StagedTree::Impl {
             return finish_process(stub, wanted);
         }));
         report.processes += since(mark);
+        if (options.clocks) TRY(await_clocks(final, *options.clocks));
         TRY(set_registers(*tree, final));
         report.registers = since(mark);
         report.total = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
@@ -208,6 +224,7 @@ Result<StagedTree> StagedTree::create(const model::Checkpoint& skeleton,
     auto impl = std::make_unique<Impl>();
     impl->options = options;
     impl->tree = TRY(Tree::create(skeleton, options));
+    TRY(impl->set_clocks(skeleton));
     if (options.root_alone) {
         model::Checkpoint root = skeleton;
         root.processes.resize(1);
@@ -289,6 +306,10 @@ Result<> StagedTree::run(RunMode mode, const std::function<void()>& lasting) && 
     CHECK(impl_->active);
     impl_->tree->terminals().give_up();
     return release(*impl_->tree, mode, lasting);
+}
+
+const std::string& StagedTree::loss() const {
+    return impl_->loss;
 }
 
 Pid StagedTree::root_here() const {

@@ -61,6 +61,9 @@ struct StageOptions {
     // Put tasks into the control groups that the model names, where those exist here. Otherwise
     // they stay in ours.
     bool join_control_groups = false;
+    // What the tree's time namespace is to add to the kernel's clocks (restore/clocks.h); nothing:
+    // it stays in ours.
+    std::optional<model::ClockOffsets> clocks = {};
     // Of the skeleton only the root is staged; the others come with update().
     bool root_alone = false;
     // Needed only where unlinked files are mapped; others are opened by their paths.
@@ -113,7 +116,8 @@ class StagedTree {
     // and their mappings. Needs of the skeleton: processes (pid, parent, group, session, threads'
     // tids, address_space, limits) and the files that mappings refer to. Errors: a pid that is in
     // use (Invalid, named); another vdso than the source's, a mapped file that is missing or
-    // differs (Invalid, named); hard limits above ours without CAP_SYS_RESOURCE (Unsupported).
+    // differs (Invalid, named); hard limits above ours without CAP_SYS_RESOURCE, a tree that had a
+    // time namespace of its own and cannot have one here (Unsupported).
     // After an error nothing is left behind.
     static Result<StagedTree> create(const model::Checkpoint& skeleton,
                                      const StageOptions& options);
@@ -164,6 +168,9 @@ class StagedTree {
     // `lasting` is called when it will outlive us and nothing of it runs yet: its root's life is
     // that of all from there on, and if we are killed before, the root dies with us.
     Result<> run(RunMode mode = RunMode::Running, const std::function<void()>& lasting = {}) &&;
+
+    // One line: what the tree has lost that it could have had on another host; mostly empty.
+    [[nodiscard]] const std::string& loss() const;
 
     // The root and all processes but zombies, as we see them.
     [[nodiscard]] Pid root_here() const;
