@@ -170,9 +170,10 @@ Result<> check_process(Pid pid, const proc::ProcessDirectory& directory, const H
         const bool of_root = home.is_container || std::string_view(name) == "time";
         return fail(Error::unsupported(
             of_root
-                ? fmt::format("process {} is in another {} namespace than the {} first process, which "
-                              "is not carried",
-                              pid, name, home.is_container ? "container's" : "tree's")
+                ? fmt::format(
+                      "process {} is in another {} namespace than the {} first process, which "
+                      "is not carried",
+                      pid, name, home.is_container ? "container's" : "tree's")
                 : fmt::format("process {} is in another {} namespace than Ferry: run Ferry there",
                               pid, name)));
     }

@@ -21,8 +21,8 @@ Result<> process_from_wire(const wire::CoreEntry& from, model::Process& into);
 // 0: none.
 [[nodiscard]] std::uint32_t cgroup_set_of(const wire::CoreEntry& core);
 
-// The time namespace of the dumper, and of a tree that is in another one; by the latter is its image
-// called.
+// The time namespace of the dumper, and of a tree that is in another one; by the latter is its
+// image called.
 inline constexpr std::uint32_t kDumpersTimeNamespace = 5, kOwnTimeNamespace = 9;
 // Ids of the objects that processes may share. Each process has its own of all of them here; the
 // namespaces are the dumper's.

@@ -38,7 +38,7 @@ os::Launch Host::launch(std::vector<std::string> arguments) const {
     launch.arguments = std::move(arguments);
     if (!holder_.pidfd) return launch;
     launch.namespaces_of = pidfd();
-    launch.namespaces = kAllOfHost;
+    launch.namespaces = kAllOfHost | (plan_.more_uptime.count() != 0 ? CLONE_NEWTIME : 0);
     launch.cgroup_procs = cgroup_.procs();
     return launch;
 }

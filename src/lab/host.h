@@ -21,6 +21,9 @@ struct HostPlan {
     std::string name;                    // also the name of its bridge port
     std::vector<std::string> addresses;  // of eth0, with prefix length
     int first_pid = 300;                 // pids given out start here: hosts' pids rarely collide
+    // By how much longer than this machine it has been awake, and asleep. Not zero: it has a time
+    // namespace, and another boot id, mounted over the one in its /proc.
+    std::chrono::seconds more_uptime{0};
 };
 
 class Host {

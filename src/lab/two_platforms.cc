@@ -26,13 +26,15 @@ std::vector<HostPlan> plans() {
 
 }  // namespace
 
-Result<std::unique_ptr<TwoPlatforms>> TwoPlatforms::create() {
+Result<std::unique_ptr<TwoPlatforms>> TwoPlatforms::create(std::chrono::seconds more_uptime) {
     std::unique_ptr<TwoPlatforms> lab(new TwoPlatforms);
-    lab->world_ = TRY(World::create(plans()));
+    std::vector<HostPlan> hosts = plans();
+    hosts[1].more_uptime = more_uptime;
+    lab->world_ = TRY(World::create(hosts));
     std::vector<std::pair<std::string, std::string>> names;
     for (std::size_t i = 0; i < 2; ++i) {
-        const std::string address = plans()[i].addresses[0];
-        names.emplace_back(plans()[i].name, address.substr(0, address.find('/')));
+        const std::string address = hosts[i].addresses[0];
+        names.emplace_back(hosts[i].name, address.substr(0, address.find('/')));
     }
     TRY(with_context(make_keys(lab->world_->host(0), names), "keys"));
     for (std::size_t i = 0; i < 2; ++i) {

@@ -6,6 +6,7 @@
 //            \________________________ br0 ______________/
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,8 +23,8 @@ namespace ferry::lab {
 
 class TwoPlatforms {
   public:
-    // Hosts, keys, agents. From the main thread.
-    static Result<std::unique_ptr<TwoPlatforms>> create();
+    // Hosts, keys, agents. From the main thread. more_uptime: platform 2's (HostPlan).
+    static Result<std::unique_ptr<TwoPlatforms>> create(std::chrono::seconds more_uptime = {});
 
     [[nodiscard]] World& world() { return *world_; }
     [[nodiscard]] Platform& platform(std::size_t index) { return platforms_.at(index); }

@@ -34,6 +34,9 @@ os::NamespaceInit host_init(const HostPlan& plan, int world, const Cgroup& cgrou
     init.inside_of = world;
     init.hostname = plan.name;
     init.cgroup_procs = cgroup.procs();
+    if (const auto more = plan.more_uptime.count(); more != 0) {
+        init.clock_offsets = fmt::format("monotonic {} 0\nboottime {} 0\n", more, 2 * more);
+    }
     init.mounts = {{"tmpfs", kFerryDirectory, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700", false},
                    {"proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "", false},
                    {"sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "", false}};
@@ -74,7 +77,19 @@ Result<std::unique_ptr<World>> World::create(const std::vector<HostPlan>& plans)
         world->hosts_.push_back(std::move(host));
     }
     TRY(with_context(world->build_network(), "network of the lab"));
+    TRY(world->give_boot_ids());
     return world;
+}
+
+Result<> World::give_boot_ids() {
+    for (const auto& host : hosts_) {
+        if (host->plan_.more_uptime.count() == 0) continue;
+        const std::string id = std::string(kFerryDirectory) + "/boot_id";
+        const std::string shown = "/proc/sys/kernel/random/";
+        TRY(host->run_checked({"cp", shown + "uuid", id}, kIpTimeout));
+        TRY(host->run_checked({"mount", "--bind", id, shown + "boot_id"}, kIpTimeout));
+    }
+    return {};
 }
 
 Result<> World::build_network() {

@@ -40,6 +40,7 @@ class World {
   private:
     World() = default;
     Result<> build_network();
+    Result<> give_boot_ids();
 
     // Destroyed in reverse: the groups are removed after the processes inside are gone, the sweeper
     // is ended last.

@@ -357,7 +357,8 @@ Result<> DestinationSession::activate(const model::Checkpoint& checkpoint,
         activation.descriptors.count(), activation.processes.count(), activation.threads.count(),
         activation.registers.count(), restore_ms);
     TRY(host_.record(SessionState::Ready));
-    return link_->send(FrameType::Ready, encode(ReadyBody{.restore_ms = restore_ms, .loss = tree_->loss()}));
+    return link_->send(FrameType::Ready,
+                       encode(ReadyBody{.restore_ms = restore_ms, .loss = tree_->loss()}));
 }
 
 Result<> DestinationSession::await_commit() {

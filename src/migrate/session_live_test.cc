@@ -171,7 +171,8 @@ class Sessions : public testing::Test {
         CHECK(::mount("devpts", "/dev/pts", "devpts", 0, "ptmxmode=0666") == 0);
         if (clocks.is_other_boot) {
             const std::string id = directory_ + "/boot_id";
-            CHECK(os::write_file(AT_FDCWD, id, "00000000-1111-2222-3333-444444444444\n").has_value());
+            CHECK(
+                os::write_file(AT_FDCWD, id, "00000000-1111-2222-3333-444444444444\n").has_value());
             CHECK(::mount(id.c_str(), "/proc/sys/kernel/random/boot_id", nullptr, MS_BIND,
                           nullptr) == 0);
         }
@@ -270,12 +271,11 @@ TEST_P(Clocks, AreTheSameInTheVdso) {
 
 INSTANTIATE_TEST_SUITE_P(
     BetweenHosts, Clocks,
-    testing::Values(
-        ClockCase{"another_boot", {}, {864000, 1728000, true}},
-        ClockCase{"another_time_namespace_of_one_boot", {}, {864000, 1728000, false}},
-        ClockCase{"moving_on", {864000, 1728000}, {500, 600, true}},
-        ClockCase{"moving_back", {864000, 1728000}, {0, 0, true}},
-        ClockCase{"moving_within_one_boot", {864000, 1728000}, {}}),
+    testing::Values(ClockCase{"another_boot", {}, {864000, 1728000, true}},
+                    ClockCase{"another_time_namespace_of_one_boot", {}, {864000, 1728000, false}},
+                    ClockCase{"moving_on", {864000, 1728000}, {500, 600, true}},
+                    ClockCase{"moving_back", {864000, 1728000}, {0, 0, true}},
+                    ClockCase{"moving_within_one_boot", {864000, 1728000}, {}}),
     [](const auto& instance) { return std::string(instance.param.name); });
 
 class EveryVictim : public Sessions, public testing::WithParamInterface<const char*> {};

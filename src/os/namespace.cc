@@ -30,7 +30,8 @@ struct Failure {
     int code = 0;
     int step = 0;  // index into NamespaceInit::mounts, or one of the negative values
 };
-constexpr int kStepEnter = -1, kStepCgroup = -2, kStepHostname = -3, kStepPrivate = -4;
+constexpr int kStepEnter = -1, kStepCgroup = -2, kStepHostname = -3, kStepPrivate = -4,
+              kStepTime = -5;
 
 [[noreturn]] void report_and_exit(int pipe, int step) noexcept {
     const Failure failure{errno, step};
@@ -51,6 +52,15 @@ constexpr int kStepEnter = -1, kStepCgroup = -2, kStepHostname = -3, kStepPrivat
         int signal = 0;
         ::sigwait(&child, &signal);
     }
+}
+
+// The offsets can only be written as long as nobody is in the namespace.
+bool enter_time_namespace(const std::string& offsets) noexcept {
+    if (::unshare(CLONE_NEWTIME) != 0) return false;
+    const int file = ::open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+    if (file < 0 || ::write(file, offsets.data(), offsets.size()) < 0) return false;
+    const int space = ::open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+    return space >= 0 && ::setns(space, CLONE_NEWTIME) == 0;
 }
 
 [[noreturn]] void run_init(const NamespaceInit& init, int pipe, int parent) noexcept {
@@ -85,6 +95,9 @@ constexpr int kStepEnter = -1, kStepCgroup = -2, kStepHostname = -3, kStepPrivat
     if (!init.hostname.empty() && ::sethostname(init.hostname.data(), init.hostname.size()) != 0) {
         report_and_exit(pipe, kStepHostname);
     }
+    if (!init.clock_offsets.empty() && !enter_time_namespace(init.clock_offsets)) {
+        report_and_exit(pipe, kStepTime);
+    }
     ::setsid();
     ::prctl(PR_SET_NAME, "init");
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -104,6 +117,8 @@ std::string step_name(const NamespaceInit& init, int step) {
             return "sethostname()";
         case kStepPrivate:
             return "mount(/, MS_PRIVATE)";
+        case kStepTime:
+            return "time namespace";
         default:
             break;
     }

@@ -36,6 +36,9 @@ struct NamespaceInit {
     std::string hostname;              // with CLONE_NEWUTS
     std::vector<MountStep> mounts;     // in this order
     std::vector<int> cgroup_procs;     // cgroup.procs files to join
+    // What /proc/PID/timens_offsets takes; not empty: in a time namespace of its own
+    // (time_namespaces(7), Linux 5.6). The mounts give it a /proc of its own.
+    std::string clock_offsets;
 };
 
 // A process that holds its namespaces open and reaps what is orphaned inside. When it is killed the

@@ -9,7 +9,8 @@ namespace {
 constexpr std::int64_t kSecond = 1'000'000'000;
 
 TEST(Clocks, OffsetsAreReadByNameAndByNumber) {
-    const auto named = parse_clock_offsets("monotonic      864000         5\nboottime -3 999999999\n");
+    const auto named =
+        parse_clock_offsets("monotonic      864000         5\nboottime -3 999999999\n");
     ASSERT_TRUE(named.has_value()) << named.error().describe();
     EXPECT_EQ(named->monotonic_ns, 864000 * kSecond + 5);
     EXPECT_EQ(named->boottime_ns, -2 * kSecond - 1);
@@ -19,7 +20,8 @@ TEST(Clocks, OffsetsAreReadByNameAndByNumber) {
 }
 
 TEST(Clocks, OffsetsAreWrittenAsTheyAreRead) {
-    for (const std::int64_t offset : {0L, 1L, -1L, kSecond, -kSecond, -kSecond - 1, 5'000'000'001}) {
+    for (const std::int64_t offset :
+         {0L, 1L, -1L, kSecond, -kSecond, -kSecond - 1, 5'000'000'001}) {
         const model::ClockOffsets offsets = {offset, -offset};
         const auto read = parse_clock_offsets(clock_offsets_text(offsets));
         ASSERT_TRUE(read.has_value()) << read.error().describe();

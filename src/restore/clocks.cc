@@ -27,10 +27,23 @@ std::int64_t difference(std::uint64_t a, std::uint64_t b) {
     return static_cast<std::int64_t>(a - b);
 }
 
-Result<bool> is_same_boot(const model::Checkpoint& tree) {
+bool is_in_order(const model::ClockTimes& a, const model::ClockTimes& b) {
+    return a.monotonic_ns <= b.monotonic_ns && a.boottime_ns <= b.boottime_ns;
+}
+
+// Virtual machines that were made from one snapshot have one boot id, but no common clocks.
+Result<bool> is_same_boot(const model::Checkpoint& tree,
+                          const std::optional<model::ClockTimes>& before,
+                          const model::ClockTimes& now, const model::ClockOffsets& ours) {
     if (tree.boot_id.empty()) return false;
     const std::string here = TRY(os::read_file("/proc/sys/kernel/random/boot_id"));
-    return here.substr(0, here.find('\n')) == tree.boot_id;
+    if (here.substr(0, here.find('\n')) != tree.boot_id) return false;
+    const model::Clocks& clocks = tree.clocks;
+    const auto to_theirs = [&](const model::ClockTimes& times) {
+        return resources::seen_through(times, ours, clocks.offsets);
+    };
+    return is_in_order(clocks.seen, to_theirs(now)) &&
+           (!before || is_in_order(to_theirs(*before), clocks.seen));
 }
 
 Result<> unshare_time(StubProcess& root) {
@@ -49,13 +62,15 @@ Result<> unshare_time(StubProcess& root) {
 
 }  // namespace
 
-Result<std::optional<model::ClockOffsets>> offsets_for(const model::Checkpoint& tree,
-                                                       const model::ClockTimes& then) {
-    const model::ClockOffsets ours = TRY(resources::clock_offsets_of(Pid{::getpid()}));
+Result<std::optional<model::ClockOffsets>> offsets_for(
+    const model::Checkpoint& tree, const std::optional<model::ClockTimes>& before) {
     const model::Clocks& clocks = tree.clocks;
+    if (clocks.seen == model::ClockTimes()) return std::nullopt;
+    const model::ClockOffsets ours = TRY(resources::clock_offsets_of(Pid{::getpid()}));
+    const model::ClockTimes now = TRY(resources::clocks_now());
     model::ClockOffsets wanted = clocks.offsets;
-    if (!TRY(is_same_boot(tree))) {
-        if (clocks.seen == model::ClockTimes()) return std::nullopt;
+    if (!TRY(is_same_boot(tree, before, now, ours))) {
+        const model::ClockTimes& then = before ? *before : now;
         wanted = {.monotonic_ns =
                       ours.monotonic_ns + difference(clocks.seen.monotonic_ns, then.monotonic_ns),
                   .boottime_ns =
@@ -87,9 +102,9 @@ Result<> await_clocks(const model::Checkpoint& frozen, const model::ClockOffsets
                                       difference(seen.boottime_ns, now.boottime_ns))};
     if (behind <= nanoseconds::zero()) return {};
     if (behind > kBehindMax) {
-        return fail(Error::limit(fmt::format(
-            "this host's clocks have fallen behind the source's by {:.1f} s: try again",
-            std::chrono::duration<double>(behind).count())));
+        return fail(Error::limit(
+            fmt::format("this host's clocks have fallen behind the source's by {:.1f} s: try again",
+                        std::chrono::duration<double>(behind).count())));
     }
     std::this_thread::sleep_for(behind);
     return {};

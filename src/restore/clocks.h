@@ -12,10 +12,11 @@
 namespace ferry::restore {
 
 // What the tree's time namespace must add to this kernel's clocks; nothing: it needs none, ours is
-// right. `then` are our clocks at the moment when the tree saw what its checkpoint says (`seen`),
-// or a little before that: its clocks must not go back, and are ahead by as much.
-Result<std::optional<model::ClockOffsets>> offsets_for(const model::Checkpoint& tree,
-                                                       const model::ClockTimes& then);
+// right. `before` are our clocks before the tree saw what its checkpoint says (`seen`), but not
+// much: its clocks must not go back, and are ahead by as much. Nothing: the clocks stood still with
+// the tree, but on the same boot.
+Result<std::optional<model::ClockOffsets>> offsets_for(
+    const model::Checkpoint& tree, const std::optional<model::ClockTimes>& before);
 
 // Makes the time namespace and puts the root stub into it, before anybody is forked from it: it has
 // one thread and may do so by its user namespace. Unsupported: the kernel has no time namespaces,

@@ -8,7 +8,6 @@
 #include "image/codec.h"
 #include "image/page_files.h"
 #include "image/store.h"
-#include "resources/clocks.h"
 #include "resources/opened_files.h"
 #include "restore/clocks.h"
 #include "restore/image_filler.h"
@@ -90,8 +89,7 @@ Result<RestoreReport> restore_from_images(const RestoreOptions& options) {
              },
          .given_stream = options.given_stream});
     StageOptions stage = options.stage;
-    // They stood still with the tree.
-    stage.clocks = TRY(offsets_for(checkpoint, TRY(resources::clocks_now())));
+    stage.clocks = TRY(offsets_for(checkpoint, std::nullopt));
     stage.open_ghost = [&](const Checkpoint& part, model::FileId id) {
         return files.open_ghost(part, id);
     };

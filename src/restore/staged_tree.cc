@@ -95,8 +95,8 @@ struct StagedTree::Impl {
         if (!options.clocks) return {};
         const Result<> entered = enter_time_namespace(*tree->processes().front(), *options.clocks);
         if (entered) return {};
-        const bool may_jump = !skeleton.clocks.own_namespace &&
-                              entered.error().kind() == Error::Kind::Unsupported;
+        const bool may_jump =
+            !skeleton.clocks.own_namespace && entered.error().kind() == Error::Kind::Unsupported;
         if (!may_jump) return entered;
         options.clocks.reset();
         loss = "CLOCK_MONOTONIC and CLOCK_BOOTTIME jump: " + entered.error().message();

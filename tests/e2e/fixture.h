@@ -31,7 +31,7 @@ class TwoPlatformsTest : public testing::Test {
 
     void SetUp() override {
         if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-        auto made = TwoPlatforms::create();
+        auto made = TwoPlatforms::create(more_uptime_);
         ASSERT_OK(made);
         lab_ = std::move(*made);
     }
@@ -153,6 +153,7 @@ class TwoPlatformsTest : public testing::Test {
 
     [[nodiscard]] std::string service_pid() const { return std::to_string(lab_->service().value); }
 
+    std::chrono::seconds more_uptime_{0};  // platform 2's, before SetUp()
     std::unique_ptr<TwoPlatforms> lab_;
     SystemSnapshot before_[2];
 };
