@@ -155,9 +155,12 @@ void add_run(CLI::App& lab, Invocation& invocation) {
                      "An OCI bundle that is run instead of the lab's own site");
     verb->add_option("--cache", options->cache, "Where built sites are kept")
         ->capture_default_str();
-    verb->add_option("--rate", *rate, "Of the network between the platforms, Gbit/s; 0: no limit")
-        ->check(CLI::NonNegativeNumber)
-        ->capture_default_str();
+    const CLI::Option* const said_rate =
+        verb->add_option("--rate", *rate,
+                         "Of the network between the platforms, Gbit/s; 0: no limit. On real "
+                         "machines: what it is, measured where it is not given")
+            ->check(CLI::NonNegativeNumber)
+            ->capture_default_str();
     verb->add_option("--requests", options->lab.requests_per_second,
                      "HTTP requests per second to each site")
         ->check(CLI::PositiveNumber)
@@ -169,22 +172,23 @@ void add_run(CLI::App& lab, Invocation& invocation) {
         ->capture_default_str();
     auto hosts = std::make_shared<lab::HostsOptions>();
     add_hosts_options(*verb, *hosts);
-    verb->callback([options, scenarios, rate, method, hosts, &invocation] {
-        invocation.run = [options, scenarios, rate, method, hosts]() -> Result<int> {
+    verb->callback([options, scenarios, rate, said_rate, method, hosts, &invocation] {
+        invocation.run = [options, scenarios, rate, known = said_rate->count() > 0, method,
+                          hosts]() -> Result<int> {
             if (!hosts->destinations[0].empty()) options->lab.hosts = *hosts;
+            if (options->lab.hosts && !known) *rate = 0;
             options->methods.clear();
             if (*method != "checkpoint") options->methods.push_back(lab::Method::Live);
             if (*method != "live") options->methods.push_back(lab::Method::Checkpoint);
             for (const std::string& wanted : *scenarios) {
                 if (wanted == "all") {
-                    options->scenarios.insert(options->scenarios.end(), {"1", "2", "3", "4"});
-                    if (!options->lab.hosts) options->scenarios.emplace_back("dirty");
+                    options->scenarios.insert(options->scenarios.end(),
+                                              {"1", "2", "3", "4", "dirty"});
                 } else {
                     options->scenarios.push_back(wanted);
                 }
             }
             options->lab.link_bits_per_second = *rate * 1e9;
-            if (*rate > 0) options->dirty.link_bits_per_second = *rate * 1e9;
             options->command_line = command_line_of(*options, *scenarios, *method);
             return TRY(lab::run_lab(*options)) ? kExitOk : kExitFailure;
         };

@@ -174,6 +174,7 @@ Result<> Container::make_bundle() {
     set_limits(config, {.cgroups_path = cgroup_name(),
                         .memory_bytes = plan_.memory_bytes,
                         .processes = plan_.processes});
+    if (!plan_.arguments.empty()) config["process"]["args"] = plan_.arguments;
     const std::filesystem::path lower =
         std::filesystem::path(plan_.bundle) / config["root"]["path"].get<std::string>();
     config["root"]["path"] = "rootfs";

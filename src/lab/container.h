@@ -16,8 +16,9 @@
 namespace ferry::lab {
 
 struct ContainerPlan {
-    std::string name;                // runc's id, and the last part of its control group
-    std::string bundle;              // with config.json and root file system; only read
+    std::string name;                         // runc's id, and the last part of its control group
+    std::string bundle;                       // with config.json and root file system; only read
+    std::vector<std::string> arguments = {};  // of its first process; {}: the bundle's
     std::string directory;           // on the host, absent yet: gets the container's own files
     bool shared_storage = false;     // `directory` is one that other hosts have, too: a plain copy
     std::string bridge;              // of the host

@@ -58,10 +58,6 @@ std::string address_after(const std::string& first, std::size_t count) {
     return text + first.substr(slash);
 }
 
-std::string site_name(std::size_t site) {
-    return fmt::format("site{}", site + 1);
-}
-
 os::Launch local(std::vector<std::string> arguments) {
     os::Launch launch;
     launch.arguments = std::move(arguments);
@@ -153,7 +149,7 @@ Result<> HostsLab::check(const Machine& machine) const {
         return lacks(fmt::format("there is no bridge {} (--bridge names another)", hosts().bridge));
     }
     for (std::size_t i = 0; i < kSitesMax; ++i) {
-        const std::string site = site_name(i);
+        const std::string site = name_of_site(i);
         if (TRY(lab::runc(machine.host, {"state", site}, kTimeout)).status == 0) {
             return lacks(fmt::format("there is a container {} already", site));
         }
@@ -184,6 +180,10 @@ Result<> HostsLab::bring_bundle(const Machine& machine) const {
     return {};
 }
 
+std::string HostsLab::name_of_site(std::size_t site) const {
+    return fmt::format("{}{}", options_.service, site + 1);
+}
+
 std::string HostsLab::arriving_bundle() const {
     return fmt::format("{}.arriving-{}", options_.bundle, ::getpid());
 }
@@ -197,15 +197,16 @@ void HostsLab::clear_up() const {
     // Ends what runs over them as well, such as a site on its way.
     close_connections();
     // What was told to migrate does not notice that, and would bring a site back.
-    std::string script =
-        "pkill -INT -f '[f]erry migrate site'; for i in $(seq 100); do "
-        "pgrep -f '[f]erry migrate site' > /dev/null || break; sleep 0.1; done; ";
+    std::string script = fmt::format("m='[f]erry migrate {}'; ", options_.service);
+    script +=
+        "pkill -INT -f \"$m\"; for i in $(seq 100); do "
+        "pgrep -f \"$m\" > /dev/null || break; sleep 0.1; done; ";
     for (std::size_t i = 0; i < kSitesMax; ++i) {
         // Only ours: another's of the same name has its bundle elsewhere.
         script += fmt::format(
             "if runc --root {0} state {1} 2> /dev/null | grep -qF '\"bundle\": \"{2}/'; then "
             "runc --root {0} delete --force {1}; fi; ",
-            shell_words({hosts().runtime_root}), site_name(i), directory());
+            shell_words({hosts().runtime_root}), name_of_site(i), directory());
     }
     script += fmt::format(
         "for m in {0}/*/rootfs; do umount --lazy \"$m\" 2>/dev/null; done; rm -rf {0}; "
@@ -241,8 +242,9 @@ std::string HostsLab::agent_address(int number) const {
 
 ContainerPlan HostsLab::plan_of(std::size_t site) const {
     ContainerPlan plan;
-    plan.name = site_name(site);
+    plan.name = name_of_site(site);
     plan.bundle = options_.bundle;
+    plan.arguments = options_.arguments;
     plan.directory = directory() + "/" + plan.name;
     plan.shared_storage = options_.shared_storage;
     plan.bridge = hosts().bridge;

@@ -53,6 +53,7 @@ class HostsLab : public SiteLab {
     Result<> check(const Machine& machine) const;
     Result<> bring_bundle(const Machine& machine) const;
     [[nodiscard]] std::string directory() const;
+    [[nodiscard]] std::string name_of_site(std::size_t site) const;
     // Where a site is on a machine until all of it has come.
     [[nodiscard]] std::string arriving_bundle() const;
     void clear_up() const;

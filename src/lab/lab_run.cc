@@ -10,8 +10,10 @@
 #include "lab/client_record.h"
 #include "lab/crossing.h"
 #include "lab/crossing_record.h"
+#include "lab/dirty_run.h"
 #include "lab/display.h"
 #include "lab/interrupt.h"
+#include "lab/link_rate.h"
 #include "lab/machine.h"
 #include "lab/record_figures.h"
 #include "lab/report.h"
@@ -227,15 +229,16 @@ class ScenarioRun {
     std::unique_ptr<SiteLab> lab_;
 };
 
-SettingsRecord settings_of(const LabRunOptions& options, bool with_sites) {
+SettingsRecord settings_of(const LabRunOptions& options, bool with_sites,
+                           const DirtyOptions& dirty) {
     SettingsRecord settings;
     settings.command_line = options.command_line;
     settings.service = options.bundle.empty()
                            ? "WordPress: nginx, PHP-FPM, MariaDB in one container"
                            : options.bundle;
     if (!with_sites) {
-        settings.service = fmt::format("a program that writes {} MiB at {:.0f} MiB/s",
-                                       options.dirty.mib, options.dirty.mib_per_second);
+        settings.service = fmt::format("a program that writes {} MiB at {:.0f} MiB/s", dirty.mib,
+                                       dirty.mib_per_second);
     }
     settings.runs = options.runs;
     for (const int number : {1, 2}) {
@@ -250,9 +253,6 @@ SettingsRecord settings_of(const LabRunOptions& options, bool with_sites) {
         if (size.cpus > 0) platform.cpus = size.cpus;
         if (size.memory > 0) platform.memory = size.memory;
         settings.platforms.push_back(platform);
-    }
-    if (options.lab.link_bits_per_second > 0 && !options.lab.hosts) {
-        settings.link_bits_per_second = options.lab.link_bits_per_second;
     }
     if (with_sites) settings.requests_per_second = options.lab.requests_per_second;
     settings.probes_per_second = 1e6 / static_cast<double>(UdpProbeOptions{}.interval.count());
@@ -275,9 +275,6 @@ Result<bool> run_lab(const LabRunOptions& given) {
     LabRunOptions options = given;
     InterruptGuard guard;
     Display display;
-    if (options.lab.hosts && std::ranges::count(options.scenarios, "dirty") > 0) {
-        return fail(Error::invalid("scenario dirty runs on platforms made here only"));
-    }
     const bool with_sites = std::ranges::any_of(
         options.scenarios, [](const std::string& scenario) { return scenario != "dirty"; });
     if (with_sites && options.bundle.empty()) {
@@ -292,7 +289,13 @@ Result<bool> run_lab(const LabRunOptions& given) {
     LabRecord record;
     record.machine = describe_machine();
     record.machine.versions = program_versions(options.lab.bundle + "/rootfs");
-    record.settings = settings_of(given, with_sites);
+    double link = options.lab.link_bits_per_second;
+    if (link <= 0 && std::ranges::count(options.scenarios, "dirty") > 0) {
+        link = TRY(measure_link(options.lab, options.cache, guard, display));
+    }
+    const DirtyOptions dirty = dirty_options(link, options.cache);
+    record.settings = settings_of(given, with_sites, dirty);
+    if (link > 0) record.settings.link_bits_per_second = link;
     bool good = true;
     for (const std::string& scenario : options.scenarios) {
         for (const Method method : options.methods) {
@@ -303,7 +306,7 @@ Result<bool> run_lab(const LabRunOptions& given) {
                                           name_of(method), run, options.runs));
                 record.runs.push_back(
                     scenario == "dirty"
-                        ? TRY(run_dirty(options.dirty, run, guard, display))
+                        ? TRY(run_dirty(options.lab, dirty, run, guard, display))
                         : TRY(ScenarioRun(options, scenario, method, run, guard, display)
                                   .conduct()));
                 print_end(record.runs.back(), display);

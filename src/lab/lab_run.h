@@ -2,14 +2,14 @@
 //
 //   1  one site, platform 1 to platform 2      3  one site, there and back
 //   2  one site, platform 2 to platform 1      4  three sites together, there and back
-//   dirty  a service that writes faster than the link carries (lab/dirty_run.h)
+//   dirty  a service that writes faster than the link carries (lab/dirty_run.h); what that is, is
+//          measured where `lab` says no rate
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "base/error.h"
-#include "lab/dirty_run.h"
 #include "lab/site_lab.h"
 
 namespace ferry::lab {
@@ -23,7 +23,6 @@ struct LabRunOptions {
     std::string cache;        // of built sites
     std::string directory = "build/lab";  // gets the report
     SiteLabOptions lab;
-    DirtyOptions dirty;
     std::string command_line;  // for the report
 };
 

@@ -19,7 +19,7 @@ Json mount(const char* destination, const char* type, const char* source, Json o
             {"options", std::move(options)}};
 }
 
-Json process() {
+Json process(std::vector<std::string> arguments) {
     // Of the daemons: change users (setuid, setgid), own the files they make (chown, fowner,
     // dac_override), end each other's workers (kill), listen on port 80 and 7 (net_bind_service).
     const Json capabilities = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER",          "CAP_KILL",
@@ -27,7 +27,7 @@ Json process() {
     return {
         {"terminal", false},
         {"user", {{"uid", 0}, {"gid", 0}}},
-        {"args", {"/usr/lib/ferry-site/init"}},
+        {"args", std::move(arguments)},
         {"env", {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}},
         {"cwd", "/"},
         {"capabilities",
@@ -61,10 +61,14 @@ Json namespaces() {
 }  // namespace
 
 Json site_config() {
+    return service_config("site", {"/usr/lib/ferry-site/init"});
+}
+
+Json service_config(const std::string& hostname, std::vector<std::string> arguments) {
     return {{"ociVersion", "1.0.2"},
-            {"process", process()},
+            {"process", process(std::move(arguments))},
             {"root", {{"path", "rootfs"}, {"readonly", false}}},
-            {"hostname", "site"},
+            {"hostname", hostname},
             {"mounts", mounts()},
             {"linux",
              {{"namespaces", namespaces()},

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 
@@ -13,6 +14,8 @@ namespace ferry::lab {
 // For a root file system beside it in `rootfs`: the site's first process as root, with the
 // capabilities its daemons need; namespaces pid, network, mount, ipc and uts of its own.
 nlohmann::json site_config();
+// The same for another service.
+nlohmann::json service_config(const std::string& hostname, std::vector<std::string> arguments);
 
 // What the place where a container runs decides. 0 and "": as the bundle has it.
 struct ContainerLimits {

@@ -89,9 +89,10 @@ std::string SiteLab::agent_address(int number) const {
 }
 
 ContainerPlan SiteLab::plan_of(std::size_t site) const {
-    const std::string name = fmt::format("site{}", site + 1);
+    const std::string name = fmt::format("{}{}", options_.service, site + 1);
     return {.name = name,
             .bundle = options_.bundle,
+            .arguments = options_.arguments,
             .directory = sites_directory() + "/" + name,
             .shared_storage = options_.shared_storage,
             .bridge = kBridge,
@@ -120,6 +121,12 @@ Result<> SiteLab::prepare_platform(int number) {
 }
 
 Result<> SiteLab::start_sites(std::size_t count, int platform_number) {
+    TRY(start_containers(count, platform_number));
+    for (const Site& site : sites_) TRY(wait_for_site(client(), site.ip, kStartTimeout));
+    return {};
+}
+
+Result<> SiteLab::start_containers(std::size_t count, int platform_number) {
     for (std::size_t i = 0; i < count; ++i) {
         const ContainerPlan plan = plan_of(i);
         Site site;
@@ -129,7 +136,6 @@ Result<> SiteLab::start_sites(std::size_t count, int platform_number) {
         site.container = TRY(Container::start(host(platform_number), plan));
         sites_.push_back(std::move(site));
     }
-    for (const Site& site : sites_) TRY(wait_for_site(client(), site.ip, kStartTimeout));
     return {};
 }
 
@@ -145,11 +151,13 @@ Result<> SiteLab::start_clients() {
 }
 
 Result<std::vector<migrate::Report>> SiteLab::move(const std::vector<std::size_t>& sites, int to,
-                                                   Method method) {
+                                                   Method method,
+                                                   const std::vector<std::string>& more) {
     std::vector<std::string> arguments = {"migrate"};
     for (const std::size_t index : sites) arguments.push_back(name(index));
     arguments.insert(arguments.end(),
                      {"--to", agent_address(to), "--method", name_of(method), "--json"});
+    arguments.insert(arguments.end(), more.begin(), more.end());
     const CommandResult result =
         TRY(run_ferry(platform_of(sites.front()), arguments, kMigrateTimeout));
     std::vector<migrate::Report> reports = find_reports(result, sites.size());

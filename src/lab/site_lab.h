@@ -45,10 +45,13 @@ struct HostsOptions {
 };
 
 struct SiteLabOptions {
-    std::optional<HostsOptions> hosts;       // instead of platforms made here
-    std::string bundle;                      // of the service
-    PlatformSize platforms[2];               // 1 and 2
-    double link_bits_per_second = 1e9;       // each way, of each platform; 0: no limit
+    std::optional<HostsOptions> hosts;        // instead of platforms made here
+    std::string service = "site";             // the containers are called this and a number
+    std::string bundle;                       // of the service
+    std::vector<std::string> arguments = {};  // of its first process; {}: the bundle's
+    PlatformSize platforms[2];                // 1 and 2
+    // Each way, of each platform; 0: no limit. Of real machines it is a word only: 0 is not known.
+    double link_bits_per_second = 1e9;
     double requests_per_second = 10;         // to each site
     std::uint64_t site_memory = 2ull << 30;  // limit of a site's control group
     bool shared_storage = false;             // of the platforms
@@ -66,6 +69,8 @@ class SiteLab {
 
     // They answer when this returns.
     Result<> start_sites(std::size_t count, int platform);
+    // The same without waiting for an answer: of a service that is no site.
+    Result<> start_containers(std::size_t count, int platform);
     Result<> start_clients();
 
     [[nodiscard]] std::size_t sites() const { return sites_.size(); }
@@ -80,10 +85,11 @@ class SiteLab {
     [[nodiscard]] virtual const Host& host(int number) const;
     [[nodiscard]] virtual const Host& client() const { return platforms_->client(); }
 
-    // `ferry migrate`, of several as a group. They are on one platform. A migration that fails is a
-    // success of this function: see Report.
+    // `ferry migrate` with more arguments, of several as a group. They are on one platform. A
+    // migration that fails is a success of this function: see Report.
     Result<std::vector<migrate::Report>> move(const std::vector<std::size_t>& sites, int to,
-                                              Method method);
+                                              Method method,
+                                              const std::vector<std::string>& more = {});
     // The comments that a site's database got since the clients were started.
     Result<std::vector<SiteComment>> new_comments(std::size_t site);
     // On how many platforms the runtime says that a site runs; 1 is right.

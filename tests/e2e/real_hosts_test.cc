@@ -9,6 +9,7 @@
 
 #include "fixture.h"
 #include "lab/container.h"
+#include "lab/platform.h"
 #include "lab/record_figures.h"
 #include "lab/run_record.h"
 #include "lab/site_bundle.h"
@@ -68,9 +69,10 @@ class RealHosts : public TwoPlatformsTest {
     static std::string config_path() { return fmt::format("{}/config", kSsh); }
 
     std::vector<std::string> lab_words(const std::string& first, const std::string& second,
-                                       std::vector<std::string> more = {}) {
+                                       std::vector<std::string> more = {},
+                                       const std::string& scenario = "1") {
         std::vector<std::string> words =
-            platform(0).ferry({"lab", "run", "1", "--platform1", first, "--platform2", second,
+            platform(0).ferry({"lab", "run", scenario, "--platform1", first, "--platform2", second,
                                "--ssh-config", config_path(), "--runtime-root", kRuncRoot,
                                "--storage", kStorage, "--requests", "4", "-o", "/run/lab/report"});
         if (std::ranges::find(more, "--remote-ferry") == more.end()) {
@@ -178,6 +180,40 @@ TEST_F(RealHosts, RunScenarioOneAndAreLeftClean) {
     const PhaseRecord* restore = find_phase(crossing, PhaseKind::Restore);
     ASSERT_NE(restore, nullptr);
     EXPECT_TRUE(restore->memory_after.container);
+    expect_clean();
+}
+
+// The link's rate is nobody's word: it is measured, and what is written is scaled to it.
+TEST_F(RealHosts, RunScenarioDirtyOnALinkThatTheyMeasure) {
+    constexpr double kRate = 4e8;
+    for (std::size_t i = 0; i < 2; ++i) ASSERT_OK(limit_rate(platform(i).host(), kRate));
+    const auto ran = client().run(lab_words("first", "10.77.0.12", {}, "dirty"), 280s);
+    ASSERT_OK(ran);
+    ASSERT_EQ(ran->status, 0) << ran->out << ran->err;
+    const auto record = load_record(client().path("/run/lab/report/record.json"));
+    ASSERT_OK(record);
+    const auto& link = record->settings.link_bits_per_second;
+    ASSERT_TRUE(link);
+    // Of what the limit lets through, headers and the load of this machine take some.
+    EXPECT_GT(*link, kRate / 10);
+    EXPECT_LT(*link, kRate * 1.1);
+    ASSERT_EQ(record->runs.size(), 1u);
+    const RunRecord& run = record->runs[0];
+    EXPECT_TRUE(run.succeeded) << run.error;
+    ASSERT_EQ(run.crossings.size(), 2u);
+    ASSERT_TRUE(run.crossings[0].method_change && run.crossings[1].method_change);
+    EXPECT_EQ(run.crossings[0].method_change->to, "stop-and-copy");
+    EXPECT_THAT(run.crossings[1].method_change->to, HasSubstr("slowed down"));
+    for (const int platform : {1, 2}) {
+        EXPECT_TRUE(std::ranges::any_of(run.series, [&](const Series& series) {
+            return series.platform == platform && series.quantity == Quantity::ContainerMemory &&
+                   series.subject == "writer1";
+        })) << platform;
+    }
+    const auto report = client().run_checked(
+        {"sh", "-c", "cat /run/lab/report/report.html; ls /run/lab/report/plots"}, 20s);
+    ASSERT_OK(report);
+    EXPECT_THAT(*report, HasSubstr("Dirty rate against bandwidth"));
     expect_clean();
 }
 

@@ -71,7 +71,8 @@ TEST(ScenarioDirty, SaysWhenPreCopyCannotWinAndSlowsTheServiceDownWhereItMay) {
     LabRunOptions options;
     options.scenarios = {"dirty"};
     options.directory = directory;
-    options.dirty = {.mib = 96, .mib_per_second = 150, .link_bits_per_second = 4e8};
+    options.lab.link_bits_per_second = 4e8;
+    options.cache = directory + "/cache";
     const auto good = run_lab(options);
     ASSERT_TRUE(good) << good.error().describe();
     const auto record = load_record(directory + "/record.json");

@@ -2,7 +2,9 @@
 // at MIB_PER_SECOND. It answers datagrams to IP, port 7, and at SIGTERM it looks whether every page
 // holds what it wrote there last, and writes PASS or FAIL with the reason to RESULT.
 //
-//   ferry-dirty-writer MIB MIB_PER_SECOND IP RESULT      goes into the background
+//   ferry-dirty-writer MIB MIB_PER_SECOND IP RESULT
+//
+// It is the only program of its container. With a rate of 0 it writes each page once, at the start.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -105,7 +107,7 @@ void fill_with_noise(std::uint64_t* words, std::size_t count) {
     std::thread answering(echo, socket);
     const std::uint64_t written = write_pages(memory, pages, rate);
     answering.join();
-    const std::string verdict = is_whole(memory, pages, written) && written > 0
+    const std::string verdict = is_whole(memory, pages, written) && (written > 0 || rate == 0)
                                     ? "PASS\n"
                                     : "FAIL: a page does not hold what was written there\n";
     std::FILE* const file = std::fopen(result, "we");
@@ -127,8 +129,6 @@ int main(int argc, char** argv) {
         std::perror("ferry-dirty-writer");
         return 1;
     }
-    // A daemon: Ferry moves trees that have no terminal.
-    if (::daemon(1, 0) != 0) return 1;
     auto* const words = static_cast<std::uint64_t*>(memory);
     fill_with_noise(words, pages * kWordsPerPage);
     serve(socket, words, pages, rate, argv[4]);
