@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 #include "os/description.h"
 #include "os/endpoint.h"
@@ -257,9 +258,9 @@ Result<> set_flag(int fd, int level, int option, bool on) {
 }
 
 // What has to be there before bind(). The address may come up only later (a transparent socket
-// binds and finds routes regardless), and connections of the same port may be there already; both
-// are allowed for until settle_plain().
-Result<> before_bind(int fd, const InetSocket& socket) {
+// binds and finds routes regardless): allowed for until settle_plain(). Others of the same port may
+// be there already: allowed for until InetOpener::settle().
+Result<> before_bind(int fd, const InetSocket& socket, const PortSharing& sharing) {
     const bool v6 = socket.family == AF_INET6;
     const int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
     // Raw sockets count as bound, by their protocol, and are always of IPv6 alone.
@@ -268,23 +269,21 @@ Result<> before_bind(int fd, const InetSocket& socket) {
     }
     TRY(set_flag(fd, level, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, true));
     if (socket.free_bind) TRY(set_flag(fd, level, v6 ? IPV6_FREEBIND : IP_FREEBIND, true));
-    if (socket.options.reuse_port) TRY(set_flag(fd, SOL_SOCKET, SO_REUSEPORT, true));
+    if (sharing.reuse_port) TRY(set_flag(fd, SOL_SOCKET, SO_REUSEPORT, true));
     if (!socket.options.bound_device.empty()) {
         TRY(os::setsockopt_bytes(fd, SOL_SOCKET, SO_BINDTODEVICE,
                                  os::as_bytes(socket.options.bound_device)));
     }
     // UDP sockets with SO_REUSEADDR could bind over a foreign socket of the same port.
-    const bool reuse = socket.type == SOCK_STREAM || socket.options.reuse_address;
+    const bool reuse = socket.type == SOCK_STREAM || sharing.reuse_address;
     return set_flag(fd, SOL_SOCKET, SO_REUSEADDR, reuse);
 }
 
 Result<> settle_plain(int fd, const InetSocket& socket) {
     const bool v6 = socket.family == AF_INET6;
-    if (!socket.transparent) {
-        TRY(set_flag(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT,
-                     false));
-    }
-    return set_flag(fd, SOL_SOCKET, SO_REUSEADDR, socket.options.reuse_address);
+    if (socket.transparent) return {};
+    return set_flag(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT,
+                    false);
 }
 
 // shutdown(2) of an unconnected socket says ENOTCONN, and still marks both directions as shut
@@ -391,6 +390,20 @@ Result<bool> HandshakeSearch::concerns(const PortsByFamily& listening) {
     return false;
 }
 
+void InetOpener::announce(const InetSocket& socket) {
+    PortSharing& sharing = ports_[{socket.protocol, socket.source_port}];
+    sharing.reuse_port |= socket.options.reuse_port;
+    sharing.reuse_address |= socket.options.reuse_address;
+}
+
+Result<> InetOpener::settle() {
+    for (const Unsettled& socket : std::exchange(unsettled_, {})) {
+        TRY(set_flag(socket.fd, SOL_SOCKET, SO_REUSEADDR, socket.own.reuse_address));
+        TRY(set_flag(socket.fd, SOL_SOCKET, SO_REUSEPORT, socket.own.reuse_port));
+    }
+    return {};
+}
+
 Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     const SocketKind kind = {socket.family, socket.type, socket.protocol};
     if ((kind.family != AF_INET && kind.family != AF_INET6) || !is_carried(kind)) {
@@ -401,7 +414,7 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     if (socket.error_unread) return open_dead(socket, fresh);
     os::UniqueFd opened = TRY(os::socket(kind.family, kind.type, kind.protocol));
     const int fd = opened.get();
-    TRY(before_bind(fd, socket));
+    TRY(before_bind(fd, socket, ports_[{socket.protocol, socket.source_port}]));
     TRY(apply_buffer_sizes(fd, socket.options, fresh));
     TRY(bind_plain(fd, socket));
     TRY(apply_socket_options(fd, kind, socket.options, fresh));
@@ -420,6 +433,9 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
         TRY(shut_down_unconnected(fd, socket.shutdown));
     }
     TRY(settle_plain(fd, socket));
+    unsettled_.push_back({.fd = fd,
+                          .own = {.reuse_port = socket.options.reuse_port,
+                                  .reuse_address = socket.options.reuse_address}});
     return opened;
 }
 

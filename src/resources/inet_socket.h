@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -62,14 +63,33 @@ class HandshakeSearch {
 // them at the loopback address, which it does not see: one that asks (IP_PKTINFO) has none.
 Result<> deliver_datagrams(const model::InetSocket& socket, std::uint32_t mark);
 
+// Which options let sockets bind to one port.
+struct PortSharing {
+    bool reuse_port = false, reuse_address = false;
+};
+
 // Opens sockets again. Remembers the options of a fresh socket of each kind.
+//
+// Sockets that share a port had the options for that when they were bound, each of them
+// (socket(7)), and may have given them up since: so all of a port have what any of them has, until
+// settle().
 class InetOpener {
   public:
+    // Every socket, before the first is opened.
+    void announce(const model::InetSocket& socket);
     // Everything but connections: closed, bound, listening, UDP.
     Result<os::UniqueFd> open_plain(const model::InetSocket& socket);
     Result<OpenedConnection> open_connection(const model::InetSocket& socket);
+    // After the last, with all descriptors still open under their numbers.
+    Result<> settle();
 
   private:
+    struct Unsettled {
+        int fd = -1;
+        PortSharing own;
+    };
+    std::map<std::pair<int, std::uint16_t>, PortSharing> ports_;  // by protocol and port
+    std::vector<Unsettled> unsettled_;
     FreshOptions fresh_;
 };
 

@@ -299,6 +299,10 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
     for (const model::Pipe& pipe : checkpoint.pipes) pipes.announce(pipe);
     TRY(impl_->open_unix(checkpoint));
     TRY(impl_->make_queues(checkpoint));
+    for (const model::OpenFile& file : checkpoint.files) {
+        const auto* socket = std::get_if<model::InetSocket>(&file.body);
+        if (socket != nullptr) impl_->inet.announce(*socket);
+    }
     // Watches last, so that they do not report what is done here.
     for (const bool watches : {false, true}) {
         for (const model::OpenFile& file : checkpoint.files) {
@@ -309,7 +313,7 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
             TRY(with_context(impl_->settle(file), what));
         }
     }
-    return {};
+    return impl_->inet.settle();
 }
 
 Result<> OpenedFiles::open_pidfds(const model::Checkpoint& checkpoint) {

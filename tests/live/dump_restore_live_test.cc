@@ -87,7 +87,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "shared_writers", "memfd", "memfd_state", "memfd_program", "membarrier",
                     "droppable", "guard_pages", "private_of_shared", "signalfd", "task_attributes",
                     "socket_options", "timerfd", "spinning_vectors", "tcp_listen", "tcp_loopback",
-                    "tcp_talk", "thread_storm", "timers", "udp_queue", "unix_pair", "writer"),
+                    "tcp_talk", "shared_ports", "thread_storm", "timers", "udp_queue", "unix_pair",
+                    "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, FindsAioRingsAmongThePagesWhereTheImageIsCrius) {
