@@ -214,7 +214,7 @@ constexpr Probe kProbes[] = {
     {"aio_remap", "aio contexts", Need::Some, move_aio_ring},
     {"loginuid", "the audit login uid", Need::Some, login_uid},
     {"userns", "user namespaces", Need::Some, user_namespaces},
-    {"timens", "time namespaces", Need::Some, time_namespaces},
+    {"timens", "clocks that go on: time namespaces (Linux 5.6)", Need::Some, time_namespaces},
     {"cgroupns", "cgroup namespaces", Need::Some, cgroup_namespaces},
     {"apparmor_stacking", "stacked AppArmor profiles", Need::Some, apparmor_stacking},
     {"pidfd_store", "stable references to processes between pre-dumps", Need::Some, pidfd_getfd},

@@ -27,7 +27,7 @@ using namespace std::chrono_literals;
 enum class Way { CriuToFerry, FerryToCriu };
 
 // What does not pass, and why. Whatever passes after all must leave this table.
-enum class When { Always, WithoutSysResource };
+enum class When { Always, WithoutSysResource, ByChance };
 struct Limit {
     const char* victim;
     Way way;
@@ -37,6 +37,8 @@ struct Limit {
 constexpr Limit kLimits[] = {
     {"blocked_calls", Way::CriuToFerry, "CRIU's dump ends some calls with EINTR"},
     {"credentials", Way::CriuToFerry, "CRIU reads limits by prlimit(2)", When::WithoutSysResource},
+    {"deadlines", Way::FerryToCriu, "CRIU leaves out what a timerfd's clock has past the second",
+     When::ByChance},
     {"eventfd", Way::CriuToFerry, "CRIU's format has no EFD_SEMAPHORE"},
     {"eventfd", Way::FerryToCriu, "CRIU's format has no EFD_SEMAPHORE"},
     {"file_locks", Way::CriuToFerry, "CRIU does not write a child's lock on an inherited file"},
@@ -199,6 +201,7 @@ void expect_as_known(const std::string& victim, Way way, const std::string& erro
     for (const Limit& limit : kLimits) {
         if (victim != limit.victim || way != limit.way) continue;
         if (limit.when == When::WithoutSysResource && has_sys_resource()) continue;
+        if (limit.when == When::ByChance && error.empty()) return;
         EXPECT_NE(error, "") << "is no limit any more: " << limit.reason;
         if (!error.empty()) GTEST_SKIP() << limit.reason << "\n" << error;
         return;
