@@ -37,6 +37,37 @@ TEST_F(PodmanCrossingTest, ItIsPodmansOnTheOtherSideAndNothingOfItIsLeft) {
     EXPECT_EQ(listed(1), "");
 }
 
+class PodmanClocksTest : public PodmanTest {
+  protected:
+    PodmanClocksTest() { more_uptime_ = std::chrono::hours(100); }
+};
+
+// It writes down what CLOCK_BOOTTIME it sees.
+TEST_F(PodmanClocksTest, ItsClocksGoOnWhereTheHostHasOthers) {
+    load_image(0);
+    load_image(1);
+    start_container(std::string("while read -r up rest < /proc/uptime; do echo $up >> /up; "
+                                "sleep 0.05; done & ") +
+                    kCounter);
+    ASSERT_TRUE(comes_true([&] { return count(0) > 10; }));
+    const auto last_in = [&](std::size_t i, const std::string& path) {
+        const std::string text = podman(i, {"exec", "web", "/bin/cat", path}).value_or("");
+        const std::size_t end = text.rfind('\n');
+        if (end == std::string::npos || end == 0) return 0.0;
+        const std::size_t before = text.rfind('\n', end - 1);
+        return std::atof(text.c_str() + (before == std::string::npos ? 0 : before + 1));
+    };
+    const double before = last_in(0, "/up");
+    EXPECT_GT(before, 0);
+    const CommandResult moved = migrate();
+    ASSERT_EQ(moved.status, 0) << moved.err << moved.out;
+    expect_to_run_on(1);
+    const double after = last_in(1, "/up");
+    EXPECT_GE(after, before);
+    EXPECT_LT(after, before + 600);
+    EXPECT_GT(last_in(1, "/proc/uptime"), before + 3600 * 99);  // who comes in has the host's
+}
+
 TEST_F(PodmanCrossingTest, WhateverFailsLaterItStaysAndTheOtherSideIsAsBefore) {
     load_image(0);
     load_image(1);

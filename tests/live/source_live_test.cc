@@ -393,6 +393,31 @@ TEST(Open, RefusesSeccompStrictModeByName) {
                    Error::Kind::Unsupported, "strict mode");
 }
 
+TEST(Open, RefusesATimeNamespaceForChildrenOnly) {
+    expect_refused(open_child([] { (void)::unshare(CLONE_NEWTIME); }), Error::Kind::Unsupported,
+                   "has made a time namespace for its children");
+}
+
+TEST(Open, RefusesSeveralTimeNamespacesInATree) {
+    expect_refused(open_child([] {
+                       int there[2];
+                       if (::pipe(there) != 0) return;
+                       char byte = 0;
+                       if (::fork() != 0) {
+                           (void)!::read(there[0], &byte, 1);
+                           return;
+                       }
+                       (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+                       (void)::unshare(CLONE_NEWTIME);
+                       const int made = ::open("/proc/self/ns/time_for_children", O_RDONLY);
+                       (void)::setns(made, CLONE_NEWTIME);
+                       ::close(made);
+                       (void)!::write(there[1], "r", 1);
+                       for (;;) ::pause();
+                   }),
+                   Error::Kind::Unsupported, "is in another time namespace than the tree's first");
+}
+
 TEST(Open, RefusesAnotherNetworkNamespaceByName) {
     expect_refused(open_child([] { (void)::unshare(CLONE_NEWNET); }), Error::Kind::Unsupported,
                    "another network namespace");
