@@ -140,7 +140,6 @@ TEST_F(ImagesTest, EitherEngineRestoresTheOthersDump) {
     const char* criu = std::getenv("CRIU");
     if (criu == nullptr) GTEST_SKIP() << "CRIU is not set";
     Host& host = platform(0).host();
-    // In this order: CRIU restores into a time namespace of its own, which we refuse.
     const auto criu_dumped =
         host.run({criu, "dump", "-t", service_pid(), "-D", kImages, "--tcp-established",
                   "--network-lock", "nftables", "-o", "dump.log"},
@@ -160,6 +159,13 @@ TEST_F(ImagesTest, EitherEngineRestoresTheOthersDump) {
     ASSERT_OK(restored);
     ASSERT_EQ(restored->status, 0)
         << host.run({"tail", "-20", std::string(kImages) + "/restore.log"}, 5s)->out;
+    expect_load_goes_on();
+    // CRIU restores into a time namespace.
+    clear_images();
+    const CommandResult dumped_again = ferry(0, dump());
+    ASSERT_EQ(dumped_again.status, 0) << dumped_again.err;
+    const CommandResult restored_again = ferry(0, restore());
+    ASSERT_EQ(restored_again.status, 0) << restored_again.err;
     expect_load_goes_on();
     expect_nothing_lost();
 }
