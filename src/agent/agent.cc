@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -35,6 +37,10 @@ constexpr seconds kAskPauseMax{60};
 
 // Telling the peer that a session is given up.
 constexpr seconds kSettleTimeout{3};
+
+// What became of a session of the other agent's, when that is gone: from our half of it.
+constexpr seconds kFarOutcomeTimeout{30};
+constexpr std::chrono::milliseconds kFarOutcomePause{100};
 
 // What the other side finds wrong is no mistake in the user's command.
 template <class T>
@@ -123,15 +129,108 @@ Result<WorkerSetup> Agent::plan_source(const MigrateOrder& order, const std::str
     return setup;
 }
 
-Result<std::vector<std::shared_ptr<Session>>> Agent::migrate(const MigrateOrder& order) {
+Result<Agent::Begun> Agent::migrate(const MigrateOrder& order) {
+    const std::size_t leaving = 1 + order.others.size();
+    const bool is_group = leaving + order.swap.size() > 1;
+    const std::string group = is_group ? TRY(new_session_id()) : std::string();
+    TRY(check_room(leaving));
+    std::vector<Planned> planned = TRY(plan_all(order, group, false));
+    std::shared_ptr<FarSessions> far;
+    if (!order.swap.empty()) {
+        auto begun = begin_swap(order, group);
+        if (!begun) {
+            for (Planned& other : planned) cancel_peer(other);
+            return fail(std::move(begun.error()));
+        }
+        far = std::move(*begun);
+    }
+    std::vector<Group::Member> members = TRY(start_all(planned));
+    if (far) std::ranges::move(far->take_members(), std::back_inserter(members));
+    Begun begun;
+    for (const Group::Member& member : members) begun.sessions.push_back(member.session);
+    if (!is_group) return begun;
+    const Group::Limits limits = {.convergence = {.max_downtime = order.max_downtime,
+                                                  .max_rounds = std::max(1u, order.max_rounds)},
+                                  .on_no_convergence = order.on_no_convergence};
+    const auto together =
+        std::make_shared<Group>(GroupVote(store_.directory(), group), limits, std::move(members));
+    begun.group = together;
+    const std::lock_guard lock(mutex_);
+    groups_.push_back(together);
+    if (far) far_.push_back(std::move(far));
+    return begun;
+}
+
+Result<Agent::Fetched> Agent::fetch(FetchOrder order, const std::string& caller) {
+    const net::Endpoint back = {.host = order.control_host, .port = order.control_port};
+    order.order.destination = back.to_string();
+    order.order.destination_name = caller;
+    order.order.swap.clear();
+    TRY(check_room(1 + order.order.others.size()));
+    std::vector<Planned> planned = TRY(plan_all(order.order, order.group, true));
+    Fetched fetched;
+    for (Group::Member& member : TRY(start_all(planned))) {
+        fetched.sessions.push_back(std::move(member.session));
+        fetched.gates.push_back(std::move(member.gate));
+    }
+    return fetched;
+}
+
+Result<std::shared_ptr<FarSessions>> Agent::begin_swap(const MigrateOrder& order,
+                                                       const std::string& group) {
+    FetchOrder theirs = {.order = order,
+                         .group = group,
+                         .control_host = config_.advertise,
+                         .control_port = control_port_};
+    theirs.order.service = order.swap.front();
+    theirs.order.others.assign(order.swap.begin() + 1, order.swap.end());
+    theirs.order.swap.clear();
+    const net::Endpoint at = TRY(net::Endpoint::parse(order.destination, net::kControlPort));
+    const std::string name = order.destination_name.empty() ? at.host : order.destination_name;
+    PeerClient peer = TRY(of_peer(PeerClient::connect(keys(), {.at = at, .name = name},
+                                                      net::Deadline::after(kConnectTimeout))));
+    return TRY(
+        of_peer(FarSessions::begin(peer.fetch(theirs), order.swap.size(), [this](SessionInfo info) {
+            return conclude_far(std::move(info));
+        })));
+}
+
+// Its half here knows what became of it, soon if not already.
+SessionInfo Agent::conclude_far(SessionInfo info) {
+    const auto give_up = net::Deadline::after(kFarOutcomeTimeout);
+    info.state = SessionState::Committed;
+    info.finished_ms = now_ms();
+    const auto is_over = [&] {
+        const std::lock_guard lock(mutex_);
+        return closing_ || give_up.passed();
+    };
+    for (; !is_over(); std::this_thread::sleep_for(kFarOutcomePause)) {
+        const auto here = known(info.id);
+        if (!here) continue;
+        const SessionState state = *here ? state_for_peer(**here) : SessionState::Unknown;
+        if (state == SessionState::Running || state == SessionState::Done) {
+            info.state = SessionState::Done;
+            info.error.clear();
+            break;
+        }
+        if (state == SessionState::Aborted || state == SessionState::Unknown) {
+            info.state = SessionState::Aborted;
+            break;
+        }
+    }
+    return info;
+}
+
+Result<std::vector<Agent::Planned>> Agent::plan_all(const MigrateOrder& order,
+                                                    const std::string& group,
+                                                    bool decided_at_peer) {
     std::vector<std::string> services = {order.service};
     services.insert(services.end(), order.others.begin(), order.others.end());
-    const std::string group = services.size() > 1 ? TRY(new_session_id()) : std::string();
-    TRY(check_room(services.size()));
     std::vector<WorkerSetup> setups;
     for (const std::string& service : services) {
         WorkerSetup setup = TRY(plan_source(order, service));
         setup.info.group = group;
+        setup.info.decided_at_peer = decided_at_peer;
         const auto same = std::ranges::find_if(setups, [&](const WorkerSetup& other) {
             return other.source.root == setup.source.root;
         });
@@ -150,10 +249,7 @@ Result<std::vector<std::shared_ptr<Session>>> Agent::migrate(const MigrateOrder&
         }
         planned.push_back(std::move(*prepared));
     }
-    return start_all(planned, group,
-                     {.convergence = {.max_downtime = order.max_downtime,
-                                      .max_rounds = std::max(1u, order.max_rounds)},
-                      .on_no_convergence = order.on_no_convergence});
+    return planned;
 }
 
 Result<Agent::Planned> Agent::prepare_peer(const MigrateOrder& order, WorkerSetup setup) {
@@ -167,7 +263,8 @@ Result<Agent::Planned> Agent::prepare_peer(const MigrateOrder& order, WorkerSetu
                                                         .control_host = config_.advertise,
                                                         .control_port = control_port_,
                                                         .bridge = order.bridge,
-                                                        .output = order.output})));
+                                                        .output = order.output,
+                                                        .group = setup.info.group})));
     setup.source.address =
         prepared.data_address.empty() ? setup.peer.at.host : prepared.data_address;
     setup.source.port = prepared.data_port;
@@ -179,74 +276,32 @@ void Agent::cancel_peer(Planned& planned) {
     if (!cancelled) log_warn("{}", cancelled.error().message());
 }
 
-Result<std::vector<std::shared_ptr<Session>>> Agent::start_all(std::vector<Planned>& planned,
-                                                               const std::string& group,
-                                                               const Group::Limits& limits) {
-    std::vector<std::shared_ptr<Session>> started;
-    std::vector<Group::Member> members;
+Result<std::vector<Group::Member>> Agent::start_all(std::vector<Planned>& planned) {
+    std::vector<Group::Member> started;
     const auto start = [&](const WorkerSetup& setup) -> Result<> {
         os::UniqueFd ours, theirs;
-        if (!group.empty()) {
+        if (!setup.info.group.empty()) {
             std::tie(ours, theirs) = TRY(os::socketpair(AF_UNIX, SOCK_SEQPACKET));
         }
-        started.push_back(TRY(Session::start(setup, store_, *history_, theirs.get())));
-        members.push_back({.session = started.back(), .gate = std::move(ours)});
-        return add(started.back());
+        const std::shared_ptr<Session> session =
+            TRY(Session::start(setup, store_, *history_, theirs.get()));
+        started.push_back({.session = session, .gate = std::move(ours)});
+        return add(session);
     };
     for (Planned& next : planned) {
         const Result<> begun = start(next.setup);
         if (begun) continue;
-        for (const auto& session : started) session->abort();
+        for (const Group::Member& member : started) member.session->abort();
         for (Planned& other : planned) cancel_peer(other);
         return fail(begun.error());
-    }
-    if (!group.empty()) {
-        const std::lock_guard lock(mutex_);
-        groups_.push_back(std::make_unique<Group>(GroupVote(store_.directory(), group), limits,
-                                                  std::move(members)));
     }
     return started;
 }
 
-std::vector<SessionInfo> Agent::fetch(const MigrateOrder& order,
-                                      const grpc::ServerContext& caller) {
-    MigrateOrder theirs = order;
-    theirs.service = order.swap;
-    theirs.others.clear();
-    SessionInfo failed;
-    failed.service = order.swap;
-    failed.source = order.destination;
-    failed.destination = config_.name;
-    failed.state = SessionState::Aborted;
-    failed.started_ms = now_ms();
-    auto ended = [&]() -> Result<std::vector<SessionInfo>> {
-        PeerAgent there;
-        there.at = TRY(net::Endpoint::parse(order.destination, net::kControlPort));
-        there.name = there.at.host;
-        PeerClient peer =
-            TRY(PeerClient::connect(keys(), there, net::Deadline::after(kConnectTimeout)));
-        return peer.fetch(theirs, config_.advertise, control_port_, caller);
-    }();
-    if (ended) return std::move(*ended);
-    failed.error = ended.error().message();
-    failed.finished_ms = now_ms();
-    // Its agent has died, or our caller has gone: nobody here knows what became of it.
-    if (ended.error().kind() == Error::Kind::Gone) failed.state = SessionState::Committed;
-    return {failed};
-}
-
-void Agent::abort_coming(const MigrateOrder& order, const std::string& from) {
-    for (const auto& session : sessions()) {
-        const SessionInfo info = session->info();
-        const bool comes = info.role == Role::Destination && info.source == from;
-        if (comes && info.service == order.swap && !session->finished()) session->abort();
-    }
-}
-
-void Agent::settle(const Session& session) {
-    const SessionInfo info = session.info();
-    if (info.state != SessionState::Aborted) return;
-    auto peer = PeerClient::connect(keys(), session.peer(), net::Deadline::after(kSettleTimeout));
+void Agent::settle(const SessionInfo& info) {
+    if (info.state != SessionState::Aborted || info.source != config_.name) return;
+    auto peer = PeerClient::connect(keys(), {.at = info.peer, .name = info.destination},
+                                    net::Deadline::after(kSettleTimeout));
     const auto cancelled =
         peer ? peer->cancel(info.id) : Result<SessionState>(fail(std::move(peer.error())));
     if (!cancelled) log_info("session {}: {}", info.id, cancelled.error().message());
@@ -258,6 +313,9 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
                                                kControlProtocol, order.protocol)));
     }
     if (!is_session_id(order.session)) return fail(Error::invalid("this is no session id"));
+    if (!order.group.empty() && !is_session_id(order.group)) {
+        return fail(Error::invalid("this is no group"));
+    }
     TRY(check_service_name(order.service));
     if (!order.output.empty() && !order.output.starts_with('/')) {
         return fail(Error::invalid(fmt::format("{} is no absolute path", order.output)));
@@ -269,6 +327,7 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     if (TRY(known(order.session))) return fail(Error::invalid("the session exists already"));
     WorkerSetup setup = new_setup(Role::Destination);
     setup.info.id = order.session;
+    setup.info.group = order.group;
     setup.info.service = order.service;
     setup.info.source = order.source;
     setup.info.destination = config_.name;
@@ -338,6 +397,27 @@ Result<SessionState> Agent::outcome(const std::string& id, const std::string& pe
     return state_for_peer(*info);
 }
 
+// A session of the group that is with this peer lasts here as long as its outcome matters to it.
+Result<std::optional<GroupDecision>> Agent::decide(const std::string& group, bool give_up,
+                                                   const std::string& peer) {
+    if (!is_session_id(group)) return fail(Error::invalid("this is no group"));
+    bool is_known = false, is_peers = false;
+    for (const std::string& id : TRY(store_.ids())) {
+        const auto info = TRY(store_.read(id));
+        if (!info || info->group != group) continue;
+        is_known = true;
+        is_peers = is_peers || info->source == peer || info->destination == peer;
+    }
+    if (is_known && !is_peers) {
+        return fail(Error::invalid(fmt::format("this is no group with {}", peer)));
+    }
+    const GroupVote vote(store_.directory(), group);
+    if (give_up) return TRY(vote.propose(GroupDecision::Abort));
+    const auto decided = TRY(vote.read());
+    if (decided || is_known) return decided;
+    return GroupDecision::Abort;
+}
+
 Result<SessionState> Agent::cancel(const std::string& id, const std::string& peer) {
     const SessionState state = TRY(outcome(id, peer));
     const auto session = find(id);
@@ -366,8 +446,14 @@ Result<SessionInfo> Agent::abort(const std::string& beginning) {
         return fail(Error::invalid(
             beginning.empty() ? "no session is under way"
                               : fmt::format("no session under way begins with '{}'", beginning)));
+    // What comes here of a group that this agent keeps ends with what leaves, unless it has been
+    // decided otherwise.
+    const auto leaves = [&](const auto& session) {
+        return is_with(*meant, *session) && session->info().role == Role::Source;
+    };
+    const bool any_leaves = std::ranges::any_of(all, leaves);
     for (const auto& session : all) {
-        if (is_with(*meant, *session)) session->abort();
+        if (any_leaves ? leaves(session) : is_with(*meant, *session)) session->abort();
     }
     for (const auto& session : all) {
         while (is_with(*meant, *session) && !session->wait_finished(seconds(1))) {
@@ -396,6 +482,7 @@ void Agent::tick() {
     {
         const std::lock_guard lock(mutex_);
         std::erase_if(groups_, [](const auto& group) { return group->finished(); });
+        std::erase_if(far_, [](const auto& far) { return far->finished(); });
         std::erase_if(sessions_, [](const auto& entry) {
             return entry.second->finished() && entry.second.use_count() == 1;
         });
@@ -435,10 +522,20 @@ Result<> Agent::forget_decisions() {
 Result<bool> Agent::ask_outcome(const SessionInfo& info) {
     PeerClient peer = TRY(PeerClient::connect(keys(), {.at = info.peer, .name = info.destination},
                                               net::Deadline::after(kAskTimeout)));
-    const SessionState answer = TRY(peer.outcome(info.id));
+    SessionInfo decided = info;
+    SessionState answer = SessionState::Aborted;
+    if (info.state == SessionState::Ready) {
+        const auto decision = TRY(peer.decide(info.group, true));
+        if (decision == GroupDecision::Commit) decided.state = SessionState::Committed;
+    }
     const auto lock = TRY(store_.try_lock(info.id));
     if (!lock) return false;
-    const auto settled = TRY(settle_outcome(info, answer, store_, *history_));
+    if (decided.state == SessionState::Committed) {
+        // Its half there may be waiting for this.
+        if (info.state == SessionState::Ready) TRY(store_.write(decided));
+        answer = TRY(peer.outcome(info.id));
+    }
+    const auto settled = TRY(settle_outcome(decided, answer, store_, *history_));
     if (settled) log_info("session {}: {}", info.id, settled->error);
     return settled.has_value();
 }

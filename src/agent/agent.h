@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/client.h"
+#include "agent/far_sessions.h"
 #include "agent/group.h"
 #include "agent/history.h"
 #include "agent/orders.h"
@@ -48,23 +49,32 @@ class Agent {
     void set_control_port(std::uint16_t port) { control_port_ = port; }
 
     // Starts the source's halves after the destination has agreed to its own: one session, or those
-    // of a group, in the order of the order.
-    Result<std::vector<std::shared_ptr<Session>>> migrate(const MigrateOrder& order);
-    // Of an order with a swap: has that service moved here, and returns its end, whatever it is.
-    // The end of `caller`, the call that we do it for, aborts it.
-    std::vector<SessionInfo> fetch(const MigrateOrder& order, const grpc::ServerContext& caller);
-    // Of such an order: gives up our half of what comes, if that has begun. The other agent's ends
-    // with it, unless it has committed.
-    void abort_coming(const MigrateOrder& order, const std::string& from);
-    // After the end of a session that migrate() has started: one that was given up is given up at
-    // the destination as well, which may still wait for a first connection. Best effort, some
-    // seconds at most; a destination that cannot be reached gives up by itself.
-    void settle(const Session& session);
+    // of a group, in the order of the order; those that come from the other host last.
+    struct Begun {
+        std::vector<std::shared_ptr<GroupMember>> sessions;
+        std::shared_ptr<const Group> group;  // none: one session of its own
+    };
+    Result<Begun> migrate(const MigrateOrder& order);
+    // The same for a group that `caller`, an agent, keeps. Its words go through the gates.
+    struct Fetched {
+        std::vector<std::shared_ptr<GroupMember>> sessions;
+        std::vector<os::UniqueFd> gates;
+    };
+    Result<Fetched> fetch(FetchOrder order, const std::string& caller);
+    // After the end of a session that one of these has started: one of ours that was given up is
+    // given up at the destination as well, which may still wait for a first connection. Best
+    // effort, some seconds at most; a destination that cannot be reached gives up by itself.
+    void settle(const SessionInfo& info);
     // Starts the destination's half. `called_at` is the address that the peer has called.
     Result<Prepared> prepare(const PrepareOrder& order);
     // For the peer named in a certificate: what became of a session between it and us. Unknown
     // where there is none.
     Result<migrate::SessionState> outcome(const std::string& id, const std::string& peer);
+    // For a peer with members of a group that is kept here: what is decided. Nothing: not yet;
+    // where `give_up` is set the group is aborted then. One that nobody here knows any more is
+    // aborted: none of its members can run here (docs/decisions/0043).
+    Result<std::optional<GroupDecision>> decide(const std::string& group, bool give_up,
+                                                const std::string& peer);
     // The peer gives up a session that it has prepared here.
     Result<migrate::SessionState> cancel(const std::string& id, const std::string& peer);
     // By the beginning of an id, its own or its group's, and all of its group with it. Returns one
@@ -101,9 +111,14 @@ class Agent {
     };
     Result<Planned> prepare_peer(const MigrateOrder& order, WorkerSetup setup);
     static void cancel_peer(Planned& planned);
-    Result<std::vector<std::shared_ptr<Session>>> start_all(std::vector<Planned>& planned,
-                                                            const std::string& group,
-                                                            const Group::Limits& limits);
+    // All or none: what has been prepared is cancelled.
+    Result<std::vector<Planned>> plan_all(const MigrateOrder& order, const std::string& group,
+                                          bool decided_at_peer);
+    // Gates are null where there is no group.
+    Result<std::vector<Group::Member>> start_all(std::vector<Planned>& planned);
+    Result<std::shared_ptr<FarSessions>> begin_swap(const MigrateOrder& order,
+                                                    const std::string& group);
+    SessionInfo conclude_far(SessionInfo info);
     Result<> forget_decisions();
     Result<> check_room(std::size_t count = 1);
     Result<bool> ask_outcome(const SessionInfo& info);
@@ -115,7 +130,8 @@ class Agent {
     std::mutex mutex_;
     bool closing_ = false;
     std::map<std::string, std::shared_ptr<Session>> sessions_;
-    std::vector<std::unique_ptr<Group>> groups_;
+    std::vector<std::shared_ptr<Group>> groups_;
+    std::vector<std::shared_ptr<FarSessions>> far_;  // ends first: groups wait for them
     // Of ask_outcomes(), which has no lock.
     struct Question {
         std::chrono::steady_clock::time_point due;

@@ -610,68 +610,12 @@ TEST_F(AgentTest, TheNextAgentReadsTheDecisionOrMakesIt) {
     }
 }
 
-TEST_F(AgentTest, AnAbortOfWhatLeavesIsOneOfWhatComes) {
-    const NamedProcess here(directory_.path(), "rehearse-wait"),
-        there(directory_.path(), "rehearse-hold");
-    auto client = alpha_->control();
-    std::promise<SessionInfo> started;
-    auto migrating = std::async(std::launch::async, [&] {
-        return client.migrate_group(
-            {.service = here.text(), .swap = there.text(), .destination = beta_address()},
-            {.started = [&](const SessionInfo& info) { started.set_value(info); },
-             .progress = [](const std::string&, const migrate::Progress&) {}});
-    });
-    const SessionInfo leaving = started.get_future().get();
-    // Both halves of both directions are under way.
-    ASSERT_TRUE(eventually([&] {
-        const auto status = alpha_->control().status();
-        return status && status->sessions.size() == 2;
-    }));
-    ASSERT_TRUE(alpha_->control().abort(leaving.id));
-    const auto ended = migrating.get();
-    ASSERT_TRUE(ended) << ended.error().message();
-    ASSERT_EQ(ended->size(), 2u);
-    for (const SessionInfo& info : *ended) EXPECT_EQ(info.state, SessionState::Aborted);
-    EXPECT_EQ(ended->at(1).service, there.text());
-    EXPECT_TRUE(eventually([&] {
-        const auto status = beta_->control().status();
-        return status && status->sessions.empty();
-    }));
-}
-
 TEST_F(AgentTest, OneServiceIsInAGroupOnce) {
     const NamedProcess service(directory_.path(), "rehearse-ok");
     const auto ended = alpha_->control().migrate_group(
         {.service = service.text(), .others = {service.text()}, .destination = beta_address()}, {});
     ASSERT_FALSE(ended);
     EXPECT_NE(ended.error().message().find("are the same service"), std::string::npos);
-}
-
-TEST_F(AgentTest, ASwapGoesBothWaysEachForItself) {
-    const NamedProcess here(directory_.path(), "rehearse-ok");
-    for (const auto& [script, state] : {std::pair("rehearse-ok2", SessionState::Done),
-                                        std::pair("rehearse-die", SessionState::Aborted)}) {
-        const NamedProcess there(directory_.path(), script);
-        const auto ended = alpha_->control().migrate_group(
-            {.service = here.text(), .swap = there.text(), .destination = beta_address()},
-            {.started = [](const SessionInfo&) {},
-             .progress = [](const std::string&, const migrate::Progress&) {}});
-        ASSERT_TRUE(ended) << ended.error().message();
-        ASSERT_EQ(ended->size(), 2u);
-        EXPECT_EQ(ended->at(0).state, SessionState::Done) << ended->at(0).error;
-        EXPECT_EQ(ended->at(0).destination, "beta");
-        EXPECT_EQ(ended->at(1).state, state) << ended->at(1).error;
-        EXPECT_EQ(ended->at(1).source, "beta");
-        EXPECT_EQ(ended->at(1).destination, "alpha");
-        EXPECT_EQ(ended->at(1).service, there.text());
-    }
-    const auto refused = alpha_->control().migrate_group(
-        {.service = here.text(), .swap = "no-such-thing", .destination = beta_address()},
-        {.started = [](const SessionInfo&) {},
-         .progress = [](const std::string&, const migrate::Progress&) {}});
-    ASSERT_TRUE(refused) << refused.error().message();
-    EXPECT_EQ(refused->at(0).state, SessionState::Done);
-    EXPECT_NE(refused->at(1).error.find("no container or process named"), std::string::npos);
 }
 
 }  // namespace

@@ -161,7 +161,7 @@ Result<std::vector<SessionInfo>> ControlClient::migrate_group(const MigrateOrder
         }
     }
     const auto status = stream->Finish();
-    const std::size_t expected = 1 + order.others.size() + (order.swap.empty() ? 0 : 1);
+    const std::size_t expected = 1 + order.others.size() + order.swap.size();
     if (ended.size() == expected) return ended;
     if (status.ok()) return fail(Error::peer("the agent said nothing of the session's end"));
     return fail(control_error(status, state_->socket));
@@ -218,6 +218,7 @@ Result<SessionInfo> ControlClient::abort(const std::string& session) {
 struct PeerClient::State {
     std::string peer;
     std::string name;
+    std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<v1::Peer::Stub> stub;
 };
 
@@ -243,8 +244,8 @@ Result<PeerClient> PeerClient::connect(const net::TlsIdentity& identity, const P
     state->name = std::move(name);
     const std::string target = fmt::format("{}:{}", address.family() == AF_INET6 ? "ipv6" : "ipv4",
                                            TRY(os::to_string(address)));
-    state->stub = v1::Peer::NewStub(
-        grpc::CreateCustomChannel(target, grpc::SslCredentials(options), arguments));
+    state->channel = grpc::CreateCustomChannel(target, grpc::SslCredentials(options), arguments);
+    state->stub = v1::Peer::NewStub(state->channel);
     return PeerClient(std::move(state));
 }
 
@@ -261,22 +262,67 @@ Result<AgentIdentity> PeerClient::ping() {
     return from_wire(reply);
 }
 
-Result<std::vector<SessionInfo>> PeerClient::fetch(const MigrateOrder& order,
-                                                   const std::string& control_host,
-                                                   std::uint16_t control_port,
-                                                   const grpc::ServerContext& caller) {
-    const std::unique_ptr<grpc::ClientContext> context =
-        grpc::ClientContext::FromServerContext(caller);
+struct FetchStream::State {
+    std::string peer;
+    std::unique_ptr<v1::Peer::Stub> stub;  // the call's own: it may outlive the client
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReaderWriter<v1::FetchRequest, v1::FetchEvent>> call;
+    std::mutex writing;
+    bool ended = false;
+};
+
+FetchStream::FetchStream(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+FetchStream::~FetchStream() {
+    cancel();
+}
+
+Result<std::optional<FetchEvent>> FetchStream::read() {
+    v1::FetchEvent event;
+    if (state_->call->Read(&event)) return TRY(from_wire(event));
+    const grpc::Status status = state_->call->Finish();
+    if (status.ok()) return std::nullopt;
+    return fail(error_of(status, state_->peer));
+}
+
+void FetchStream::say(std::size_t member, std::string_view word) {
     v1::FetchRequest request;
-    *request.mutable_order() = to_wire(order);
-    request.set_control_host(control_host);
-    request.set_control_port(control_port);
-    v1::SessionList reply;
-    const auto status = state_->stub->Fetch(context.get(), request, &reply);
+    request.mutable_word()->set_member(static_cast<std::uint32_t>(member));
+    request.mutable_word()->set_word(std::string(word));
+    const std::lock_guard lock(state_->writing);
+    if (!state_->ended) state_->call->Write(request);
+}
+
+void FetchStream::end() {
+    const std::lock_guard lock(state_->writing);
+    if (!std::exchange(state_->ended, true)) state_->call->WritesDone();
+}
+
+void FetchStream::cancel() {
+    state_->context.TryCancel();
+}
+
+std::unique_ptr<FetchStream> PeerClient::fetch(const FetchOrder& order) {
+    auto state = std::make_unique<FetchStream::State>();
+    state->peer = state_->peer;
+    state->stub = v1::Peer::NewStub(state_->channel);
+    state->call = state->stub->Fetch(&state->context);
+    state->call->Write(to_wire(order));
+    return std::make_unique<FetchStream>(std::move(state));
+}
+
+Result<std::optional<GroupDecision>> PeerClient::decide(const std::string& group, bool give_up) {
+    grpc::ClientContext context;
+    set_timeout(context, kAskTimeout);
+    v1::DecideRequest request;
+    request.set_group(group);
+    request.set_give_up(give_up);
+    v1::DecideReply reply;
+    const auto status = state_->stub->Decide(&context, request, &reply);
     if (!status.ok()) return fail(error_of(status, state_->peer));
-    std::vector<SessionInfo> ended;
-    for (const v1::Session& session : reply.sessions()) ended.push_back(TRY(from_wire(session)));
-    return ended;
+    if (reply.decision().empty()) return std::nullopt;
+    if (const auto decision = group_decision_from(reply.decision())) return decision;
+    return fail(Error::corrupt(fmt::format("{}: it names an unknown decision", state_->peer)));
 }
 
 Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
@@ -290,6 +336,7 @@ Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
     request.set_control_port(order.control_port);
     request.set_bridge(order.bridge);
     request.set_output(order.output);
+    request.set_group(order.group);
     v1::PrepareReply reply;
     const auto status = state_->stub->Prepare(&context, request, &reply);
     if (!status.ok()) return fail(error_of(status, state_->peer));
@@ -328,23 +375,43 @@ Result<migrate::SessionState> PeerClient::cancel(const std::string& session) {
                      [&](auto&&... arguments) { return state_->stub->Cancel(arguments...); });
 }
 
+namespace {
+
+// CA CERTIFICATE KEY HOST PORT NAME, and what it is about.
+template <class Ask>
+Result<std::string> query(const std::vector<std::string>& arguments, Ask ask) {
+    if (arguments.size() != 7) return fail(Error::invalid("seven arguments are needed"));
+    unsigned port = 0;
+    std::from_chars(arguments[4].data(), arguments[4].data() + arguments[4].size(), port);
+    const net::TlsIdentity identity = {
+        .ca = arguments[0], .certificate = arguments[1], .key = arguments[2]};
+    const PeerAgent peer = {.at = {.host = arguments[3], .port = static_cast<std::uint16_t>(port)},
+                            .name = arguments[5]};
+    PeerClient client =
+        TRY(PeerClient::connect(identity, peer, net::Deadline::after(std::chrono::seconds(4))));
+    return ask(client, arguments[6]);
+}
+
+int print_answer(const Result<std::string>& answer) {
+    fmt::print("{}", answer ? *answer : answer.error().message());
+    return answer ? 0 : 1;
+}
+
+}  // namespace
+
 int run_outcome_query(const std::vector<std::string>& arguments) {
-    const auto query = [&]() -> Result<migrate::SessionState> {
-        if (arguments.size() != 7) return fail(Error::invalid("seven arguments are needed"));
-        unsigned port = 0;
-        std::from_chars(arguments[4].data(), arguments[4].data() + arguments[4].size(), port);
-        const net::TlsIdentity identity = {
-            .ca = arguments[0], .certificate = arguments[1], .key = arguments[2]};
-        const PeerAgent peer = {
-            .at = {.host = arguments[3], .port = static_cast<std::uint16_t>(port)},
-            .name = arguments[5]};
-        PeerClient client =
-            TRY(PeerClient::connect(identity, peer, net::Deadline::after(std::chrono::seconds(4))));
-        return client.outcome(arguments[6]);
-    };
-    const auto state = query();
-    fmt::print("{}", state ? migrate::name_of(*state) : state.error().message());
-    return state ? 0 : 1;
+    return print_answer(
+        query(arguments, [](PeerClient& peer, const std::string& session) -> Result<std::string> {
+            return migrate::name_of(TRY(peer.outcome(session)));
+        }));
+}
+
+int run_decision_query(const std::vector<std::string>& arguments, bool give_up) {
+    return print_answer(query(
+        arguments, [give_up](PeerClient& peer, const std::string& group) -> Result<std::string> {
+            const auto decision = TRY(peer.decide(group, give_up));
+            return decision ? name_of(*decision) : kUndecided;
+        }));
 }
 
 }  // namespace ferry::agent

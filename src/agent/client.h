@@ -7,10 +7,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
+#include "agent/group_decision.h"
 #include "agent/orders.h"
 #include "agent/session_info.h"
 #include "agent/worker_message.h"
@@ -19,7 +22,6 @@
 
 namespace grpc {
 class ClientContext;
-class ServerContext;
 }  // namespace grpc
 
 namespace ferry::agent {
@@ -63,6 +65,29 @@ class ControlClient {
     std::unique_ptr<State> state_;
 };
 
+// What the other agent says of sessions that it runs for us, and we to them: one reader and one
+// writer, two threads; cancel() from any. The destructor ends the call.
+class FetchStream {
+  public:
+    struct State;
+    explicit FetchStream(std::unique_ptr<State> state);
+    FetchStream(const FetchStream&) = delete;
+    FetchStream& operator=(const FetchStream&) = delete;
+    ~FetchStream();
+
+    // Nothing: the other agent has said all. An error: it has refused, or nobody here knows what
+    // became of the rest (Gone).
+    Result<std::optional<FetchEvent>> read();
+    // An empty word closes the member's gate. What cannot be said any more is dropped.
+    void say(std::size_t member, std::string_view word);
+    // Nothing more will be said.
+    void end();
+    void cancel();
+
+  private:
+    std::unique_ptr<State> state_;
+};
+
 // To the agent of another host, over TCP with mutual TLS 1.3.
 class PeerClient {
   public:
@@ -77,12 +102,11 @@ class PeerClient {
     [[nodiscard]] const std::string& name() const;
     Result<AgentIdentity> ping();
     Result<Prepared> prepare(const PrepareOrder& order);
-    // Moves services from there to us and waits for their ends. The end of `caller`, the call that
-    // we do it for, aborts it. Gone: nobody here knows the outcome.
-    Result<std::vector<SessionInfo>> fetch(const MigrateOrder& order,
-                                           const std::string& control_host,
-                                           std::uint16_t control_port,
-                                           const grpc::ServerContext& caller);
+    // Moves services from there to us. The end of the stream aborts what is not decided.
+    [[nodiscard]] std::unique_ptr<FetchStream> fetch(const FetchOrder& order);
+    // What the agent there, which keeps the group's decision, has decided. Nothing: not yet; where
+    // `give_up` is set the group is aborted then.
+    Result<std::optional<GroupDecision>> decide(const std::string& group, bool give_up);
     Result<migrate::SessionState> outcome(const std::string& session);
     Result<migrate::SessionState> cancel(const std::string& session);
 
@@ -95,6 +119,9 @@ class PeerClient {
 // For `ferryd query-outcome CA CERTIFICATE KEY HOST PORT NAME SESSION`: prints the state's name, or
 // why there is none. Returns the exit status.
 int run_outcome_query(const std::vector<std::string>& arguments);
+
+// The same with a group in the place of the session: prints "commit", "abort" or "undecided".
+int run_decision_query(const std::vector<std::string>& arguments, bool give_up);
 
 // gRPC 1.51 has no setting for the lowest TLS version, but reads the cipher list for TLS 1.2 and
 // below from the environment. A list without a usable cipher leaves TLS 1.3 alone. To be called by

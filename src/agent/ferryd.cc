@@ -1,6 +1,7 @@
 // The program ferryd. Besides the agent it is also the agent's workers, the question that a worker
 // puts to the peer's agent, and what Podman finds in the place of its runtime: one file on disk,
 // one version.
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,8 +20,9 @@ int main(int argc, char** argv) {
     const std::string_view verb = argc > 1 ? argv[1] : "";
     if (verb == ferry::agent::kWorkerVerb) return ferry::agent::run_worker();
     ferry::agent::allow_only_tls13_in_grpc();
-    if (verb == ferry::agent::kOutcomeVerb) {
-        return ferry::agent::run_outcome_query(std::vector<std::string>(argv + 2, argv + argc));
-    }
+    const std::vector<std::string> rest(argv + std::min(argc, 2), argv + argc);
+    if (verb == ferry::agent::kOutcomeVerb) return ferry::agent::run_outcome_query(rest);
+    if (verb == ferry::agent::kDecisionVerb) return ferry::agent::run_decision_query(rest, false);
+    if (verb == ferry::agent::kGiveUpVerb) return ferry::agent::run_decision_query(rest, true);
     return ferry::agent::run_daemon(argc, argv);
 }

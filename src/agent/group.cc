@@ -19,8 +19,6 @@ using std::chrono::milliseconds;
 
 // A decision that cannot be written is tried again.
 constexpr milliseconds kTryAgain{100};
-// From the end of a worker to the agent's word on it.
-constexpr milliseconds kConclusion{5000};
 
 void tell(int gate, std::string_view word) {
     const auto sent = os::send_some(gate, std::as_bytes(std::span(word)));
@@ -67,10 +65,10 @@ void Group::hear(State& from) {
     }
     from.member.gate.reset();
     if (phase_ == Phase::Decided) return;
-    from.member.session->wait_finished(kConclusion);
-    const SessionInfo info = from.member.session->info();
-    decide(GroupDecision::Abort, fmt::format("{} of its group: {}", info.service,
-                                             info.error.empty() ? "its worker ended" : info.error));
+    const std::string why = from.member.session->why_ended();
+    decide(GroupDecision::Abort,
+           fmt::format("{} of its group: {}", from.member.session->info().service,
+                       why.empty() ? "its worker ended" : why));
 }
 
 void Group::take(State& from, std::string_view word) {
@@ -170,6 +168,7 @@ void Group::decide(GroupDecision proposal, const std::string& why) {
         decided = vote_.propose(proposal);
     }
     phase_ = Phase::Decided;
+    committed_ = *decided == GroupDecision::Commit;
     if (*decided == GroupDecision::Commit) return tell_all(words::kDecided);
     tell_all(fmt::format("{}{}", words::kAbort, why.empty() ? "aborted on request" : why));
     for (const State& state : states_) {

@@ -1,6 +1,7 @@
 // The sessions of one `ferry migrate a b c`, as their agent coordinates them: frozen in one moment,
 // committed by one decision (docs/decisions/0024). The agent may die at any time: members then
-// decide against the group where nothing is decided (agent/worker_gate.h).
+// decide against the group where nothing is decided (agent/worker_gate.h). Some of them may be
+// sessions of the other host, which come here meanwhile (docs/decisions/0043).
 //
 // A thread of its own listens to the members. Thread-safe. The destructor waits for the end of all.
 #pragma once
@@ -14,7 +15,7 @@
 #include <vector>
 
 #include "agent/group_decision.h"
-#include "agent/session.h"
+#include "agent/group_member.h"
 #include "base/error.h"
 #include "migrate/group_convergence.h"
 #include "migrate/group_gate.h"
@@ -26,7 +27,7 @@ namespace ferry::agent {
 class Group {
   public:
     struct Member {
-        std::shared_ptr<Session> session;
+        std::shared_ptr<GroupMember> session;
         os::UniqueFd gate;  // our end
     };
     // What of the order holds for all together.
@@ -41,6 +42,8 @@ class Group {
 
     // Every worker has ended.
     [[nodiscard]] bool finished() const { return finished_; }
+    // They were to go.
+    [[nodiscard]] bool committed() const { return committed_; }
 
   private:
     enum class Phase { Converging, Passing, Freezing, Voting, Decided };
@@ -73,7 +76,7 @@ class Group {
     migrate::GroupConvergence convergence_;
     migrate::GroupVerdict verdict_;  // the latest
     Phase phase_ = Phase::Converging;
-    std::atomic<bool> finished_ = false;
+    std::atomic<bool> finished_ = false, committed_ = false;
     std::thread thread_;
 };
 

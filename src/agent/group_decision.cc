@@ -17,18 +17,33 @@ constexpr const char* kAbort = "abort";
 
 }  // namespace
 
+const char* name_of(GroupDecision decision) {
+    return decision == GroupDecision::Commit ? kCommit : kAbort;
+}
+
+std::optional<GroupDecision> group_decision_from(std::string_view name) {
+    if (name == kCommit) return GroupDecision::Commit;
+    if (name == kAbort) return GroupDecision::Abort;
+    return std::nullopt;
+}
+
 GroupVote::GroupVote(const std::string& directory, const std::string& group)
     : path_(fmt::format("{}/{}{}", directory, group, kSuffix)) {}
 
 Result<GroupDecision> GroupVote::propose(GroupDecision decision) const {
-    const auto made =
-        os::symlinkat(decision == GroupDecision::Commit ? kCommit : kAbort, os::kCwd, path_);
+    const auto made = os::symlinkat(name_of(decision), os::kCwd, path_);
     if (made) return decision;
     if (made.error().code() != EEXIST) return fail(made.error());
-    const std::string word = TRY(os::readlinkat(os::kCwd, path_));
-    if (word == kCommit) return GroupDecision::Commit;
-    if (word == kAbort) return GroupDecision::Abort;
-    return fail(Error::corrupt(fmt::format("{}: {}", path_, word)));
+    if (const auto decided = TRY(read())) return *decided;
+    return fail(Error::gone(fmt::format("{} has gone", path_)));
+}
+
+Result<std::optional<GroupDecision>> GroupVote::read() const {
+    const auto word = os::readlinkat(os::kCwd, path_);
+    if (!word && word.error().code() == ENOENT) return std::nullopt;
+    if (!word) return fail(word.error());
+    if (const auto decision = group_decision_from(*word)) return decision;
+    return fail(Error::corrupt(fmt::format("{}: {}", path_, *word)));
 }
 
 Result<> GroupVote::forget() const {

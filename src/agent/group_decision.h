@@ -6,12 +6,15 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 
 namespace ferry::agent {
 
 enum class GroupDecision { Commit, Abort };
+[[nodiscard]] const char* name_of(GroupDecision decision);  // "commit", "abort"
+[[nodiscard]] std::optional<GroupDecision> group_decision_from(std::string_view name);
 
 class GroupVote {
   public:
@@ -20,6 +23,8 @@ class GroupVote {
     [[nodiscard]] const std::string& path() const { return path_; }
     // Decides, unless that has been done. Returns what is decided.
     [[nodiscard]] Result<GroupDecision> propose(GroupDecision decision) const;
+    // Nothing: nobody has decided yet.
+    [[nodiscard]] Result<std::optional<GroupDecision>> read() const;
     // Once no session of the group is left that could ask.
     Result<> forget() const;
 

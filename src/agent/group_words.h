@@ -9,6 +9,11 @@
 //   frozen, or busy        go, or thaw      busy is not answered
 //   vote                   decided          the decision is where group_decision.h says
 //                          abort: WHY       at any time
+//
+// Between two agents the same words cross for each member of the other one's, and
+//
+//                          wish             for an end, as Session::abort() is; the worker's agent
+//                                           does not pass it on
 #pragma once
 
 #include <chrono>
@@ -26,6 +31,7 @@ inline constexpr std::string_view kReady = "ready", kBack = "back";
 inline constexpr std::string_view kPassed = "passed", kFreeze = "freeze";
 inline constexpr std::string_view kFrozen = "frozen", kBusy = "busy", kGo = "go", kThaw = "thaw";
 inline constexpr std::string_view kVote = "vote", kDecided = "decided", kAbort = "abort: ";
+inline constexpr std::string_view kWish = "wish";
 
 // ROUND is left out where it has been told.
 [[nodiscard]] std::string ready(const std::optional<migrate::MemberRound>& round);

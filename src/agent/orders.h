@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "agent/session_info.h"
 #include "migrate/session.h"
 
 namespace ferry::agent {
 
 // The control protocol between agents. Agents of different numbers do not work together (I8).
-inline constexpr std::uint32_t kControlProtocol = 2;
+inline constexpr std::uint32_t kControlProtocol = 3;
 inline constexpr const char* kVersion = "0.1.0";
 inline constexpr const char* kControlSocket = "/run/ferry/ferryd.sock";
 
@@ -26,8 +27,8 @@ struct MigrateOrder {
     std::string service;  // a pid or a name
     // More of them, which move together with it: a group.
     std::vector<std::string> others = {};
-    // A service of the destination that comes here meanwhile, each for itself; empty: none.
-    std::string swap = {};
+    // Services of the destination that come here in the same moment: of the same group.
+    std::vector<std::string> swap = {};
     std::string destination;            // HOST[:PORT]
     std::string destination_name = {};  // in its certificate; empty: the HOST
     std::chrono::milliseconds max_downtime{50};
@@ -55,6 +56,26 @@ struct PrepareOrder {
     std::uint16_t control_port = 0;
     std::string bridge = {};
     std::string output = {};
+    std::string group = {};  // empty: none
+};
+
+// Services of one host that move to another, as members of a group that the other keeps.
+struct FetchOrder {
+    MigrateOrder order;  // from the caller's side
+    std::string group;
+    std::string control_host;  // where the caller's agent answers
+    std::uint16_t control_port = 0;
+};
+
+// What comes back.
+struct FetchEvent {
+    enum class Kind { Started, Word, Progress, Finished };
+    Kind kind = Kind::Word;
+    std::size_t member = 0;  // its place in the order
+    SessionInfo session = {};
+    std::string word = {};  // empty: there are no more
+    std::string why = {};   // then; empty: all is well, or nobody knows
+    migrate::Progress progress = {};
 };
 
 struct Prepared {

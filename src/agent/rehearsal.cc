@@ -9,6 +9,7 @@
 #include <chrono>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "migrate/group_gate.h"
@@ -137,6 +138,8 @@ Report run_source(const SourceRequest& request, SessionHost& host) {
     const auto result = source(request, host, report);
     report.succeeded = result.has_value();
     if (!result) report.error = result.error().message();
+    const bool is_known = !result && result.error().kind() != Error::Kind::Gone;
+    if (is_known && host.group() != nullptr) std::ignore = host.record(SessionState::Aborted);
     const bool is_asked = !result && result.error().kind() == Error::Kind::Aborted;
     const std::string why =
         is_asked && host.group() != nullptr ? host.group()->why_aborted() : std::string();
@@ -161,8 +164,11 @@ Result<> run_destination(const DestinationRequest& request, SessionHost& host, P
     if (!decided) {
         // The link is cut: only the source's agent knows what was decided.
         auto state = TRY(host.peer_state());
-        const auto give_up = net::Deadline::after(2s);
-        while (state == SessionState::Precopy && !give_up.passed()) {
+        const auto give_up = net::Deadline::after(kPatience);
+        const auto is_undecided = [&] {
+            return state == SessionState::Precopy || state == SessionState::Ready;
+        };
+        while (is_undecided() && !give_up.passed() && !host.abort_requested()) {
             std::this_thread::sleep_for(20ms);
             state = TRY(host.peer_state());
         }

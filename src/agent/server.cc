@@ -6,15 +6,20 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <functional>
 #include <future>
-#include <iterator>
+#include <mutex>
+#include <span>
 #include <thread>
 #include <utility>
 
 #include "agent/agent.grpc.pb.h"
 #include "agent/client.h"
 #include "agent/directory.h"
+#include "agent/gate_relay.h"
+#include "agent/group_words.h"
 #include "agent/wire_convert.h"
 #include "base/check.h"
 #include "base/log.h"
@@ -33,6 +38,9 @@ constexpr std::chrono::milliseconds kCallerCheck{50};
 // Who follows its group.
 constexpr int kFollowAttempts = 10;
 constexpr std::chrono::milliseconds kFollowAgain{500};
+
+// For how long the end of a call that has been told all is waited for.
+constexpr std::chrono::seconds kLastWord{10};
 
 grpc::Status status_of(const Error& error) {
     switch (error.kind()) {
@@ -67,65 +75,65 @@ std::string caller_host(const grpc::ServerContext& context) {
     return peer;
 }
 
-// Until all have ended, at the destination too. `tell` gets what happens, and says whether somebody
-// still listens.
-template <class Tell>
+using Sessions = std::vector<std::shared_ptr<GroupMember>>;
+
+// Whom to tell of the sessions of a call, each by its place in the order.
+struct Listener {
+    std::function<void(std::size_t, const SessionInfo&)> started;
+    // False: nobody listens any more.
+    std::function<bool(std::size_t, const SessionInfo&)> progress;
+};
+
+// Until all have ended, at the destination too. They are from the place `first` on.
 std::vector<SessionInfo> watch(Agent& agent, const grpc::ServerContext& context,
-                               const std::vector<std::shared_ptr<Session>>& sessions, Tell tell) {
+                               const Sessions& sessions, const Listener& listener,
+                               std::size_t first = 0) {
     bool listening = true;
     std::vector<std::uint64_t> seen(sessions.size());
     const std::chrono::milliseconds turn = kCallerCheck / sessions.size();
     for (bool any = true; any;) {
         any = false;
         for (std::size_t i = 0; i < sessions.size(); ++i) {
-            Session& session = *sessions[i];
+            GroupMember& session = *sessions[i];
             if (session.finished()) continue;
             any = true;
             if (!listening || context.IsCancelled()) session.abort();
             if (!session.wait_news(seen[i], turn)) continue;
-            v1::MigrateEvent event;
-            const SessionInfo info = session.info();
-            event.set_session(info.id);
-            *event.mutable_progress() = to_wire(info.progress);
-            listening = listening && tell(event);
+            listening = listening && listener.progress(first + i, session.info());
         }
     }
     std::vector<SessionInfo> ended;
     for (const auto& session : sessions) {
-        agent.settle(*session);
+        agent.settle(session->info());
         ended.push_back(session->info());
     }
     return ended;
 }
 
-// Moves one session's service once more, by itself. An error: it could not be begun.
-template <class Writer>
+// Moves the session's service once more, by itself. An error: it could not be begun.
 Result<SessionInfo> send_again(Agent& agent, const grpc::ServerContext& context, MigrateOrder order,
-                               const std::string& service, Writer& writer) {
+                               std::size_t place, const std::string& service,
+                               const Listener& listener) {
     order.service = service;
     order.others.clear();
-    const auto sessions = TRY(agent.migrate(order));
-    v1::MigrateEvent started;
-    *started.mutable_started() = to_wire(sessions.front()->info());
-    writer.Write(started);
-    return watch(agent, context, sessions, [&](auto& event) { return writer.Write(event); })
-        .front();
+    order.swap.clear();
+    const Sessions sessions = TRY(agent.migrate(order)).sessions;
+    listener.started(place, sessions.front()->info());
+    return watch(agent, context, sessions, listener, place).front();
 }
 
 // A group's decision holds for all. Who has been left behind, because its destination died after
 // the decision, goes after the others by itself. What that has left at the destination takes a
 // moment to be undone there.
-template <class Writer>
 void send_after(Agent& agent, const grpc::ServerContext& context, const MigrateOrder& order,
-                Writer& writer, std::vector<SessionInfo>& ended) {
-    const auto has_gone = [](const SessionInfo& info) { return info.state == SessionState::Done; };
-    if (std::ranges::none_of(ended, has_gone)) return;
-    for (SessionInfo& info : ended) {
+                const Listener& listener, std::span<SessionInfo> ended) {
+    for (std::size_t i = 0; i < ended.size(); ++i) {
+        SessionInfo& info = ended[i];
         for (int attempt = 0; attempt < kFollowAttempts; ++attempt) {
             if (info.state != SessionState::Aborted || context.IsCancelled()) break;
             log_info("{} follows its group: {}", info.service, info.error);
             if (attempt > 0) std::this_thread::sleep_for(kFollowAgain);
-            auto followed = send_again(agent, context, order, info.service, writer);
+            auto followed = send_again(agent, context, order, i, info.service, listener);
             if (!followed) {
                 info.error += fmt::format("; it cannot follow: {}", followed.error().message());
                 break;
@@ -135,6 +143,74 @@ void send_after(Agent& agent, const grpc::ServerContext& context, const MigrateO
         }
     }
 }
+
+// The members that a group of another agent's has here: their words go through its call, back and
+// forth, and so does what else happens to them.
+class FetchCall {
+  public:
+    using Stream = grpc::ServerReaderWriter<v1::FetchEvent, v1::FetchRequest>;
+    FetchCall(Stream& stream, Agent::Fetched fetched)
+        : stream_(stream), sessions_(std::move(fetched.sessions)) {
+        for (std::size_t i = 0; i < sessions_.size(); ++i) started(i, sessions_[i]->info());
+        relay_ = std::make_unique<GateRelay>(
+            std::move(fetched.gates),
+            [this](std::size_t member, std::string_view word) { bring(member, word); });
+        reading_ = std::async(std::launch::async, [this] { read(); });
+    }
+    FetchCall(const FetchCall&) = delete;
+    FetchCall& operator=(const FetchCall&) = delete;
+    ~FetchCall() = default;
+
+    [[nodiscard]] const Sessions& sessions() const { return sessions_; }
+    // The group was to go, as far as we have heard.
+    [[nodiscard]] bool committed() const { return committed_; }
+    void started(std::size_t member, const SessionInfo& info) {
+        write({.kind = FetchEvent::Kind::Started, .member = member, .session = info});
+    }
+    bool progress(std::size_t member, const SessionInfo& info) {
+        return write(
+            {.kind = FetchEvent::Kind::Progress, .member = member, .progress = info.progress});
+    }
+    // The caller has heard of it when it has ended its half.
+    void finish(const std::vector<SessionInfo>& ended, grpc::ServerContext& context) {
+        for (std::size_t i = 0; i < ended.size(); ++i) {
+            write({.kind = FetchEvent::Kind::Finished, .member = i, .session = ended[i]});
+        }
+        if (reading_.wait_for(kLastWord) != std::future_status::ready) context.TryCancel();
+        reading_.wait();
+    }
+
+  private:
+    bool write(const FetchEvent& event) {
+        const std::lock_guard lock(writing_);
+        return stream_.Write(to_wire(event));
+    }
+    void bring(std::size_t member, std::string_view word) {
+        FetchEvent event = {.member = member, .word = std::string(word)};
+        if (word.empty()) event.why = sessions_[member]->why_ended();
+        write(event);
+    }
+    void read() {
+        v1::FetchRequest request;
+        while (stream_.Read(&request)) {
+            const std::size_t member = request.word().member();
+            const std::string& word = request.word().word();
+            if (member >= sessions_.size()) continue;
+            if (word == words::kDecided) committed_ = true;
+            if (word != words::kWish) relay_->hear(member, word);
+            if (word == words::kWish || word.starts_with(words::kAbort)) sessions_[member]->abort();
+        }
+        relay_->close_all();
+        for (const auto& session : sessions_) session->abort();
+    }
+
+    Stream& stream_;
+    std::mutex writing_;
+    const Sessions sessions_;
+    std::atomic<bool> committed_ = false;
+    std::unique_ptr<GateRelay> relay_;
+    std::future<void> reading_;
+};
 
 class ControlService final : public v1::Control::Service {
   public:
@@ -149,28 +225,30 @@ class ControlService final : public v1::Control::Service {
                          grpc::ServerWriter<v1::MigrateEvent>* writer) override {
         const auto order = from_wire(*request);
         if (!order) return status_of(order.error());
-        const auto sessions = agent_.migrate(*order);
-        if (!sessions) return status_of(sessions.error());
-        std::future<std::vector<SessionInfo>> coming;
-        if (!order->swap.empty()) {
-            coming = std::async(std::launch::async, [&] { return agent_.fetch(*order, *context); });
+        const auto begun = agent_.migrate(*order);
+        if (!begun) return status_of(begun.error());
+        const Listener listener = {.started =
+                                       [&](std::size_t, const SessionInfo& info) {
+                                           v1::MigrateEvent event;
+                                           *event.mutable_started() = to_wire(info);
+                                           writer->Write(event);
+                                       },
+                                   .progress =
+                                       [&](std::size_t, const SessionInfo& info) {
+                                           v1::MigrateEvent event;
+                                           event.set_session(info.id);
+                                           *event.mutable_progress() = to_wire(info.progress);
+                                           return writer->Write(event);
+                                       }};
+        for (std::size_t i = 0; i < begun->sessions.size(); ++i) {
+            listener.started(i, begun->sessions[i]->info());
         }
-        for (const auto& session : *sessions) {
-            v1::MigrateEvent started;
-            *started.mutable_started() = to_wire(session->info());
-            writer->Write(started);
-        }
-        std::vector<SessionInfo> ended =
-            watch(agent_, *context, *sessions, [&](auto& event) { return writer->Write(event); });
-        send_after(agent_, *context, *order, *writer, ended);
-        if (coming.valid()) {
-            const Session& leaving = *sessions->front();
-            while (coming.wait_for(kCallerCheck) != std::future_status::ready) {
-                // Whoever wants an end of what leaves means both directions.
-                if (!leaving.abort_wished()) continue;
-                agent_.abort_coming(*order, leaving.info().destination);
-            }
-            std::ranges::move(coming.get(), std::back_inserter(ended));
+        std::vector<SessionInfo> ended = watch(agent_, *context, begun->sessions, listener);
+        const bool has_gone = std::ranges::any_of(
+            ended, [](const SessionInfo& info) { return info.state == SessionState::Done; });
+        if (has_gone && begun->group != nullptr && begun->group->committed()) {
+            const std::size_t leaving = 1 + order->others.size();
+            send_after(agent_, *context, *order, listener, std::span(ended).first(leaving));
         }
         for (const SessionInfo& info : ended) {
             v1::MigrateEvent last;
@@ -235,35 +313,47 @@ class PeerService final : public v1::Peer::Service {
                  request->control_host().empty() ? caller_host(*context) : request->control_host(),
              .control_port = static_cast<std::uint16_t>(request->control_port()),
              .bridge = request->bridge(),
-             .output = request->output()});
+             .output = request->output(),
+             .group = request->group()});
         if (!prepared) return status_of(prepared.error());
         reply->set_data_address(prepared->data_address);
         reply->set_data_port(prepared->data_port);
         return grpc::Status::OK;
     }
 
-    grpc::Status Fetch(grpc::ServerContext* context, const v1::FetchRequest* request,
-                       v1::SessionList* reply) override {
+    grpc::Status Fetch(grpc::ServerContext* context, FetchCall::Stream* stream) override {
         const auto caller = caller_name(*context);
         if (!caller) return status_of(caller.error());
-        auto order = from_wire(request->order());
+        v1::FetchRequest first;
+        if (!stream->Read(&first)) return {grpc::StatusCode::INVALID_ARGUMENT, "there is no order"};
+        auto order = from_wire(first);
         if (!order) return status_of(order.error());
-        if (request->control_port() == 0 || request->control_port() > 65535) {
-            return {grpc::StatusCode::INVALID_ARGUMENT, "the caller's agent names no port"};
+        if (order->control_host.empty()) order->control_host = caller_host(*context);
+        auto fetched = agent_.fetch(*order, *caller);
+        if (!fetched) return status_of(fetched.error());
+        FetchCall call(*stream, std::move(*fetched));
+        const Listener listener = {
+            .started = [&](std::size_t i, const SessionInfo& info) { call.started(i, info); },
+            .progress = [&](std::size_t i,
+                            const SessionInfo& info) { return call.progress(i, info); }};
+        std::vector<SessionInfo> ended = watch(agent_, *context, call.sessions(), listener);
+        if (call.committed()) {
+            order->order.destination =
+                net::Endpoint{.host = order->control_host, .port = order->control_port}.to_string();
+            order->order.destination_name = *caller;
+            send_after(agent_, *context, order->order, listener, ended);
         }
-        const net::Endpoint back = {.host = request->control_host().empty()
-                                                ? caller_host(*context)
-                                                : request->control_host(),
-                                    .port = static_cast<std::uint16_t>(request->control_port())};
-        order->destination = back.to_string();
-        order->destination_name = *caller;
-        order->swap.clear();
-        const auto sessions = agent_.migrate(*order);
-        if (!sessions) return status_of(sessions.error());
-        for (const SessionInfo& info :
-             watch(agent_, *context, *sessions, [](const auto&) { return true; })) {
-            *reply->add_sessions() = to_wire(info);
-        }
+        call.finish(ended, *context);
+        return grpc::Status::OK;
+    }
+
+    grpc::Status Decide(grpc::ServerContext* context, const v1::DecideRequest* request,
+                        v1::DecideReply* reply) override {
+        const auto caller = caller_name(*context);
+        if (!caller) return status_of(caller.error());
+        const auto decision = agent_.decide(request->group(), request->give_up(), *caller);
+        if (!decision) return status_of(decision.error());
+        if (*decision) reply->set_decision(name_of(**decision));
         return grpc::Status::OK;
     }
 

@@ -26,11 +26,14 @@ namespace {
 
 // How long a root that the kernel has killed may still be seen, on a busy host.
 constexpr std::chrono::milliseconds kDying{2000}, kDyingStep{10};
+// From the end of a worker to the word on it.
+constexpr std::chrono::milliseconds kConclusion{5000};
 
 // A dead worker's stubs died with it. A source's tree runs on, unless its group has decided before
-// the worker had said so.
+// the worker had said so. One that has voted elsewhere does what is decided there.
 Result<SessionState> conclude_undecided(const SessionInfo& info, const SessionStore& store) {
-    if (!info.group.empty()) {
+    if (info.role == Role::Source && info.state == SessionState::Ready) return info.state;
+    if (info.role == Role::Source && !info.group.empty() && !info.decided_at_peer) {
         const GroupVote vote(store.directory(), info.group);
         const GroupDecision decided = TRY(vote.propose(GroupDecision::Abort));
         if (decided == GroupDecision::Commit) return SessionState::Committed;
@@ -147,9 +150,9 @@ void Session::abort() {
     if (!sent) log_debug("session {}: abort: {}", info_.id, sent.error().message());
 }
 
-bool Session::abort_wished() const {
-    const std::lock_guard lock(mutex_);
-    return abort_wished_;
+std::string Session::why_ended() {
+    wait_finished(kConclusion);
+    return info().error;
 }
 
 bool Session::wait_finished(std::chrono::milliseconds timeout) {

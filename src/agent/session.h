@@ -11,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "agent/group_member.h"
 #include "agent/history.h"
 #include "agent/session_info.h"
 #include "agent/session_store.h"
@@ -20,7 +21,7 @@
 
 namespace ferry::agent {
 
-class Session {
+class Session final : public GroupMember {
   public:
     // Records the session, starts its worker and a thread that listens to it. `store` and `history`
     // outlive the session. `gate` becomes the worker's way to its group; -1: it is in none.
@@ -30,25 +31,21 @@ class Session {
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
     // The session must have ended, or is waited for.
-    ~Session();
+    ~Session() override;
 
-    [[nodiscard]] SessionInfo info() const;
-    [[nodiscard]] bool finished() const;
-    [[nodiscard]] const PeerAgent& peer() const { return peer_; }
-    // Wishes for an end; whether it comes before the commit the outcome tells.
-    void abort();
-    [[nodiscard]] bool abort_wished() const;
+    [[nodiscard]] SessionInfo info() const override;
+    [[nodiscard]] bool finished() const override;
+    void abort() override;
+    bool wait_news(std::uint64_t& seen, std::chrono::milliseconds timeout) override;
+    std::string why_ended() override;
     // False if it has not ended in that time.
     bool wait_finished(std::chrono::milliseconds timeout);
-    // Waits for something newer than `seen` (a counter that the caller keeps, at first 0) and
-    // updates it; false after the timeout.
-    bool wait_news(std::uint64_t& seen, std::chrono::milliseconds timeout);
     // The destination's data port, once its worker listens; an error if it ends before that.
     Result<std::uint16_t> wait_port(std::chrono::milliseconds timeout);
 
   private:
     Session(const WorkerSetup& setup, const SessionStore& store, History& history)
-        : info_(setup.info), peer_(setup.peer), store_(store), history_(history) {}
+        : info_(setup.info), store_(store), history_(history) {}
     void listen();
     void take(const WorkerEvent& event);
     void conclude();
@@ -56,7 +53,6 @@ class Session {
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     SessionInfo info_;
-    const PeerAgent peer_;
     std::uint64_t news_ = 0;
     std::optional<std::uint16_t> port_;
     bool finished_ = false;

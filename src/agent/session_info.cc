@@ -19,8 +19,9 @@ const char* name_of(Role role) {
 }
 
 bool is_outcome_unknown(const SessionInfo& info) {
-    return info.role == Role::Source && info.state == migrate::SessionState::Committed &&
-           info.finished_ms != 0;
+    const bool is_asking =
+        info.state == SessionState::Committed || info.state == SessionState::Ready;
+    return info.role == Role::Source && is_asking && info.finished_ms != 0;
 }
 
 SessionState state_for_peer(const SessionInfo& info) {
@@ -74,6 +75,7 @@ std::string to_json(const SessionInfo& info) {
     const nlohmann::json json = {
         {"session", info.id},
         {"group", info.group},
+        {"decided_at_peer", info.decided_at_peer},
         {"root", info.root.pid.value},
         {"root_started", info.root.started},
         {"processes", to_json(info.processes)},
@@ -104,6 +106,7 @@ Result<SessionInfo> session_info_from_json(const std::string& text) {
         json.at("destination").get_to(info.destination);
         // Absent from what earlier versions wrote.
         info.group = json.value("group", "");
+        info.decided_at_peer = json.value("decided_at_peer", false);
         info.root = {.pid = Pid{json.value("root", 0)},
                      .started = json.value("root_started", std::uint64_t{0})};
         if (json.contains("processes")) info.processes = processes_from(json.at("processes"));

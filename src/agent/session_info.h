@@ -18,8 +18,10 @@ enum class Role { Source, Destination };
 
 struct SessionInfo {
     std::string id;  // 32 hexadecimal digits
-    // The same for all sources that are moved together, 32 hexadecimal digits; empty: moved alone.
+    // The same for all that are moved together, 32 hexadecimal digits; empty: moved alone.
     std::string group = {};
+    // Of a source: the decision of its group is kept by the destination's agent.
+    bool decided_at_peer = false;
     Role role = Role::Source;
     std::string service;  // as the user named it
     std::string source, destination;
@@ -41,7 +43,8 @@ struct SessionInfo {
 };
 
 // A source that has decided, and whose worker ended before it knew whether the service runs at the
-// destination: only the destination can tell.
+// destination; or that has voted (Ready) and has not heard what is decided there. Only the
+// destination can tell.
 [[nodiscard]] bool is_outcome_unknown(const SessionInfo& info);
 
 // What the peer is told. A destination that has decided to run, but does not run yet, is Ready: its

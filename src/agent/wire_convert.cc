@@ -63,7 +63,7 @@ v1::MigrateRequest to_wire(const MigrateOrder& order) {
     v1::MigrateRequest wire;
     wire.set_service(order.service);
     *wire.mutable_others() = {order.others.begin(), order.others.end()};
-    wire.set_swap(order.swap);
+    *wire.mutable_swap() = {order.swap.begin(), order.swap.end()};
     wire.set_to(order.destination);
     wire.set_max_downtime_ms(static_cast<std::uint32_t>(order.max_downtime.count()));
     wire.set_max_rounds(order.max_rounds);
@@ -93,7 +93,7 @@ Result<MigrateOrder> from_wire(const v1::MigrateRequest& wire) {
     }
     return MigrateOrder{.service = wire.service(),
                         .others = {wire.others().begin(), wire.others().end()},
-                        .swap = wire.swap(),
+                        .swap = {wire.swap().begin(), wire.swap().end()},
                         .destination = wire.to(),
                         .max_downtime = std::chrono::milliseconds(wire.max_downtime_ms()),
                         .max_rounds = wire.max_rounds(),
@@ -107,6 +107,59 @@ Result<MigrateOrder> from_wire(const v1::MigrateRequest& wire) {
                         .method = *method,
                         .images_directory = wire.images_directory(),
                         .shared_storage = wire.shared_storage()};
+}
+
+v1::FetchRequest to_wire(const FetchOrder& order) {
+    v1::FetchRequest wire;
+    *wire.mutable_order() = to_wire(order.order);
+    wire.set_control_host(order.control_host);
+    wire.set_control_port(order.control_port);
+    wire.set_group(order.group);
+    return wire;
+}
+
+Result<FetchOrder> from_wire(const v1::FetchRequest& wire) {
+    if (wire.control_port() == 0 || wire.control_port() > 65535) {
+        return fail(Error::invalid("the caller's agent names no port"));
+    }
+    if (!is_session_id(wire.group())) return fail(Error::invalid("this is no group"));
+    return FetchOrder{.order = TRY(from_wire(wire.order())),
+                      .group = wire.group(),
+                      .control_host = wire.control_host(),
+                      .control_port = static_cast<std::uint16_t>(wire.control_port())};
+}
+
+Result<FetchEvent> from_wire(const v1::FetchEvent& wire) {
+    using Kind = FetchEvent::Kind;
+    FetchEvent event = {.member = wire.member()};
+    if (wire.has_started() || wire.has_finished()) {
+        event.kind = wire.has_started() ? Kind::Started : Kind::Finished;
+        event.session = TRY(from_wire(wire.has_started() ? wire.started() : wire.finished()));
+    } else if (wire.has_progress()) {
+        event.kind = Kind::Progress;
+        event.progress = from_wire(wire.progress());
+    } else {
+        event.member = wire.word().member();
+        event.word = wire.word().word();
+        event.why = wire.word().why();
+    }
+    return event;
+}
+
+v1::FetchEvent to_wire(const FetchEvent& event) {
+    using Kind = FetchEvent::Kind;
+    v1::FetchEvent wire;
+    const auto member = static_cast<std::uint32_t>(event.member);
+    wire.set_member(member);
+    if (event.kind == Kind::Started) *wire.mutable_started() = to_wire(event.session);
+    if (event.kind == Kind::Finished) *wire.mutable_finished() = to_wire(event.session);
+    if (event.kind == Kind::Progress) *wire.mutable_progress() = to_wire(event.progress);
+    if (event.kind == Kind::Word) {
+        wire.mutable_word()->set_member(member);
+        wire.mutable_word()->set_word(event.word);
+        wire.mutable_word()->set_why(event.why);
+    }
+    return wire;
 }
 
 v1::PingReply to_wire(const AgentIdentity& identity) {

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -57,8 +58,16 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
     WorkerHost(WorkerSetup setup, SessionStore store)
         : setup_(std::move(setup)), store_(std::move(store)) {
         const std::string& group = setup_.info.group;
-        if (group.empty()) return;
-        gate_.emplace(kWorkerGateFd, kWorkerControlFd, GroupVote(store_.directory(), group));
+        if (group.empty() || setup_.info.role != Role::Source) return;
+        if (setup_.info.decided_at_peer) {
+            gate_ = std::make_unique<WorkerGateThere>(
+                kWorkerGateFd, kWorkerControlFd,
+                [this] { return record(migrate::SessionState::Ready); },
+                [this](bool give_up) { return decision_there(give_up); });
+        } else {
+            gate_ = std::make_unique<WorkerGateHere>(kWorkerGateFd, kWorkerControlFd,
+                                                     GroupVote(store_.directory(), group));
+        }
     }
 
     void progress(const migrate::Progress& progress) override {
@@ -93,7 +102,7 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
     }
     // A program of its own asks: gRPC has threads, and the agent may be dead.
     Result<migrate::SessionState> peer_state() override;
-    [[nodiscard]] migrate::GroupGate* group() override { return gate_ ? &*gate_ : nullptr; }
+    [[nodiscard]] migrate::GroupGate* group() override { return gate_.get(); }
     void listening(std::uint16_t port) override {
         tell({.kind = WorkerEvent::Kind::Listening, .port = port});
     }
@@ -102,9 +111,11 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
     void finish(const std::string& report, const std::string& error) {
         setup_.info.report = report;
         setup_.info.error = error;
-        // Failed without a decision: this side has let go of everything.
-        const bool undecided = setup_.info.state == migrate::SessionState::Precopy ||
-                               setup_.info.state == migrate::SessionState::Ready;
+        // Failed without a decision: this side has let go of everything. (A source that is ready
+        // has not: it stands still until somebody knows the decision.)
+        const bool undecided =
+            setup_.info.state == migrate::SessionState::Precopy ||
+            (setup_.info.state == migrate::SessionState::Ready && setup_.info.role != Role::Source);
         if (!error.empty() && undecided) setup_.info.state = migrate::SessionState::Aborted;
         setup_.info.finished_ms = now_ms();
         const auto written = store_.write(setup_.info);
@@ -116,27 +127,42 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
     }
 
   private:
+    // What `ferryd VERB ...` answers that asks the peer's agent about this.
+    Result<std::string> ask_peer(const char* verb, const std::string& about);
+    Result<std::optional<GroupDecision>> decision_there(bool give_up);
+
     WorkerSetup setup_;
     SessionStore store_;
-    std::optional<WorkerGate> gate_;
+    std::unique_ptr<WorkerGate> gate_;
 };
 
-Result<migrate::SessionState> WorkerHost::peer_state() {
+Result<std::string> WorkerHost::ask_peer(const char* verb, const std::string& about) {
     const bool source = setup_.info.role == Role::Source;
     const migrate::TlsFiles& tls = source ? setup_.source.tls : setup_.destination.tls;
     auto [reading, writing] = TRY(os::pipe2(0));
-    const Pid child =
-        TRY(os::spawn({.path = "/proc/self/exe",
-                       .arguments = {"ferryd", kOutcomeVerb, tls.ca, tls.certificate, tls.key,
-                                     setup_.peer.at.host, std::to_string(setup_.peer.at.port),
-                                     setup_.peer.name, setup_.info.id},
-                       .descriptors = {{writing.get(), 1}}}));
+    const Pid child = TRY(os::spawn(
+        {.path = "/proc/self/exe",
+         .arguments = {"ferryd", verb, tls.ca, tls.certificate, tls.key, setup_.peer.at.host,
+                       std::to_string(setup_.peer.at.port), setup_.peer.name, about},
+         .descriptors = {{writing.get(), 1}}}));
     writing.reset();
     const auto answer = read_answer(reading.get());
     if (!answer) std::ignore = os::kill(child, SIGKILL);
     TRY(os::wait_child(child));
-    const std::string text = TRY(answer);
+    return answer;
+}
+
+Result<migrate::SessionState> WorkerHost::peer_state() {
+    const std::string text = TRY(ask_peer(kOutcomeVerb, setup_.info.id));
     if (const auto state = migrate::session_state_from(text)) return *state;
+    return fail(Error::peer(fmt::format("asking {}: {}", setup_.peer.name, text)));
+}
+
+Result<std::optional<GroupDecision>> WorkerHost::decision_there(bool give_up) {
+    const std::string text =
+        TRY(ask_peer(give_up ? kGiveUpVerb : kDecisionVerb, setup_.info.group));
+    if (text == kUndecided) return std::nullopt;
+    if (const auto decision = group_decision_from(text)) return decision;
     return fail(Error::peer(fmt::format("asking {}: {}", setup_.peer.name, text)));
 }
 
@@ -152,7 +178,9 @@ Result<> run() {
     set_log(nullptr, static_cast<LogLevel>(setup.log_level));
     SessionStore store = TRY(SessionStore::open(setup.store_directory));
     const Role role = setup.info.role;
-    if (!setup.info.group.empty()) TRY(os::fcntl(kWorkerGateFd, F_SETFD, FD_CLOEXEC));
+    if (!setup.info.group.empty() && role == Role::Source) {
+        TRY(os::fcntl(kWorkerGateFd, F_SETFD, FD_CLOEXEC));
+    }
     WorkerHost host(std::move(setup), std::move(store));
     if (role == Role::Source) {
         const migrate::Report report = migrate::run_source(host.setup().source, host);

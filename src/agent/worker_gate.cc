@@ -17,6 +17,10 @@ using std::chrono::milliseconds;
 
 // A decision that cannot be written or read is tried again.
 constexpr milliseconds kTryAgain{100};
+// Where it is made elsewhere: how long its word is waited for, until it is asked for.
+constexpr milliseconds kSilence{2000};
+// How long it is asked for in vain, until the tree is left stopped.
+constexpr milliseconds kOutOfReach{60000};
 
 pollfd watch(int fd) {
     return {.fd = fd, .events = POLLIN, .revents = 0};
@@ -71,38 +75,83 @@ Result<bool> WorkerGate::all_frozen(bool here) {
     return TRY(hear(net::Deadline::never())) == words::kGo;
 }
 
-// Whatever happens first - the agent's word, its end, a wish for an end, the destination's end -
-// there is a decision then, if need be ours against the group.
-Result<> WorkerGate::vote(int link_fd) {
-    if (const auto said = say(words::kVote); !said) log_debug("vote: {}", said.error().message());
-    std::array<pollfd, 3> fds = {watch(gate_), watch(control_), watch(link_fd)};
-    if (const auto ready = os::poll(fds, -1); !ready) {
-        log_warn("vote: {}", ready.error().message());
-    }
+void WorkerGate::listen() {
     for (;;) {
-        const auto decided = vote_.propose(GroupDecision::Abort);
-        if (decided && *decided == GroupDecision::Commit) return {};
-        if (decided) break;
-        log_error("the group's decision: {}", decided.error().message());
-        std::this_thread::sleep_for(kTryAgain);
+        std::array<pollfd, 1> fds = {watch(gate_)};
+        const auto ready = os::poll(fds, 0);
+        if (!ready || *ready == 0 || closed_) return;
+        std::array<std::byte, words::kWordBytesMax> packet = {};
+        const auto received = os::receive_with_fds(gate_, packet);
+        closed_ = !received || received->bytes == 0;
+        if (closed_) return;
+        const std::string_view word(reinterpret_cast<const char*>(packet.data()), received->bytes);
+        if (word.starts_with(words::kAbort) && why_.empty()) {
+            why_ = word.substr(words::kAbort.size());
+        }
+        if (word == words::kDecided) decided_ = true;
     }
-    if (fds[2].revents != 0) return fail(Error::peer("the destination has given up"));
-    const std::string why = why_aborted();
-    return fail(Error::aborted(why.empty() ? "aborted on request" : why));
 }
 
 std::string WorkerGate::why_aborted() {
-    while (why_.empty()) {
-        std::array<pollfd, 1> fds = {watch(gate_)};
-        const auto ready = os::poll(fds, 0);
-        if (!ready || *ready == 0) break;
-        std::array<std::byte, words::kWordBytesMax> packet = {};
-        const auto received = os::receive_with_fds(gate_, packet);
-        if (!received || received->bytes == 0) break;
-        const std::string_view word(reinterpret_cast<const char*>(packet.data()), received->bytes);
-        if (word.starts_with(words::kAbort)) why_ = word.substr(words::kAbort.size());
-    }
+    listen();
     return why_;
+}
+
+WorkerGate::Heard WorkerGate::await_decision(int link_fd, net::Deadline deadline) {
+    std::array<pollfd, 3> fds = {watch(gate_), watch(control_), watch(link_fd)};
+    if (const auto ready = os::poll(fds, deadline.poll_timeout()); !ready) {
+        log_warn("vote: {}", ready.error().message());
+    }
+    listen();
+    const bool link_ended = fds[2].revents != 0;
+    return {.decided = decided_,
+            .link_ended = link_ended,
+            .alone = closed_ || link_ended || fds[1].revents != 0};
+}
+
+Error WorkerGate::aborted(bool link_ended) {
+    const std::string why = why_aborted();
+    if (why.empty() && link_ended) return Error::peer("the destination has given up");
+    return Error::aborted(why.empty() ? "aborted on request" : why);
+}
+
+// Whatever happens first - the agent's word, its end, a wish for an end, the destination's end -
+// there is a decision then, if need be ours against the group.
+Result<> WorkerGateHere::vote(int link_fd) {
+    if (const auto said = say(words::kVote); !said) log_debug("vote: {}", said.error().message());
+    const Heard heard = await_decision(link_fd, net::Deadline::never());
+    for (;;) {
+        const auto decided = vote_.propose(GroupDecision::Abort);
+        if (decided && *decided == GroupDecision::Commit) return {};
+        if (decided) return fail(aborted(heard.link_ended));
+        log_error("the group's decision: {}", decided.error().message());
+        std::this_thread::sleep_for(kTryAgain);
+    }
+}
+
+// The same, but a word that does not come may have been lost on its way, and the agent that knows
+// it may be out of reach: then nobody here decides.
+Result<> WorkerGateThere::vote(int link_fd) {
+    if (const auto noted = record_(); !noted) return fail(Error::aborted(noted.error().message()));
+    if (const auto said = say(words::kVote); !said) log_debug("vote: {}", said.error().message());
+    net::Deadline give_up = net::Deadline::after(kOutOfReach);
+    for (Heard heard;;) {
+        if (heard.alone) {
+            std::this_thread::sleep_for(kTryAgain);
+        } else {
+            heard = await_decision(link_fd, net::Deadline::after(kSilence));
+        }
+        if (heard.decided) return {};
+        if (!why_aborted().empty()) return fail(aborted(false));
+        const auto answer = ask_(heard.alone);
+        if (answer && *answer == GroupDecision::Commit) return {};
+        if (answer && *answer == GroupDecision::Abort) return fail(aborted(heard.link_ended));
+        if (answer) give_up = net::Deadline::after(kOutOfReach);
+        if (!answer) log_info("asking what is decided: {}", answer.error().message());
+        if (give_up.passed()) {
+            return fail(Error::gone("nobody can be asked what the group has decided"));
+        }
+    }
 }
 
 }  // namespace ferry::agent

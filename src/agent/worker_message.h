@@ -23,6 +23,10 @@ inline constexpr int kWorkerLockFd = 4;
 inline constexpr int kWorkerGateFd = 5;  // of a group's member (agent/group_words.h)
 inline constexpr const char* kWorkerVerb = "session-worker";
 inline constexpr const char* kOutcomeVerb = "query-outcome";
+// What has been decided of a group: asked, and asked by one that otherwise decides against it.
+inline constexpr const char* kDecisionVerb = "query-decision";
+inline constexpr const char* kGiveUpVerb = "query-decision-or-abort";
+inline constexpr const char* kUndecided = "undecided";
 // A report with a hundred rounds is about 20 KiB; the kernel takes packets up to wmem_default (208
 // KiB).
 inline constexpr std::size_t kWorkerPacketBytesMax = 192u << 10;

@@ -211,6 +211,8 @@ int exit_code(const agent::SessionInfo& info) {
     if (info.error.empty()) return kExitOk;
     // The decision was taken, its effect is not known.
     if (info.state == migrate::SessionState::Committed) return kExitUnknown;
+    // It may have been, by the other host.
+    if (info.state == migrate::SessionState::Ready) return kExitUnknown;
     return kExitFailure;
 }
 
@@ -294,8 +296,7 @@ int show_end(const std::vector<agent::SessionInfo>& group, const std::string& js
         if (info.error.empty()) fmt::print("{}\n", info.service);
         show_end(info, json);
     }
-    const bool is_swap = group.front().source != group.back().source;
-    if (exit_code(group) == kExitOk && !is_swap) {
+    if (exit_code(group) == kExitOk) {
         fmt::print("all {} together: frozen {} at most, total {}\n", group.size(),
                    milliseconds_text(end["frozen_ms"].get<double>()),
                    milliseconds_text(end["total_ms"].get<double>()));
@@ -392,9 +393,11 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
                      "Pid, the name of a container of runc's, or the exact name of a process. "
                      "Several move together: frozen in one moment, all or none")
         ->required();
-    command->add_option("--swap", options->order.swap,
-                        "A service of the other host that comes here meanwhile. Each direction "
-                        "succeeds or fails for itself");
+    command
+        ->add_option("--swap", options->order.swap,
+                     "A service of the other host that comes here in the same moment, or all stay. "
+                     "May be given several times")
+        ->allow_extra_args(false);
     command->add_flag("--sequential", options->sequential,
                       "One after the other instead; the first that fails ends it");
     command->add_option("--to", options->order.destination, "HOST[:PORT] of the other agent")

@@ -44,7 +44,8 @@ class GroupGate {
     virtual ~GroupGate() = default;
 
     // The symbolic link that is the decision, once it exists: "commit" or "abort". Whoever makes it
-    // first has decided (symlink(2) is atomic).
+    // first has decided (symlink(2) is atomic). Empty: it is on the other host, and nobody here but
+    // vote() can know it.
     [[nodiscard]] virtual const std::string& decision() const = 0;
     // `round` is the latest; nothing where it has been told. Nothing: others have not converged
     // within the time, send another round.
@@ -54,8 +55,9 @@ class GroupGate {
     // freeze has to begin, so that all stand still at the same time.
     virtual Result<> all_passed(std::chrono::milliseconds lead) = 0;
     virtual Result<bool> all_frozen(bool here) = 0;
-    // `link_fd` is readable when the destination has given up. Aborted: the group is aborted. There
-    // is no other failure: from here on nobody may guess.
+    // `link_fd` is readable when the destination has given up. From here on nobody may guess: the
+    // error Gone says that the decision, on the other host, cannot be known, any other that the
+    // group is aborted.
     virtual Result<> vote(int link_fd) = 0;
     // Why another member's end is ours; empty: it is not, as far as we know.
     virtual std::string why_aborted() = 0;

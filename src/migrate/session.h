@@ -37,7 +37,7 @@ namespace ferry::migrate {
 enum class SessionState {
     Unknown,    // this agent has no such session
     Precopy,    // nothing decided; the service runs at the source
-    Ready,      // destination only: could run, waits for the decision
+    Ready,      // could run, or could let go: waits for the decision, which is the other host's
     Committed,  // source only: the decision is taken, the source will never resume
     Running,    // destination only: the service runs here, or will in a moment
     Done,       // finished, the service is at the destination

@@ -57,10 +57,15 @@ Result<> SourceSession::hold_and_decide() {
         TRY(frozen_->hold());
         return host_.record(SessionState::Committed);
     }
-    TRY(frozen_->hold_until(group->decision()));
-    TRY(group->vote(link_->channel().fd()));
-    // Whatever fails from here on, the group has committed.
-    committed_ = true;
+    if (group->decision().empty()) {
+        TRY(frozen_->hold());
+    } else {
+        TRY(frozen_->hold_until(group->decision()));
+    }
+    const Result<> voted = group->vote(link_->channel().fd());
+    // Whatever fails from here on, the group has committed, or may have.
+    committed_ = voted || voted.error().kind() == Error::Kind::Gone;
+    TRY(voted);
     return host_.record(SessionState::Committed);
 }
 
