@@ -257,14 +257,16 @@ Result<Agent::Planned> Agent::prepare_peer(const MigrateOrder& order, WorkerSetu
         of_peer(PeerClient::connect(keys(), setup.peer, net::Deadline::after(kConnectTimeout))));
     setup.info.destination = peer.name();
     setup.info.peer = setup.peer.at;
-    const Prepared prepared = TRY(of_peer(peer.prepare({.session = setup.info.id,
-                                                        .service = setup.info.service,
-                                                        .source = config_.name,
-                                                        .control_host = config_.advertise,
-                                                        .control_port = control_port_,
-                                                        .bridge = order.bridge,
-                                                        .output = order.output,
-                                                        .group = setup.info.group})));
+    const Prepared prepared =
+        TRY(of_peer(peer.prepare({.session = setup.info.id,
+                                  .service = setup.info.service,
+                                  .source = config_.name,
+                                  .control_host = config_.advertise,
+                                  .control_port = control_port_,
+                                  .bridge = order.bridge,
+                                  .output = order.output,
+                                  .group = setup.info.group,
+                                  .decided_here = setup.info.decided_at_peer})));
     setup.source.address =
         prepared.data_address.empty() ? setup.peer.at.host : prepared.data_address;
     setup.source.port = prepared.data_port;
@@ -328,6 +330,7 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     WorkerSetup setup = new_setup(Role::Destination);
     setup.info.id = order.session;
     setup.info.group = order.group;
+    setup.info.decided_at_peer = !order.group.empty() && !order.decided_here;
     setup.info.service = order.service;
     setup.info.source = order.source;
     setup.info.destination = config_.name;

@@ -28,6 +28,8 @@ namespace {
 constexpr std::chrono::seconds kAskTimeout{5};
 constexpr std::chrono::seconds kPrepareTimeout{15};
 
+constexpr int kKeepaliveMs = 10'000;
+
 void set_timeout(grpc::ClientContext& context, std::chrono::seconds timeout) {
     context.set_deadline(std::chrono::system_clock::now() + timeout);
 }
@@ -236,6 +238,10 @@ Result<PeerClient> PeerClient::connect(const net::TlsIdentity& identity, const P
     options.pem_cert_chain = TRY(os::read_file(identity.certificate));
     options.pem_private_key = TRY(os::read_file(identity.key));
     grpc::ChannelArguments arguments = channel_arguments();
+    // A call that lasts finds out that its link is cut.
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
     arguments.SetSslTargetNameOverride(peer.name);
     // Resolved the way the data connection is, not by gRPC's own resolver.
     const os::SocketAddress address = TRY(os::resolve(peer.at.host, peer.at.port)).front();
@@ -337,6 +343,7 @@ Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
     request.set_bridge(order.bridge);
     request.set_output(order.output);
     request.set_group(order.group);
+    request.set_decided_here(order.decided_here);
     v1::PrepareReply reply;
     const auto status = state_->stub->Prepare(&context, request, &reply);
     if (!status.ok()) return fail(error_of(status, state_->peer));

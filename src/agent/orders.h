@@ -56,7 +56,8 @@ struct PrepareOrder {
     std::uint16_t control_port = 0;
     std::string bridge = {};
     std::string output = {};
-    std::string group = {};  // empty: none
+    std::string group = {};     // empty: none
+    bool decided_here = false;  // the destination's agent keeps its decision
 };
 
 // Services of one host that move to another, as members of a group that the other keeps.

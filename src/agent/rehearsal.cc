@@ -168,7 +168,8 @@ Result<> run_destination(const DestinationRequest& request, SessionHost& host, P
         const auto is_undecided = [&] {
             return state == SessionState::Precopy || state == SessionState::Ready;
         };
-        while (is_undecided() && !give_up.passed() && !host.abort_requested()) {
+        while (is_undecided() && !give_up.passed() &&
+               !(host.abort_requested() && host.may_give_up())) {
             std::this_thread::sleep_for(20ms);
             state = TRY(host.peer_state());
         }

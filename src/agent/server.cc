@@ -39,6 +39,8 @@ constexpr std::chrono::milliseconds kCallerCheck{50};
 constexpr int kFollowAttempts = 10;
 constexpr std::chrono::milliseconds kFollowAgain{500};
 
+constexpr int kKeepaliveMs = 10'000;
+
 // For how long the end of a call that has been told all is waited for.
 constexpr std::chrono::seconds kLastWord{10};
 
@@ -314,7 +316,8 @@ class PeerService final : public v1::Peer::Service {
              .control_port = static_cast<std::uint16_t>(request->control_port()),
              .bridge = request->bridge(),
              .output = request->output(),
-             .group = request->group()});
+             .group = request->group(),
+             .decided_here = request->decided_here()});
         if (!prepared) return status_of(prepared.error());
         reply->set_data_address(prepared->data_address);
         reply->set_data_port(prepared->data_port);
@@ -450,6 +453,12 @@ Result<std::unique_ptr<Server>> Server::start(Agent& agent, const AgentConfig& c
         grpc::ServerBuilder builder;
         // A second agent on one port would take every other call.
         builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+        // Callers look whether we are there, and we whether they are.
+        builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                                   kKeepaliveMs / 2);
+        builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+        builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+        builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
         int port = 0;
         builder.AddListeningPort(config.listen->to_string(), TRY(tls_credentials(agent.keys())),
                                  &port);

@@ -20,7 +20,7 @@ struct SessionInfo {
     std::string id;  // 32 hexadecimal digits
     // The same for all that are moved together, 32 hexadecimal digits; empty: moved alone.
     std::string group = {};
-    // Of a source: the decision of its group is kept by the destination's agent.
+    // The decision of its group is kept by the peer's agent.
     bool decided_at_peer = false;
     Role role = Role::Source;
     std::string service;  // as the user named it

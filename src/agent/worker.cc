@@ -100,6 +100,14 @@ class WorkerHost final : public migrate::SessionHost, public migrate::PortSink {
         setup_.info.released = true;
         return store_.write(setup_.info);
     }
+    bool may_give_up() override {
+        const SessionInfo& info = setup_.info;
+        if (info.role == Role::Source || info.group.empty() || info.decided_at_peer) return true;
+        const GroupVote vote(store_.directory(), info.group);
+        const auto decided = vote.propose(GroupDecision::Abort);
+        if (!decided) log_error("the group's decision: {}", decided.error().message());
+        return decided && *decided == GroupDecision::Abort;
+    }
     // A program of its own asks: gRPC has threads, and the agent may be dead.
     Result<migrate::SessionState> peer_state() override;
     [[nodiscard]] migrate::GroupGate* group() override { return gate_.get(); }

@@ -383,7 +383,7 @@ Result<> DestinationSession::ask_for_decision(const Error& error) {
         if (state && (*state == SessionState::Aborted || *state == SessionState::Unknown)) {
             return fail(error);
         }
-        if (host_.abort_requested()) return fail(error);
+        if (host_.abort_requested() && host_.may_give_up()) return fail(error);
         std::this_thread::sleep_for(kAskAgain);
     }
 }

@@ -88,6 +88,9 @@ class SessionHost {
         return record(SessionState::Running);
     }
     virtual Result<> record_released() { return {}; }
+    // Of a destination that is ready, and that somebody here wants an end of. False: its group's
+    // decision is kept here, and it is to go; only its source can say more.
+    virtual bool may_give_up() { return true; }
     // Asks the peer's agent what became of the session there. Fails if it cannot be reached now.
     virtual Result<SessionState> peer_state() = 0;
     // Of a source that is moved together with others (migrate/group_gate.h); otherwise none.
