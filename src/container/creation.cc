@@ -104,7 +104,9 @@ Result<std::unique_ptr<Creation>> Creation::prepare(Description description,
     std::unique_ptr<Creation> creation(new Creation(std::move(description), std::move(runtime)));
     TRY(Runtime::check_id(creation->description_.id));
     creation->version_ = TRY(with_context(creation->runtime_.ask_version(), what));
-    TRY(with_context(await_undoing(RuncMaker::kAside, creation->description_.id), what));
+    TRY(with_context(await_undoing(RuncMaker::kAside, creation->description_.id,
+                                   [&] { return creation->remove_left(); }),
+                     what));
     if (!options.version_later) TRY(with_context(creation->check_runtime(), what));
     TRY(with_context(creation->check(), what));
     TRY(with_context(creation->choose_maker(options), what));
@@ -129,6 +131,14 @@ Result<std::vector<files::TreePlace>> Creation::places(const std::vector<FileTre
 
 Creation::~Creation() {
     if (maker_) roll_back();
+}
+
+// Whoever was to undo it was killed, too. What runs is somebody's.
+Result<> Creation::remove_left() const {
+    if (!os::fstatat(os::kCwd, runtime_.directory_of(description_.id))) return {};
+    const auto left = find(description_.id, runtime_);
+    if (left && left->status != Status::Stopped) return fail(Error::invalid("the name is taken"));
+    return runtime_.remove(description_.id);
 }
 
 Result<> Creation::check_runtime() {

@@ -68,6 +68,8 @@ class Creation {
         : description_(std::move(description)), runtime_(std::move(runtime)) {}
     Result<> choose_maker(const CreationOptions& options);
     Result<> check() const;
+    // What an attempt has left of which nobody is alive.
+    Result<> remove_left() const;
     // Once; waits until the runtime has said its version.
     Result<> check_runtime();
     Result<std::string> write_aside(int socket_number, const os::FlatImage& image);

@@ -87,10 +87,12 @@ Result<std::vector<files::TreePlace>> RuncMaker::places(const std::vector<FileTr
 
 Result<std::string> RuncMaker::altered_bundle() {
     aside_ = TRY(make_aside(kAside, id_));
+    held_ = TRY(hold_aside(aside_));
     guardian_ = TRY(os::undo_after_death({.command = runtime_.remove_command(id_),
                                           .until_gone = runtime_.directory_of(id_),
                                           .files = {aside_ + "/config.json"},
-                                          .directories = {aside_}}));
+                                          .directories = {aside_},
+                                          .held = held_.get()}));
     return aside_;
 }
 
@@ -111,6 +113,7 @@ void RuncMaker::remove_aside() {
     const auto removed = os::unlinkat(os::kCwd, aside_, AT_REMOVEDIR);
     if (!removed) log_warn("{}", removed.error().message());
     aside_.clear();
+    held_.reset();
 }
 
 }  // namespace ferry::container

@@ -6,6 +6,7 @@
 
 #include "container/container.h"
 #include "container/maker.h"
+#include "os/fd.h"
 #include "os/launch.h"
 
 namespace ferry::container {
@@ -48,6 +49,7 @@ class RuncMaker final : public Maker {
     Runtime runtime_;
     Streams streams_;
     std::string aside_;  // the directory of the altered configuration, while it exists
+    os::UniqueFd held_;  // by us and by our guardian
     bool made_ = false;
     // Ends without doing anything when we end it.
     os::ChildProcess guardian_;

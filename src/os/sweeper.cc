@@ -23,12 +23,15 @@ constexpr int kAttempts = 2000;
 constexpr timespec kPause = {0, 10'000'000};
 
 // Allocates nothing (I7), like its callers. Closes everything inherited, so that no pipe of ours
-// stays open through it.
-void await_death(int parent) noexcept {
+// stays open through it, but for `held`.
+void await_death(int parent, int held = -1) noexcept {
+    constexpr int kHeld = 3;
     ::setsid();
     ::prctl(PR_SET_NAME, "ferry-sweeper");
     ::dup2(parent, 0);
-    ::syscall(SYS_close_range, 1u, ~0u, 0u);
+    if (held >= 0 && held != kHeld) ::dup3(held, kHeld, O_CLOEXEC);
+    ::syscall(SYS_close_range, 1u, 2u, 0u);
+    ::syscall(SYS_close_range, held >= 0 ? kHeld + 1u : kHeld, ~0u, 0u);
     struct pollfd died = {0, POLLIN, 0};
     while (::poll(&died, 1, -1) < 1) {
     }
@@ -71,7 +74,7 @@ void silence() noexcept {
 
 [[noreturn]] void undo(const Undoing& undoing, std::span<char* const> command,
                        int parent) noexcept {
-    await_death(parent);
+    await_death(parent, undoing.held);
     silence();
     const int enough =
         static_cast<int>(std::chrono::seconds(1) / std::chrono::nanoseconds(kPause.tv_nsec));

@@ -20,6 +20,7 @@ struct Undoing {
     std::string until_gone;            // a path that the command removes in the end
     std::vector<std::string> files;
     std::vector<std::string> directories;  // empty when the files are gone
+    int held = -1;  // a descriptor that stays open in that process until all is done
 };
 // Starts such a process that runs the command after our end, again and again for up to 20 seconds,
 // until the path has been gone for a second: whoever was making it meanwhile has come to an end.
