@@ -244,12 +244,12 @@ Result<Pid> Creation::start(const os::FlatImage& image, int socket, int socket_n
 void Creation::commit() && {
     CHECK(maker_ != nullptr && init_);
     streams_.keep();
-    maker_->commit();
-    maker_.reset();
+    committed_ = true;
+    if (!maker_->commit()) maker_.reset();
 }
 
 void Creation::roll_back() {
-    if (init_) {
+    if (init_ && !committed_) {
         static_cast<void>(init_->send_signal(SIGKILL));
         // If orphans are ours to reap, so is this one.
         if (init_->wait_exit(kEndTimeout).value_or(false)) {

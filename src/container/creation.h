@@ -59,8 +59,9 @@ class Creation {
     [[nodiscard]] int stream(int number) const { return streams_.fd(number); }
 
     // Keeps the container. Call it before the first process is released: between the two our death
-    // still ends that process, and a stopped container remains; the other way round our death would
-    // remove a running one.
+    // still ends that process, and a stopped container remains, which the next attempt removes
+    // (Podman's stays); the other way round our death would remove a running one. To be destroyed
+    // once the process outlives us.
     void commit() &&;
 
   private:
@@ -86,6 +87,7 @@ class Creation {
     std::unique_ptr<Maker> maker_;
     std::optional<os::PidFd> init_;
     Pid pid_;
+    bool committed_ = false;
 };
 
 }  // namespace ferry::container

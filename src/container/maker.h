@@ -59,7 +59,9 @@ class Maker {
     virtual Result<std::string> altered_bundle() = 0;
     virtual Result<> create(const Runtime::Creation& creation) = 0;
     virtual Result<> settle() = 0;
-    virtual void commit() = 0;
+    // The container is the runtime's. True: this object is to be kept until its tree outlives us;
+    // should we die before, the next attempt finds by it that what remains is nobody's.
+    virtual bool commit() = 0;
 };
 
 }  // namespace ferry::container

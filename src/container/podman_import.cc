@@ -292,13 +292,14 @@ Result<> PodmanImport::settle() {
     return failure();
 }
 
-void PodmanImport::commit() {
+bool PodmanImport::commit() {
     for (const std::string& mark : marks_) {
         const auto removed = os::unlinkat(os::kCwd, mark);
         if (!removed) log_error("{}: remove it", removed.error().message());
     }
     made_ = false;
     guardian_ = {};
+    return false;
 }
 
 // The stand-in ends with its connection, and Podman then removes what it was importing; if it had

@@ -40,7 +40,7 @@ class PodmanImport final : public Maker {
     Result<std::string> altered_bundle() override { return stand_ins_.path("bundle"); }
     Result<> create(const Runtime::Creation& creation) override;
     Result<> settle() override;
-    void commit() override;
+    bool commit() override;
 
   private:
     PodmanImport(PodmanConfig config, StandIns stand_ins, Runtime runtime)

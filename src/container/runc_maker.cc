@@ -101,10 +101,10 @@ Result<> RuncMaker::create(const Runtime::Creation& creation) {
     return runtime_.create_and_start(creation);
 }
 
-void RuncMaker::commit() {
+bool RuncMaker::commit() {
     made_ = false;
     guardian_ = {};
-    remove_aside();
+    return true;
 }
 
 void RuncMaker::remove_aside() {

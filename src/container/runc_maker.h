@@ -33,7 +33,7 @@ class RuncMaker final : public Maker {
     Result<std::string> altered_bundle() override;
     Result<> create(const Runtime::Creation& creation) override;
     Result<> settle() override { return {}; }
-    void commit() override;
+    bool commit() override;
 
   private:
     RuncMaker(const Description& description, Runtime runtime, std::string bundle)

@@ -417,6 +417,7 @@ Result<> DestinationSession::commit() {
     if (const Result<> recorded = host_.record_released(); !recorded) {
         log_error("{}", recorded.error().message());
     }
+    creation_.reset();
     if (const Result<> kept = network_->keep(); !kept) {
         log_error("keeping the network: {}", kept.error().message());
     }

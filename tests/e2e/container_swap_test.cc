@@ -229,6 +229,8 @@ TEST_F(ContainerSwapTest, AWorkerThatIsKilledAfterTheDecisionHasCommitted) {
     talker_worker_->kill_with_guardians();
     end();
     expect_both_crossed();
+    // Who would have removed it there was killed.
+    EXPECT_OK(runc(platform(1).host(), {"delete", "--force", "talker"}, 10s));
     ferry::lab::expect_nothing_lost(*load_);
 }
 
