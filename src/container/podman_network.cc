@@ -57,11 +57,24 @@ Result<int> run_real(const std::string& directory, std::vector<std::string> word
     return status.value_or(EXIT_FAILURE);
 }
 
+// Takes the devices out of the calling thread's namespace. If they went with it, packet filters
+// would go first (net/netfilter, pernet operations), and for some milliseconds the stack would
+// answer with a reset whatever reaches it of the original's connections.
+Result<> remove_devices() {
+    constexpr const char* kScript =
+        "ip -br link | while read device rest; do [ $device = lo ] || "
+        "ip link delete \"${device%@*}\"; done 2>/dev/null; true";
+    TRY(run_checked({.arguments = {"sh", "-c", kScript}}));
+    return {};
+}
+
 Result<int> set_up(const std::string& directory, std::vector<std::string> words) {
     const auto elsewhere = TRY(os::NetworkNamespace::make());
     TRY(elsewhere.within(silence));
     words.back() = "/proc/self/fd/3";
-    return run_real(directory, std::move(words), 0, {elsewhere.fd()});
+    const auto status = run_real(directory, std::move(words), 0, {elsewhere.fd()});
+    TRY(elsewhere.within(remove_devices));
+    return status;
 }
 
 // The names of the devices in what netavark is asked to do.

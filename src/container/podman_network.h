@@ -4,7 +4,7 @@
 // The original still has its addresses while Podman imports its copy. So netavark is shown an empty
 // network namespace instead of the container's: what it does to the host happens (the rules of
 // published ports, the name service, Podman's book of addresses), and the device it makes says
-// nothing and goes with that namespace. The container's own device comes from handover/.
+// nothing and is removed at once. The container's own device comes from handover/.
 //
 // Source relied upon: podman-network(1), netavark(1) 1.4, ip-sysctl.rst "arp_ignore".
 #pragma once

@@ -87,6 +87,31 @@ TEST_F(PodmanNetworkTest, WhoeverIsKilledItsConnectionsGoOnWhereItWas) {
     EXPECT_EQ(verified->lost, 0u);
 }
 
+// Packet filters go before devices do where a network namespace ends, and a stack that has its
+// addresses without them sends resets to the container's peers.
+TEST_F(PodmanNetworkTest, WhatNetavarkMakesForAnImportIsGoneWhenItEnds) {
+    const nlohmann::json asked = {
+        {"container_id", "abc"},
+        {"container_name", "web"},
+        {"networks",
+         {{"lan", {{"static_ips", {kIp}}, {"static_mac", kMac}, {"interface_name", "eth0"}}}}},
+        {"network_info",
+         {{"lan", nlohmann::json::parse(*os::read_file(
+                      platform(0).host().path("/etc/containers/networks/lan.json")))}}}};
+    const auto said = platform(0).host().run_checked(
+        {"sh", "-c",
+         "real=$(ls /usr/lib*/podman/netavark | head -n 1); mkdir /run/ferry/in && cd "
+         "/run/ferry/in && "
+         "ln -s \"$1\" netavark && ln -s $real network && $PWD/netavark setup /proc/self/ns/net && "
+         "ip -o link show master lan",
+         "sh", platform(0).ferry({})[0]},
+        kLimit, asked.dump());
+    ASSERT_OK(said);
+    EXPECT_THAT(*said, HasSubstr(kMac));
+    EXPECT_THAT(*said, HasSubstr("eth0"));
+    EXPECT_THAT(*said, testing::Not(HasSubstr("veth")));
+}
+
 TEST_F(PodmanNetworkTest, ItsConnectionsGoOnThroughImageFiles) {
     auto load = start_redis(4 * 1024);
     ASSERT_OK(load);
