@@ -1,7 +1,12 @@
 // Containers of Podman's on several networks, with IPv6 and with names, and what becomes of their
 // connections where the link between the agents is cut.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/syscall.h>
+
 #include "podman_network_fixture.h"
 #include "talker.h"
+#include "traced_worker.h"
 
 namespace ferry::lab {
 namespace {
@@ -49,6 +54,32 @@ class PodmanNetworksTest : public PodmanNetworkTest {
                                  "ip -br $what; done | sed 's/@if[0-9]*//' | tr -s ' '"},
                                 kLimit)
                    .value_or("unknown");
+    }
+
+    // Cuts the link between the agents, silently.
+    void write_cut() {
+        std::ofstream(directory_ + "/cut") << fmt::format(
+            "table ip cut {{\n"
+            "  chain out {{ type filter hook output priority 0; ip daddr {0} drop; }}\n"
+            "  chain in {{ type filter hook input priority 0; ip saddr {0} drop; }}\n"
+            "}}\n",
+            platform(1).address());
+    }
+    // After a migration that failed for it, and then one that does not.
+    void expect_it_cost_nothing(Load& load, const std::string& before) {
+        ASSERT_OK(platform(0).host().run_checked({"nft", "delete", "table", "ip", "cut"}, kLimit));
+        EXPECT_TRUE(comes_true([&] { return listed(1).empty() && traces(1).empty(); }))
+            << listed(1) << traces(1);
+        EXPECT_TRUE(comes_true([&] { return traces(0) == before; })) << traces(0);
+        EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
+        expect_goes_on(load);
+        expect_published_at(0);
+        const CommandResult moved = migrate();
+        ASSERT_EQ(moved.status, 0)
+            << moved.err << moved.out << platform(0).agent_log() << platform(1).agent_log();
+        EXPECT_EQ(traces(0), "");
+        expect_published_at(1);
+        ferry::lab::expect_nothing_lost(load);
     }
 
     std::vector<os::ChildProcess> talkers_;
@@ -113,31 +144,37 @@ TEST_F(PodmanNetworksTest, ACutLinkCostsNeitherAConnectionNorLeavesAnything) {
     auto load = start_redis(48 * 1024);
     ASSERT_OK(load);
     const std::string before = traces(0);
-    const std::string cut = fmt::format(
-        "table ip cut {{\n"
-        "  chain out {{ type filter hook output priority 0; ip daddr {0} drop; }}\n"
-        "  chain in {{ type filter hook input priority 0; ip saddr {0} drop; }}\n"
-        "}}\n",
-        platform(1).address());
-    std::ofstream(directory_ + "/cut") << cut;
+    write_cut();
     const auto await_import = [&] {
         EXPECT_OK(platform(1).host().run_checked(
             {"sh", "-c", "until pgrep -f '^[^ ]*conmon .* -c '; do sleep 0.01; done"}, kLimit));
     };
     expect_to_fail("web", await_import, 0, fmt::format("exec nft -f {}/cut", directory_));
-    ASSERT_OK(platform(0).host().run_checked({"nft", "delete", "table", "ip", "cut"}, 5s));
-    EXPECT_TRUE(comes_true([&] { return listed(1).empty() && traces(1).empty(); }))
-        << listed(1) << traces(1);
-    EXPECT_TRUE(comes_true([&] { return traces(0) == before; })) << traces(0);
-    EXPECT_THAT(listed(0), testing::StartsWith(id_ + " web Up"));
-    expect_goes_on(**load);
-    expect_published_at(0);
-    const CommandResult moved = migrate();
-    ASSERT_EQ(moved.status, 0) << moved.err << moved.out << platform(0).agent_log()
-                               << platform(1).agent_log();
-    EXPECT_EQ(traces(0), "");
-    expect_published_at(1);
-    ferry::lab::expect_nothing_lost(**load);
+    expect_it_cost_nothing(**load, before);
+}
+
+// Only there are its connections in repair mode.
+TEST_F(PodmanNetworksTest, NorDoesOneThatIsCutInTheFreeze) {
+    auto load = start_redis(1024);
+    ASSERT_OK(load);
+    const std::string before = traces(0);
+    write_cut();
+    const auto cut_in_the_freeze = [&] {
+        std::optional<JournalEntry> session;
+        ASSERT_TRUE(comes_true([&] {
+            session = session_of(platform(0), "web");
+            return session && session->worker != 0;
+        }));
+        TracedWorker worker;
+        ASSERT_TRUE(worker.seize(session->worker));
+        ASSERT_TRUE(worker.run_until([](const SystemCall& call) {
+            return call.number == SYS_setsockopt && call.arguments[1] == IPPROTO_TCP &&
+                   call.arguments[2] == TCP_REPAIR;
+        }));
+        ASSERT_OK(platform(0).host().run_checked({"nft", "-f", directory_ + "/cut"}, kLimit));
+    };
+    expect_to_fail("web", cut_in_the_freeze, 0, "true");
+    expect_it_cost_nothing(**load, before);
 }
 
 }  // namespace
