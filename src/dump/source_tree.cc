@@ -437,6 +437,10 @@ SourceTree::SourceTree(SourceTree&&) noexcept = default;
 SourceTree& SourceTree::operator=(SourceTree&&) noexcept = default;
 SourceTree::~SourceTree() = default;
 
+const std::set<std::string>& SourceTree::network_devices() const {
+    return impl_->files->network_devices();
+}
+
 Pid SourceTree::root() const {
     return impl_->root;
 }

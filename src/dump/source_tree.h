@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -104,6 +105,8 @@ class SourceTree {
     // exe, cwd and root refer to. Processes that vanish while it looks are left out. Also repeats
     // the preflight of files for what is new.
     Result<model::Checkpoint> skeleton();
+    // What the last skeleton() has found: FileCollector::network_devices().
+    [[nodiscard]] const std::set<std::string>& network_devices() const;
     // Flags O_CLOEXEC | O_NONBLOCK; nothing of it stays in the process.
     Result<os::UniqueFd> make_userfaultfd(Pid pid);
     // `first` may name processes that are gone.

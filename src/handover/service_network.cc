@@ -190,4 +190,26 @@ Result<ServiceNetwork> find_network(const os::NetworkNamespace& space,
     return ServiceNetwork{.devices = TRY(find_identities(local_addresses)), .space = {}};
 }
 
+Result<> check_devices(const ServiceNetwork& network, std::span<const std::string> names) {
+    const auto comes_along = [&network](const std::string& name) {
+        return std::ranges::find(network.devices, name, &NetworkIdentity::name) !=
+               network.devices.end();
+    };
+    if (std::ranges::all_of(names, comes_along)) return {};
+    const os::NetworkNamespace space =
+        network.space ? TRY(os::NetworkNamespace::make()) : TRY(os::NetworkNamespace::own());
+    const std::vector<Link> links = TRY(space.within([]() -> Result<std::vector<Link>> {
+        auto netlink = TRY(NetlinkSocket::open(NETLINK_ROUTE));
+        return list_links(netlink);
+    }));
+    for (const std::string& name : names) {
+        if (comes_along(name) || std::ranges::find(links, name, &Link::name) != links.end()) {
+            continue;
+        }
+        return fail(Error::invalid(fmt::format(
+            "a socket of the service needs the network device {}, which is not here", name)));
+    }
+    return {};
+}
+
 }  // namespace ferry::handover

@@ -68,6 +68,11 @@ Result<ServiceNetwork> read_network(const os::NetworkNamespace& space);
 Result<ServiceNetwork> find_network(const os::NetworkNamespace& space,
                                     std::span<const IpAddress> local_addresses);
 
+// Whether the devices of these names will be there at the destination: they come with the network,
+// or are there: on this host, or, for a network namespace that is to be made, in every new one.
+// Invalid: the first that will not.
+Result<> check_devices(const ServiceNetwork& network, std::span<const std::string> names);
+
 // JSON, versioned (kNetworkVersion). decode validates everything (I3): names, counts, ranges.
 inline constexpr int kNetworkVersion = 3;
 [[nodiscard]] std::string encode_network(const ServiceNetwork& network);

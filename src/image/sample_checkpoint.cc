@@ -103,7 +103,6 @@ model::InetSocket listener() {
     socket.source.s6_addr[15] = 1;
     socket.source_port = 6379;
     socket.backlog = 511;
-    socket.interface_index = 4;
     socket.ipv6_only = true;
     socket.free_bind = true;
     socket.options.defer_accept = 5;

@@ -323,6 +323,16 @@ Result<model::FileOwner> owner_from_wire(const wire::Fown& from) {
     return owner;
 }
 
+// An address of one link: whoever binds or connects to it names the device (ipv6(7),
+// sin6_scope_id).
+bool is_of_one_link(const model::InetSocket& socket) {
+    const auto local = [](const in6_addr& address) {
+        return IN6_IS_ADDR_LINKLOCAL(&address) || IN6_IS_ADDR_MC_LINKLOCAL(&address);
+    };
+    return socket.family == AF_INET6 && !socket.options.bound_device.empty() &&
+           (local(socket.source) || local(socket.destination));
+}
+
 Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
                           wire::FerrySocket& extra) {
     into.set_ino(socket.inode);
@@ -339,9 +349,9 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     if (socket.family == AF_INET6) into.set_v6only(socket.ipv6_only);
     ip_options_to_wire(socket, *into.mutable_ip_opts());
     if (socket.type == SOCK_RAW) raw_to_wire(socket, *into.mutable_ip_opts()->mutable_raw());
+    if (is_of_one_link(socket)) into.set_ifname(socket.options.bound_device);
     if (socket.shutdown != 0) into.set_shutdown(static_cast<std::uint32_t>(socket.shutdown));
     tcp_options_to_wire(socket.options, *into.mutable_tcp_opts());
-    extra.set_interface_index(socket.interface_index);
     extra.set_transparent(socket.transparent);
     const bool more = options_to_extra(socket.options, extra);
     const bool sent_lately = socket.tcp && socket.tcp->sent_lately;
@@ -349,8 +359,8 @@ Result<bool> inet_to_wire(const model::InetSocket& socket, wire::InetSk& into,
     extra.set_error_unread(socket.error_unread);
     datagrams_to_extra(socket.datagrams, extra);
     const bool has_devices = devices_to_extra(socket, extra);
-    return more || has_devices || socket.error_unread || socket.interface_index != 0 ||
-           socket.transparent || sent_lately || !socket.datagrams.empty();
+    return more || has_devices || socket.error_unread || socket.transparent || sent_lately ||
+           !socket.datagrams.empty();
 }
 
 Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::FerrySocket& extra) {
@@ -368,7 +378,6 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
     if (from.src_port() > UINT16_MAX || from.dst_port() > UINT16_MAX || from.state() > 12) {
         return fail(Error::corrupt("a port or state of an internet socket"));
     }
-    if (from.has_ifname()) return fail(Error::unsupported("a socket with a link-local address"));
     socket.inode = from.ino();
     socket.family = static_cast<int>(from.family());
     socket.type = static_cast<int>(from.type());
@@ -380,12 +389,12 @@ Result<model::InetSocket> inet_from_wire(const wire::InetSk& from, const wire::F
     socket.source = TRY(address_from_wire(from.src_addr(), socket.family));
     socket.destination = TRY(address_from_wire(from.dst_addr(), socket.family));
     socket.options = TRY(options_from_wire(from.opts(), extra));
+    if (socket.options.bound_device.empty()) socket.options.bound_device = from.ifname();
     tcp_options_from_wire(from.tcp_opts(), socket.options);
     TRY(ip_options_from_wire(from.ip_opts(), socket));
     socket.ipv6_only = from.v6only();
     socket.free_bind = from.ip_opts().freebind();
     socket.shutdown = TRY(shutdown_from_wire(from.shutdown()));
-    socket.interface_index = extra.interface_index();
     socket.transparent = extra.transparent();
     socket.error_unread = extra.error_unread() && tcp;
     socket.datagrams = TRY(datagrams_from_extra(extra));

@@ -101,6 +101,7 @@ Result<> DestinationSession::welcome() {
     }
     // First: Podman's network backend would make a bridge that is missing.
     TRY(check_network(description && description->podman));
+    TRY(handover::check_devices(service_network_, hello.devices));
     if (description) TRY(prepare_container(*description, hello.files));
     if (!service_network_.space) TRY(prepare_network(TRY(os::NetworkNamespace::own())));
     // The source reads its clocks after this.

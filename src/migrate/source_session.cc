@@ -140,13 +140,15 @@ Result<> SourceSession::prepare() {
     for (const handover::IpAddress& address : addresses) targets_.push_back({.address = address});
     network_ = TRY(handover::DepartingNetwork::arm(network, *space_));
 
-    HelloBody hello = {.session = request_.session,
-                       .kernel_release = skeleton.kernel_release,
-                       .vdso_hash = skeleton.vdso_hash,
-                       .boot_id = skeleton.boot_id,
-                       .network = handover::encode_network(network),
-                       .container = container,
-                       .files = files_ ? files_->description() : std::string()};
+    HelloBody hello = {
+        .session = request_.session,
+        .kernel_release = skeleton.kernel_release,
+        .vdso_hash = skeleton.vdso_hash,
+        .boot_id = skeleton.boot_id,
+        .network = handover::encode_network(network),
+        .devices = {tree_->network_devices().begin(), tree_->network_devices().end()},
+        .container = container,
+        .files = files_ ? files_->description() : std::string()};
     if (request_.check_cpu) {
         hello.cpu_features = arch::cpu_features();
         hello.cpu_state = arch::XStateLayout::of_this_cpu().features;

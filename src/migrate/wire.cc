@@ -16,7 +16,7 @@
 namespace ferry::migrate {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HelloBody, version, session, kernel_release, vdso_hash, boot_id,
-                                   network, container, files, cpu_features, cpu_state)
+                                   network, devices, container, files, cpu_features, cpu_state)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageBody, probes, seen)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ReadyBody, restore_ms, loss)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunningBody, commit_ms, waits_for_locks)

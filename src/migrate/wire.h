@@ -68,6 +68,8 @@ struct HelloBody {
     std::uint64_t vdso_hash = 0;
     std::string boot_id = {};
     std::string network = {};  // handover's network of the service, as handover encodes it
+    // By name, the network devices that its sockets need.
+    std::vector<std::string> devices = {};
     // container's description of the container that the tree is, as container encodes it; empty:
     // the tree lives where Ferry does.
     std::string container = {};

@@ -205,7 +205,6 @@ struct InetSocket {
     in6_addr source = {}, destination = {};               // IPv4 in the first four bytes
     std::uint16_t source_port = 0, destination_port = 0;  // host byte order
     std::uint32_t backlog = 0;
-    std::uint32_t interface_index = 0;
     bool ipv6_only = false, free_bind = false, transparent = false;
     // shutdown(2) done: 1 read, 2 write, 3 both.
     int shutdown = 0;

@@ -92,6 +92,15 @@ Result<model::FileOwner> read_owner(int copy, std::uint32_t flags) {
     return owner;
 }
 
+void add_devices(const model::InetSocket& socket, std::set<std::string>& into) {
+    const auto add = [&into](const std::string& name) {
+        if (!name.empty()) into.insert(name);
+    };
+    add(socket.options.bound_device);
+    for (const model::GroupMembership& group : socket.groups) add(group.device);
+    for (const model::DeviceOption& option : socket.device_options) add(option.device);
+}
+
 }  // namespace
 
 struct FileCollector::Impl {
@@ -109,6 +118,7 @@ struct FileCollector::Impl {
         std::vector<HeldUnixSocket> held;
         std::vector<std::uint32_t> pending;  // unix connections that were not accepted yet
         std::vector<Slot> terminals;
+        std::set<std::string> devices;
     };
     // A collection in progress: the frozen tables and what has been read of them.
     struct Pass {
@@ -142,6 +152,7 @@ struct FileCollector::Impl {
     std::set<int> listening_families;  // as prepare() found them
     HandshakeSearch handshakes;
     std::vector<model::Terminal> terminals;  // as prepare() found them
+    std::set<std::string> devices;           // the same
     model::FileId next_id = 1;
 
     Result<os::NetworkScope> enter_network();
@@ -238,6 +249,7 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
                                  {.tcp_established = options.tcp_established, .thorough = true},
                                  plain_options, multicast_groups));
         if (reading.socket.state == TCP_LISTEN) listening_families.insert(kind.family);
+        add_devices(reading.socket, seen.devices);
         return {};
     }
     if (kind.family != AF_UNIX) {
@@ -349,7 +361,10 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
             std::erase_if(strangers, [&](const HeldUnixSocket& held) {
                 return suspects && !suspects->contains(held.socket->inode);
             });
-            if (strangers.empty()) return {};
+            if (strangers.empty()) {
+                impl_->devices = std::move(seen.devices);
+                return {};
+            }
             suspects.emplace();
             for (const HeldUnixSocket& held : strangers) suspects->insert(held.socket->inode);
         }
@@ -375,6 +390,10 @@ Result<model::FileId> FileCollector::add_mapped(Pid pid, const proc::MapsEntry& 
 
 Result<std::vector<model::OpenFile>> FileCollector::path_files() {
     return impl_->paths.files();
+}
+
+const std::set<std::string>& FileCollector::network_devices() const {
+    return impl_->devices;
 }
 
 const std::vector<model::Terminal>& FileCollector::terminals() const {

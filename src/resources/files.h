@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -113,7 +114,10 @@ class FileCollector {
     Result<std::vector<model::OpenFile>> path_files();
     // As the last prepare() found them.
     [[nodiscard]] const std::vector<model::Terminal>& terminals() const;
-    // Those of them that have been unlinked, without their content.
+    // By name, the network devices without which its sockets cannot be made again: they are bound
+    // to them, or take part in multicast groups there. As the last prepare() found them.
+    [[nodiscard]] const std::set<std::string>& network_devices() const;
+    // Of the paths, those that have been unlinked, without their content.
     [[nodiscard]] std::vector<model::GhostFile> path_ghosts() const;
 
     // May be called as soon as the tree stands still and nothing reaches its sockets any more:

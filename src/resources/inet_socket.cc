@@ -22,6 +22,7 @@
 #include "resources/device_options.h"
 #include "resources/ip_packet.h"
 #include "resources/message_queue.h"
+#include "resources/network_device.h"
 #include "resources/raw_socket.h"
 #include "resources/sock_diag.h"
 #include "resources/socket_filter.h"
@@ -80,7 +81,6 @@ Result<> read_names(int fd, InetSocket& socket) {
     const InetEndpoint source = TRY(to_endpoint(TRY(os::getsockname(fd))));
     socket.source = source.address;
     socket.source_port = source.port;
-    socket.interface_index = source.scope;
     const auto peer = os::getpeername(fd);
     if (!peer) return {};  // ENOTCONN
     const InetEndpoint destination = TRY(to_endpoint(*peer));
@@ -169,9 +169,7 @@ std::string why_not_given_back(const InetSocket& socket, bool in_error) {
     // It would be taken by looking at the queue.
     if (in_error) return "in error";
     // What is given back comes through loopback, and now.
-    if (!socket.options.bound_device.empty() || socket.interface_index != 0) {
-        return "of one device";
-    }
+    if (!socket.options.bound_device.empty()) return "of one device";
     if (is_multicast(socket)) return "bound to a multicast group";
     if (socket.options.timestamp) return "with SO_TIMESTAMP";
     const std::string option = arrival_option(socket.options.plain);
@@ -247,7 +245,7 @@ Result<> bind_plain(int fd, const InetSocket& socket) {
         return {};
     }
     const InetEndpoint source = {socket.family, socket.source, socket.source_port,
-                                 socket.interface_index};
+                                 TRY(scope_of(fd, socket))};
     return with_context(os::bind(fd, to_address(source)),
                         fmt::format("port {}", socket.source_port));
 }
@@ -424,7 +422,7 @@ Result<os::UniqueFd> InetOpener::open_plain(const InetSocket& socket) {
     if (!socket.icmp_filter.empty()) TRY(set_icmp6_filter(fd, socket.icmp_filter));
     if (kind.type != SOCK_STREAM && socket.state == TCP_ESTABLISHED) {
         const InetEndpoint peer = {socket.family, socket.destination, socket.destination_port,
-                                   socket.interface_index};
+                                   TRY(scope_of(fd, socket))};
         TRY(os::connect(fd, to_address(peer)));
     }
     if (socket.state == TCP_LISTEN && kind.protocol == IPPROTO_TCP) {

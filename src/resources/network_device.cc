@@ -41,6 +41,11 @@ Result<int> device_index(int socket, const std::string& name) {
     return request.ifr_ifindex;
 }
 
+Result<std::uint32_t> scope_of(int fd, const model::InetSocket& socket) {
+    if (socket.family != AF_INET6 || socket.options.bound_device.empty()) return 0;
+    return static_cast<std::uint32_t>(TRY(device_index(fd, socket.options.bound_device)));
+}
+
 Result<std::vector<DeviceAddress>> device_addresses(int socket) {
     std::vector<ifreq> entries(16);
     ifconf request = {};

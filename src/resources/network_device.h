@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "model/files.h"
 
 namespace ferry::resources {
 
@@ -15,6 +16,10 @@ namespace ferry::resources {
 Result<std::string> device_name(int socket, std::uint32_t index);
 // Invalid: there is no device of this name.
 Result<int> device_index(int socket, const std::string& name);
+
+// The scope of an IPv6 socket's addresses: the number of the device that it is bound to here, which
+// the kernel has done for whoever bound or connected it to an address of one link. 0: to none.
+Result<std::uint32_t> scope_of(int fd, const model::InetSocket& socket);
 
 struct DeviceAddress {
     std::string device;

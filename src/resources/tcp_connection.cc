@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "os/endpoint.h"
 #include "os/socket.h"
+#include "resources/network_device.h"
 #include "resources/tcp_segment.h"
 
 namespace ferry::resources {
@@ -226,14 +227,14 @@ Result<> set_transparent(int fd, int family, bool on) {
     return os::setsockopt(fd, address_level(family), transparent_option(family), value);
 }
 
-DormantConnection dormant_of(int fd, const model::InetSocket& socket) {
+Result<DormantConnection> dormant_of(int fd, const model::InetSocket& socket) {
     const TcpConnection& tcp = *socket.tcp;
     DormantConnection dormant;
     dormant.fd = fd;
     dormant.state = socket.state;
-    dormant.source = {socket.family, socket.source, socket.source_port, socket.interface_index};
-    dormant.destination = {socket.family, socket.destination, socket.destination_port,
-                           socket.interface_index};
+    const std::uint32_t scope = TRY(scope_of(fd, socket));
+    dormant.source = {socket.family, socket.source, socket.source_port, scope};
+    dormant.destination = {socket.family, socket.destination, socket.destination_port, scope};
     dormant.send_sequence = tcp.send_sequence;
     dormant.receive_sequence =
         tcp.receive_sequence + static_cast<std::uint32_t>(tcp.receive_queue.size());
@@ -447,7 +448,7 @@ Result<OpenedConnection> open_tcp_connection(const model::InetSocket& socket,
     OpenedConnection opened;
     opened.fd = TRY(os::socket(socket.family, SOCK_STREAM, IPPROTO_TCP));
     const int fd = opened.fd.get();
-    opened.dormant = dormant_of(fd, socket);
+    opened.dormant = TRY(dormant_of(fd, socket));
     if (socket.family == AF_INET6 && socket.ipv6_only) {
         TRY(os::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1));
     }
