@@ -56,6 +56,19 @@ class PodmanNetworksTest : public PodmanNetworkTest {
                    .value_or("unknown");
     }
 
+    // What the container is told where a name service answers, as numbers; `name` has five letters.
+    std::string ask(std::size_t i, const std::string& name) {
+        constexpr const char* kAsk =
+            "nsenter -n -t $(podman inspect --format '{{.State.Pid}}' web) bash -c '"
+            "exec 3<>/dev/udp/10.77.2.1/53; printf "
+            "\"\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x05$0\\0\\0\\x01\\0\\x01\" >&3; "
+            "timeout 2 dd bs=512 count=1 status=none <&3 | od -An -tu1 -w512 | tr -s \" \"' \"$1\"";
+        return platform(i)
+            .host()
+            .run_checked({"sh", "-c", kAsk, "sh", name}, kLimit)
+            .value_or("nothing");
+    }
+
     // Cuts the link between the agents, silently.
     void write_cut() {
         std::ofstream(directory_ + "/cut") << fmt::format(
@@ -132,6 +145,38 @@ TEST_F(PodmanNetworksTest, ANetworkWithNamesHasThemAtTheSameAddress) {
                                << platform(1).agent_log();
     EXPECT_THAT(names(1), HasSubstr(id_));
     EXPECT_THAT(names(0), testing::Not(HasSubstr(id_)));
+}
+
+// At the destination its programs are told of the containers there.
+TEST_F(PodmanNetworksTest, NamesAreThoseOfTheHostThatItIsOn) {
+    make_second("two", "10.77.2.0/24", "10.77.2.1");
+    for (std::size_t i = 0; i < 2; ++i) {
+        // netavark gives an address only to bridges that it has made.
+        ASSERT_OK(platform(i).host().run_checked(
+            {"ip", "addr", "add", "10.77.2.1/24", "dev", "two"}, kLimit));
+        // Who asks for the gateway asks for its own host's.
+        ASSERT_OK(platform(i).host().run_checked(
+            {"nft", "-f", "-"}, kLimit,
+            "table netdev apart {\n  chain in {\n    type filter hook ingress device cable "
+            "priority 0;\n    arp daddr ip 10.77.2.1 drop\n  }\n}\n"));
+        ASSERT_OK(
+            podman(i, {"run", "-d", "--name", fmt::format("peer{}", i), "--network", "two", "--ip",
+                       fmt::format("10.77.2.{}", 50 + i), "ferry/test:1", "/bin/sleep", "1000"}));
+    }
+    run_container({"/bin/sleep", "1000"}, {"--network", "two", "--ip", kSecondIp});
+    const auto knows = [&](std::size_t i, std::size_t peer) {
+        return ask(i, fmt::format("peer{}", peer)).find(fmt::format(" 10 77 2 {}", 50 + peer)) !=
+               std::string::npos;
+    };
+    EXPECT_TRUE(comes_true([&] { return knows(0, 0); })) << ask(0, "peer0");
+    for (const std::size_t to : {1u, 0u}) {
+        const CommandResult moved = migrate(to);
+        ASSERT_EQ(moved.status, 0)
+            << moved.err << moved.out << platform(0).agent_log() << platform(1).agent_log();
+        EXPECT_TRUE(comes_true([&] { return knows(to, to); }))
+            << ask(to, fmt::format("peer{}", to));
+        EXPECT_FALSE(knows(to, 1 - to));
+    }
 }
 
 // Silently, in pre-copy.
