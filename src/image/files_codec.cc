@@ -562,12 +562,17 @@ Result<> put_queues(const model::Checkpoint& checkpoint, ImageStore& into) {
     for (const model::OpenFile& file : checkpoint.files) {
         const auto* socket = std::get_if<model::UnixSocket>(&file.body);
         if (socket == nullptr) continue;
-        for (const model::Bytes& packet : socket->receive_queue) {
+        for (const model::UnixMessage& message : socket->receive_queue) {
             wire::SkPacket record;
             record.set_id_for(file.id);
-            record.set_length(static_cast<std::uint32_t>(packet.size()));
+            record.set_length(static_cast<std::uint32_t>(message.content.size()));
+            if (!message.rights.empty()) {
+                wire::Scm& scm = *record.add_scm();
+                scm.set_type(SCM_RIGHTS);
+                for (const model::FileId id : message.rights) scm.add_rights(id);
+            }
             TRY(writer.add(record));
-            writer.add_raw(packet);
+            writer.add_raw(message.content);
             any = true;
         }
     }
@@ -586,8 +591,13 @@ Result<> get_queues(const ImageStore& from, model::Checkpoint& into) {
             return fail(Error::limit("a datagram of more than 64 MiB"));
         }
         const std::span<const std::byte> content = TRY(reader.raw(record.length()));
-        if (record.scm_size() != 0) {
-            return fail(Error::unsupported("a Unix socket with descriptors in flight"));
+        model::UnixMessage message = {.content = {content.begin(), content.end()}, .rights = {}};
+        if (record.scm_size() > 1 ||
+            (record.scm_size() == 1 && record.scm(0).type() != SCM_RIGHTS)) {
+            return fail(Error::unsupported("a Unix socket with what travels with a message"));
+        }
+        for (const wire::Scm& scm : record.scm()) {
+            message.rights.assign(scm.rights().begin(), scm.rights().end());
         }
         const auto file =
             std::lower_bound(into.files.begin(), into.files.end(), record.id_for(),
@@ -597,7 +607,7 @@ Result<> get_queues(const ImageStore& from, model::Checkpoint& into) {
         if (socket == nullptr) {
             return fail(Error::corrupt("a datagram of a socket that is not in the image"));
         }
-        socket->receive_queue.emplace_back(content.begin(), content.end());
+        socket->receive_queue.push_back(std::move(message));
     }
     return {};
 }

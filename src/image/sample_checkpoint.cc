@@ -186,7 +186,9 @@ model::UnixSocket datagram_socket() {
     socket.file_gid = 2;
     socket.options.pass_credentials = true;
     socket.options.plain = {{.level = SOL_SOCKET, .option = 76, .value = 1}};
-    socket.receive_queue = {bytes_of("one"), bytes_of(""), bytes_of("three")};
+    socket.receive_queue = {{.content = bytes_of("one"), .rights = {}},
+                            {.content = bytes_of(""), .rights = {}},
+                            {.content = bytes_of("three"), .rights = {17, 18, 17}}};
     return socket;
 }
 

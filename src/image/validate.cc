@@ -32,6 +32,7 @@ class Validator {
         TRY(check_posix_queues());
         TRY(check_processes());
         TRY(check_notifications());
+        TRY(check_in_flight());
         TRY(check_pidfds());
         TRY(check_terminals());
         return check_locks();
@@ -53,6 +54,7 @@ class Validator {
     Result<> check_notifications() const;
     Result<> check_terminals() const;
     Result<> check_pidfds() const;
+    Result<> check_in_flight() const;
     Result<> check_undo(const model::Process& process) const;
     Result<> check_process(const model::Process& process);
     Result<> check_threads(const model::Process& process);
@@ -198,6 +200,21 @@ Result<> Validator::check_posix_queues() {
         const auto* open = std::get_if<model::MessageQueueFile>(&file->body);
         if (open == nullptr || posix_queues_.contains(open->queue)) continue;
         return bad("file {} is of no message queue", id);
+    }
+    return {};
+}
+
+Result<> Validator::check_in_flight() const {
+    constexpr std::size_t kRightsMax = 253;  // SCM_MAX_FD, unix(7)
+    for (const auto& [id, file] : files_) {
+        const auto* socket = std::get_if<model::UnixSocket>(&file->body);
+        if (socket == nullptr) continue;
+        for (const model::UnixMessage& message : socket->receive_queue) {
+            if (message.rights.size() > kRightsMax) return bad("file {}: a message's files", id);
+            const bool all_there = std::ranges::all_of(
+                message.rights, [&](model::FileId sent) { return files_.contains(sent); });
+            if (!all_there) return bad("what is in flight to file {} is not there", id);
+        }
     }
     return {};
 }

@@ -288,7 +288,7 @@ INSTANTIATE_TEST_SUITE_P(
     Crosses, EveryVictim,
     testing::Values("blocked_calls", "aio", "aio_reads", "clocks", "credentials", "direct_reads",
                     "epoll", "eventfd", "family", "file_locks", "floating_point", "fork_storm",
-                    "ghost_files", "ghost_mappings", "growing_memory", "inotify",
+                    "ghost_files", "ghost_mappings", "growing_memory", "inotify", "in_flight",
                     "many_descriptors", "many_mappings", "many_threads", "pidfds",
                     "pidfds_of_threads", "pipe_content", "pty_pair", "process_state", "pty_session",
                     "rseq", "seccomp", "shared_anonymous", "shared_pages", "shared_large",

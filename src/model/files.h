@@ -226,6 +226,13 @@ struct SocketOwner {
     bool operator==(const SocketOwner&) const = default;
 };
 
+// A datagram, or what a stream socket was sent at once.
+struct UnixMessage {
+    Bytes content;
+    std::vector<FileId> rights;  // open files in flight with it (SCM_RIGHTS)
+    bool operator==(const UnixMessage&) const = default;
+};
+
 struct UnixSocket {
     std::uint32_t inode = 0;
     int type = SOCK_STREAM;
@@ -240,8 +247,7 @@ struct UnixSocket {
     std::uint32_t file_mode = 0, file_uid = 0, file_gid = 0;  // of the bound path
     int shutdown = 0;
     SocketOptions options;
-    // Received and unread: one element per datagram or skb. Refused if it carries descriptors.
-    std::vector<Bytes> receive_queue;
+    std::vector<UnixMessage> receive_queue;  // received and unread
     bool operator==(const UnixSocket&) const = default;
 };
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/error.h"
 #include "os/fd.h"
@@ -37,15 +38,23 @@ Result<std::size_t> send(int socket, std::span<const std::byte> from, int flags)
 // address == nullptr: as send().
 Result<std::size_t> sendto(int socket, std::span<const std::byte> from, int flags,
                            const SocketAddress* address);
+// sendmsg(2) with descriptors (SCM_RIGHTS), at most kScmFdsMax.
+Result<std::size_t> send_rights(int socket, std::span<const std::byte> from, int flags,
+                                const SocketAddress* address, std::span<const int> rights);
 Result<std::size_t> recv(int socket, std::span<std::byte> into, int flags);
 
 struct PeekedMessage {
     std::size_t bytes = 0;  // of the message as it was sent (MSG_TRUNC), may exceed the buffer
-    bool carries_rights = false;  // descriptors (SCM_RIGHTS) travel with it
-    SocketAddress sender;         // size 0: unnamed
+    std::vector<UniqueFd> rights;  // duplicates of the descriptors that travel with it (SCM_RIGHTS)
+    SocketAddress sender;          // size 0: unnamed
 };
-// recvmsg(MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC): the queue is not changed. Duplicates of descriptors
-// that travel with the message are closed at once.
+// recvmsg(MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC): the queue is not changed. Limit: we cannot have as
+// many descriptors as travel with the message.
 Result<PeekedMessage> peek_message(int socket, std::span<std::byte> into);
+
+// A stream socket keeps apart what was sent at once, but shows no borders to a peek. How many bytes
+// lie before the part in which the peek's byte number `scratch.size()` is: what it has no room for
+// makes it give up that whole part (EFAULT; net/unix/af_unix.c, unix_stream_read_generic).
+Result<std::size_t> peek_before_last(int socket, std::span<std::byte> scratch);
 
 }  // namespace ferry::os

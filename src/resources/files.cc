@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,7 @@
 #include <thread>
 #include <tuple>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "os/description.h"
 #include "os/process.h"
@@ -117,8 +119,15 @@ struct FileCollector::Impl {
         std::deque<model::UnixSocket> unix_sockets;
         std::vector<HeldUnixSocket> held;
         std::vector<std::uint32_t> pending;  // unix connections that were not accepted yet
+        bool in_flight = false;              // a peer or an end of a pipe may be
         std::vector<Slot> terminals;
         std::set<std::string> devices;
+    };
+    // A descriptor in flight, as a duplicate in our own table, where what it leads to is read.
+    struct InFlight {
+        os::UniqueFd fd;
+        std::size_t socket = 0;  // the group that it is in flight to
+        std::size_t message = 0;
     };
     // A collection in progress: the frozen tables and what has been read of them.
     struct Pass {
@@ -134,6 +143,7 @@ struct FileCollector::Impl {
         std::vector<HeldUnixSocket> unix_sockets;
         std::optional<TerminalTable> terminals;
         std::map<std::uint32_t, std::string> ghosts;  // a procfs link to each
+        std::vector<InFlight> in_flight;              // still to be read
     };
 
     FileOptions options;
@@ -149,7 +159,8 @@ struct FileCollector::Impl {
     PathTable paths{PathRules{}, next_id};
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> fifo_ids;
     std::vector<Connection> connections;
-    std::set<int> listening_families;  // as prepare() found them
+    std::vector<os::UniqueFd> arrived;  // what was read of descriptors in flight, by our own
+    std::set<int> listening_families;   // as prepare() found them
     HandshakeSearch handshakes;
     std::vector<model::Terminal> terminals;  // as prepare() found them
     std::set<std::string> devices;           // the same
@@ -173,6 +184,9 @@ struct FileCollector::Impl {
 
     Result<> scan(Pass& pass);
     Result<> read_group(std::size_t group, Pass& pass);
+    Result<> read_in_flight(Pass& pass);
+    Result<std::size_t> read_arrived(const std::vector<std::size_t>& sharers, std::size_t first,
+                                     Pass& pass);
     Result<model::FileBody> read_body(const Slot& slot, std::size_t group, Pass& pass);
     Result<model::FileBody> read_path(const Slot& slot, std::size_t group, Pass& pass);
     static std::vector<Pid> holders_of(const Pass& pass, const std::vector<std::uint32_t>& inodes);
@@ -258,6 +272,7 @@ Result<> FileCollector::Impl::prepare_socket(const Slot& slot, Preparation& seen
     }
     UnixReading reading = TRY(read_unix(copy.get(), slot, kind, false));
     std::ranges::move(reading.pending, std::back_inserter(seen.pending));
+    seen.in_flight |= reading.has_unread;
     seen.unix_sockets.push_back(std::move(reading.socket));
     seen.held.push_back({slot.holder, &seen.unix_sockets.back()});
     return {};
@@ -320,7 +335,7 @@ Result<> FileCollector::Impl::prepare_all(Preparation& seen) {
     // Each may be duplicated; tasks take some, too.
     TRY(make_room_for_descriptors(2 * seen.descriptors + 4 * seen.pids.size()));
     TRY(prepare_terminals(seen.terminals));
-    return prepare_pipes(seen.pipes);
+    return seen.in_flight ? Result<>() : prepare_pipes(seen.pipes);
 }
 
 Result<> FileCollector::Impl::prepare_terminals(const std::vector<Slot>& slots) {
@@ -357,6 +372,8 @@ Result<> FileCollector::prepare(std::span<const Pid> pids) {
         const Result<> prepared = impl_->prepare_all(seen);
         std::vector<HeldUnixSocket> strangers;
         if (prepared) {
+            // What a queue holds is only looked at in the freeze, which refuses what is missing.
+            if (seen.in_flight) return {};
             strangers = find_strangers(seen.held, seen.pending, impl_->options.external_unix);
             std::erase_if(strangers, [&](const HeldUnixSocket& held) {
                 return suspects && !suspects->contains(held.socket->inode);
@@ -457,6 +474,7 @@ std::vector<Pid> FileCollector::Impl::holders_of(const Pass& pass,
     for (const Slot& slot : pass.slots) {
         const bool wanted = std::ranges::find(inodes, slot.info.inode) != inodes.end();
         const Pid pid = slot.holder.pid;
+        if (pid.value == ::getpid()) continue;  // in flight
         if (wanted && std::ranges::find(holders, pid) == holders.end()) holders.push_back(pid);
     }
     return holders;
@@ -472,6 +490,9 @@ Result<model::FileBody> FileCollector::Impl::read_socket(const Slot& slot, std::
         if (!reading.busy.empty()) {
             pass.result.busy = std::move(reading.busy);
             pass.result.waiting = holders_of(pass, reading.pending);
+        }
+        for (auto& [message, fd] : reading.in_flight) {
+            pass.in_flight.push_back({.fd = std::move(fd), .socket = group, .message = message});
         }
         return std::move(reading.socket);
     }
@@ -554,11 +575,64 @@ Result<> FileCollector::Impl::read_group(std::size_t group, Pass& pass) {
     for (const Slot* sharing : sharers) {
         const auto process =
             std::ranges::find(pass.result.processes, sharing->holder.pid, &ProcessFiles::pid);
+        if (process == pass.result.processes.end()) continue;  // in flight
         process->descriptors.push_back({.fd = sharing->holder.fd,
                                         .file = file.id,
                                         .close_on_exec = (sharing->info.flags & O_CLOEXEC) != 0});
     }
     pass.result.files.push_back(std::move(file));
+    return {};
+}
+
+// Of one open file that is in flight: the slots from `first` on are ours. Its group.
+Result<std::size_t> FileCollector::Impl::read_arrived(const std::vector<std::size_t>& sharers,
+                                                      std::size_t first, Pass& pass) {
+    const Slot& slot = pass.slots[sharers.front()];
+    if (slot.kind == FileKind::PidFd) return fail(Error::unsupported("a pidfd"));
+    for (std::size_t group = 0; group < pass.groups.size(); ++group) {
+        if (pass.groups[group].front() == sharers.front()) return group;
+    }
+    CHECK(sharers.front() >= first);
+    if (slot.kind == FileKind::EventPoll) return fail(Error::unsupported("an epoll descriptor"));
+    if (!slot.info.locks.empty()) return fail(Error::unsupported("a file with a lock"));
+    pass.groups.push_back(sharers);
+    pass.copies.emplace_back();
+    TRY(read_group(pass.groups.size() - 1, pass));
+    return pass.groups.size() - 1;
+}
+
+// What is in flight may be open in the tree as well; what is not may itself be a socket with more
+// in flight.
+Result<> FileCollector::Impl::read_in_flight(Pass& pass) {
+    while (!pass.in_flight.empty() && pass.result.busy.empty()) {
+        std::vector<InFlight> batch = std::exchange(pass.in_flight, {});
+        TRY(make_room_for_descriptors(2 * batch.size()));
+        const std::size_t first = pass.slots.size();
+        const Pid self{::getpid()};
+        for (InFlight& sent : batch) {
+            pass.slots.push_back(TRY(scanner.look_at({.pid = self, .fd = sent.fd.get()})));
+            arrived.push_back(std::move(sent.fd));
+        }
+        std::vector<model::FileId> files(batch.size());
+        for (const auto& sharers : TRY(group_descriptions(pass.slots))) {
+            const auto is_ours = [&](std::size_t slot) { return slot >= first; };
+            const auto ours = std::ranges::find_if(sharers, is_ours);
+            if (ours == sharers.end()) continue;
+            const InFlight& sent = batch[*ours - first];
+            const std::size_t socket = pass.groups[sent.socket].front();
+            const std::size_t group = TRY(with_context(
+                read_arrived(sharers, first, pass),
+                fmt::format("{}: in flight (SCM_RIGHTS)", pass.slots[socket].holder.text())));
+            for (const std::size_t slot : sharers | std::views::filter(is_ours)) {
+                files[slot - first] = pass.result.files[group].id;
+            }
+        }
+        for (std::size_t i = 0; i < batch.size(); ++i) {
+            auto& body = pass.result.files[batch[i].socket].body;
+            std::get<model::UnixSocket>(body).receive_queue[batch[i].message].rights.push_back(
+                files[i]);
+        }
+    }
     return {};
 }
 
@@ -670,6 +744,7 @@ void FileCollector::Impl::forget_connections() {
         if (registry != nullptr) registry->remove(connection.fd.get());
     }
     connections.clear();
+    arrived.clear();
 }
 
 Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
@@ -685,6 +760,8 @@ Result<CollectedFiles> FileCollector::collect(std::span<const Pid> pids) {
             TRY(impl_->read_group(group, pass));
             if (!pass.result.busy.empty()) return {};
         }
+        TRY(impl_->read_in_flight(pass));
+        if (!pass.result.busy.empty()) return {};
         TRY(impl_->read_relations(pass));
         TRY(impl_->paths.collect(pass.result.files, pass.ghosts));
         return impl_->read_ghosts(pass);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/files.h"
+#include "os/fd.h"
 #include "os/inet.h"
 #include "resources/descriptions.h"
 
@@ -14,10 +15,11 @@ namespace ferry::resources {
 struct QueuedMessage {
     os::SocketAddress sender;  // size 0: unnamed
     model::Bytes content;
+    std::vector<os::UniqueFd> rights;  // duplicates of the descriptors in flight with it
 };
 
 // `fd` is a duplicate of a socket of this type (SOCK_*); `what` says for messages what it is ("a
-// unix socket"). Unsupported, naming the holder: descriptors in flight, or too much to carry.
+// unix socket"). Unsupported, naming the holder: too much to carry.
 Result<std::vector<QueuedMessage>> peek_queue(int fd, int type, const Holder& holder,
                                               const char* what);
 

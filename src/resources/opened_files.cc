@@ -62,6 +62,14 @@ std::set<model::FileId> files_without_descriptor(const model::Checkpoint& skelet
     return files;
 }
 
+// Watches do not report what is done before; what waits at Unix sockets may be any open file.
+enum class Turn : std::uint8_t { First, Watches, UnixSockets };
+Turn turn_of(const model::OpenFile& file) {
+    if (std::holds_alternative<model::Inotify>(file.body)) return Turn::Watches;
+    if (std::holds_alternative<model::UnixSocket>(file.body)) return Turn::UnixSockets;
+    return Turn::First;
+}
+
 struct OpenedFile {
     os::UniqueFd fd;
     // Files opened by path ahead of time: how, to see whether the final state still asks for this.
@@ -89,6 +97,7 @@ struct OpenedFiles::Impl {
                        const model::RegularFile& body);
     Result<os::UniqueFd> open_inet(const model::InetSocket& socket);
     Result<> open_unix(const model::Checkpoint& checkpoint);
+    Result<> fill_unix();
     Result<os::UniqueFd> open_terminal(const model::TerminalFile& file, std::uint32_t flags);
     Result<> make_queues(const model::Checkpoint& checkpoint);
     Result<> open_one(const model::Checkpoint& checkpoint, const model::OpenFile& file,
@@ -194,6 +203,14 @@ Result<> OpenedFiles::Impl::open_unix(const model::Checkpoint& checkpoint) {
         if (socket != nullptr) keep(file, std::move(opened[socket->inode]));
     }
     return {};
+}
+
+Result<> OpenedFiles::Impl::fill_unix() {
+    const os::NetworkScope network = TRY(os::NetworkScope::enter(surroundings.network.get()));
+    return unix_opener.fill([&](model::FileId id) {
+        const auto found = files.find(id);
+        return found == files.end() ? -1 : found->second.fd.get();
+    });
 }
 
 // Whoever has them open or not: the tree's IPC namespace is new.
@@ -303,11 +320,11 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
         const auto* socket = std::get_if<model::InetSocket>(&file.body);
         if (socket != nullptr) impl_->inet.announce(*socket);
     }
-    // Watches last, so that they do not report what is done here.
-    for (const bool watches : {false, true}) {
+    for (const Turn turn : {Turn::First, Turn::Watches, Turn::UnixSockets}) {
+        if (turn == Turn::UnixSockets) TRY(impl_->fill_unix());
         for (const model::OpenFile& file : checkpoint.files) {
-            if (std::holds_alternative<model::Inotify>(file.body) != watches) continue;
             if (std::holds_alternative<model::PidFile>(file.body)) continue;  // open_pidfds()
+            if (turn_of(file) != turn) continue;
             const std::string what = fmt::format("file {}", file.id);
             TRY(with_context(impl_->open_one(checkpoint, file, pipes), what));
             TRY(with_context(impl_->settle(file), what));

@@ -119,6 +119,20 @@ Result<std::string> TableScanner::link_of(const Task& task, const std::string& n
     return link;
 }
 
+Result<Slot> TableScanner::look_at(const Task& task, const Holder& holder) {
+    const std::string name = std::to_string(holder.fd);
+    Slot slot = {.holder = holder, .info = {}, .kind = {}, .link = {}};
+    TRY(read_info(task, name));
+    slot.info = TRY(with_context(parse_fdinfo(text_), holder.text()));
+    slot.link = TRY(link_of(task, name, slot.info));
+    slot.kind = kind_of_link(slot.link);
+    return slot;
+}
+
+Result<Slot> TableScanner::look_at(const Holder& holder) {
+    return look_at(*TRY(task(holder.pid)), holder);
+}
+
 Result<std::vector<Slot>> TableScanner::scan(Pid pid) {
     std::vector<Slot> slots;
     const auto opened = task(pid);
@@ -138,21 +152,11 @@ Result<std::vector<Slot>> TableScanner::scan(Pid pid) {
     }
     slots.reserve(names->size());
     for (const std::string& name : *names) {
-        Slot slot = {.holder = {.pid = pid, .fd = -1}, .info = {}, .kind = {}, .link = {}};
-        std::from_chars(name.data(), name.data() + name.size(), slot.holder.fd);
-        if (const auto read = read_info(task, name); !read) {
-            if (has_vanished(read.error())) continue;
-            return fail(read.error());
-        }
-        slot.info = TRY(with_context(parse_fdinfo(text_), slot.holder.text()));
-        auto link = link_of(task, name, slot.info);
-        if (!link) {
-            if (has_vanished(link.error())) continue;
-            return fail(link.error());
-        }
-        slot.link = std::move(*link);
-        slot.kind = kind_of_link(slot.link);
-        slots.push_back(std::move(slot));
+        Holder holder = {.pid = pid, .fd = -1};
+        std::from_chars(name.data(), name.data() + name.size(), holder.fd);
+        auto slot = look_at(task, holder);
+        if (!slot && has_vanished(slot.error())) continue;
+        slots.push_back(TRY(std::move(slot)));
     }
     std::ranges::sort(slots, {}, [](const Slot& slot) { return slot.holder.fd; });
     return slots;

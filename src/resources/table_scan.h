@@ -24,6 +24,8 @@ class TableScanner {
     // Ascending by fd. A task that is gone has no descriptors; descriptors that are closed while
     // this reads are left out.
     Result<std::vector<Slot>> scan(Pid pid);
+    // One descriptor. Gone, or the system's error (ENOENT): it is not there.
+    Result<Slot> look_at(const Holder& holder);
     // A duplicate of a descriptor of the tree. Gone: task or descriptor vanished.
     Result<os::UniqueFd> duplicate(const Holder& holder);
     void forget(Pid pid) { tasks_.erase(pid); }
@@ -35,6 +37,7 @@ class TableScanner {
     };
     Result<Task*> task(Pid pid);
     Result<> read_info(const Task& task, const std::string& name);
+    Result<Slot> look_at(const Task& task, const Holder& holder);
     Result<std::string> link_of(const Task& task, const std::string& name, const FdInfo& info);
 
     std::map<Pid, Task> tasks_;

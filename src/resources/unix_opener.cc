@@ -76,10 +76,29 @@ bool is_connected_stream(const UnixSocket& socket) {
 // Larger than any queue that is carried; the recorded size follows when the queues are filled.
 constexpr int kFillingSendBuffer = 64 << 20;
 
-Result<> send_queue_to(int sender, const UnixSocket& receiver, const os::SocketAddress* address) {
+using OpenedAs = std::function<int(model::FileId)>;
+
+// What was sent with a message; how many of its bytes went with them.
+Result<std::size_t> send_in_flight(int sender, const model::UnixMessage& message,
+                                   const os::SocketAddress* address, const OpenedAs& opened) {
+    std::vector<int> rights;
+    for (const model::FileId file : message.rights) {
+        rights.push_back(opened(file));
+        if (rights.back() >= 0) continue;
+        return fail(Error::unsupported(fmt::format("file {}, in flight, is not open yet", file)));
+    }
+    return os::send_rights(sender, message.content, MSG_DONTWAIT, address, rights);
+}
+
+Result<> send_queue_to(int sender, const UnixSocket& receiver, const os::SocketAddress* address,
+                       const OpenedAs& opened) {
     TRY(os::setsockopt(sender, SOL_SOCKET, SO_SNDBUFFORCE, kFillingSendBuffer));
-    for (const model::Bytes& message : receiver.receive_queue) {
-        std::span<const std::byte> left = message;
+    for (const model::UnixMessage& message : receiver.receive_queue) {
+        std::span<const std::byte> left = message.content;
+        if (!message.rights.empty()) {
+            left = left.subspan(TRY(send_in_flight(sender, message, address, opened)));
+            if (left.empty()) continue;
+        }
         do {
             const std::size_t sent = TRY(os::sendto(sender, left, MSG_DONTWAIT, address));
             left = left.subspan(sent);
@@ -102,22 +121,27 @@ void UnixOpener::put_back(std::vector<Displaced>& displaced) {
 // One run of UnixOpener::open().
 class UnixOpener::Work {
   public:
-    Work(const std::vector<const UnixSocket*>& sockets, std::vector<Displaced>& displaced)
-        : sockets_(sockets), displaced_(displaced) {
-        for (const UnixSocket* socket : sockets) by_inode_[socket->inode] = socket;
+    Work(std::vector<const UnixSocket*> sockets, std::vector<Displaced>& displaced)
+        : sockets_(std::move(sockets)), displaced_(displaced) {
+        for (const UnixSocket* socket : sockets_) by_inode_[socket->inode] = socket;
     }
     Work(const Work&) = delete;
     Work& operator=(const Work&) = delete;
     ~Work() { end_temporary_listeners(); }
     Result<> run();
-    std::map<std::uint32_t, os::UniqueFd> take() { return std::move(fds_); }
+    // Whose they are then; their numbers stay known.
+    std::map<std::uint32_t, os::UniqueFd> take();
+    Result<> fill_all(const OpenedAs& opened);
 
   private:
     [[nodiscard]] const UnixSocket* peer_of(const UnixSocket& socket) const {
         const auto found = by_inode_.find(socket.peer_inode);
         return found == by_inode_.end() ? nullptr : found->second;
     }
-    [[nodiscard]] int fd(const UnixSocket& socket) const { return fds_.at(socket.inode).get(); }
+    [[nodiscard]] int fd(const UnixSocket& socket) const {
+        const auto taken = taken_.find(socket.inode);
+        return taken != taken_.end() ? taken->second : fds_.at(socket.inode).get();
+    }
     Result<> bind_name(int fd, const UnixSocket& socket);
     Result<> open_single(const UnixSocket& socket);
     struct Listener {
@@ -130,14 +154,15 @@ class UnixOpener::Work {
     Result<> open_orphan(const UnixSocket& socket);
     Result<> open_stream(const UnixSocket& socket);
     Result<> connect_datagram(const UnixSocket& socket);
-    Result<> fill(const UnixSocket& socket);
+    Result<> fill(const UnixSocket& socket, const OpenedAs& opened);
     Result<> finish_options(const UnixSocket& socket);
     void end_temporary_listeners();
 
-    const std::vector<const UnixSocket*>& sockets_;
+    std::vector<const UnixSocket*> sockets_;
     std::vector<Displaced>& displaced_;
     std::map<std::uint32_t, const UnixSocket*> by_inode_;
     std::map<std::uint32_t, os::UniqueFd> fds_;
+    std::map<std::uint32_t, int> taken_;
     std::map<std::uint32_t, os::UniqueFd> dead_peers_;  // by the survivor's inode
     FreshOptions fresh_;
     std::map<std::pair<int, std::string>, os::UniqueFd>
@@ -266,18 +291,18 @@ Result<> UnixOpener::Work::connect_datagram(const UnixSocket& socket) {
     return with_context(os::connect(fd(socket), address), "peer of a unix socket");
 }
 
-Result<> UnixOpener::Work::fill(const UnixSocket& socket) {
+Result<> UnixOpener::Work::fill(const UnixSocket& socket, const OpenedAs& opened) {
     if (socket.receive_queue.empty()) return {};
     if (const auto dead = dead_peers_.find(socket.inode); dead != dead_peers_.end()) {
-        return send_queue_to(dead->second.get(), socket, nullptr);
+        return send_queue_to(dead->second.get(), socket, nullptr, opened);
     }
     const UnixSocket* peer = peer_of(socket);
     const bool mutual = peer != nullptr && peer->peer_inode == socket.inode;
-    if (mutual) return send_queue_to(fd(*peer), socket, nullptr);
+    if (mutual) return send_queue_to(fd(*peer), socket, nullptr, opened);
     // Whoever sent these datagrams is unknown or gone.
     const os::UniqueFd sender = TRY(os::socket(AF_UNIX, socket.type, 0));
     const os::SocketAddress address = TRY(reachable_at(socket));
-    return send_queue_to(sender.get(), socket, &address);
+    return send_queue_to(sender.get(), socket, &address, opened);
 }
 
 Result<> UnixOpener::Work::finish_options(const UnixSocket& socket) {
@@ -314,6 +339,8 @@ Result<> UnixOpener::Work::run() {
         if (fds_.contains(socket->inode) || is_connected_stream(*socket)) continue;
         if (is_unnamed_pair(*socket)) {
             TRY(open_pair(*socket, *peer_of(*socket)));
+        } else if (socket->name.empty() && !socket->receive_queue.empty()) {
+            TRY(open_orphan(*socket));
         } else {
             TRY(open_single(*socket));
         }
@@ -323,7 +350,16 @@ Result<> UnixOpener::Work::run() {
     }
     end_temporary_listeners();
     for (const UnixSocket* socket : sockets_) TRY(connect_datagram(*socket));
-    for (const UnixSocket* socket : sockets_) TRY(fill(*socket));
+    return {};
+}
+
+std::map<std::uint32_t, os::UniqueFd> UnixOpener::Work::take() {
+    for (const auto& [inode, opened] : fds_) taken_[inode] = opened.get();
+    return std::exchange(fds_, {});
+}
+
+Result<> UnixOpener::Work::fill_all(const OpenedAs& opened) {
+    for (const UnixSocket* socket : sockets_) TRY(fill(*socket, opened));
     for (const UnixSocket* socket : sockets_) TRY(finish_options(*socket));
     return {};
 }
@@ -336,10 +372,20 @@ Result<std::map<std::uint32_t, os::UniqueFd>> UnixOpener::open(
     user_ = user;
     const os::UserScope as_user = TRY(os::UserScope::enter(user_));
     const os::RootScope there = TRY(os::RootScope::enter(root_));
-    Work work(sockets, displaced_);
-    TRY(work.run());
-    return work.take();
+    work_ = std::make_unique<Work>(sockets, displaced_);
+    TRY(work_->run());
+    return work_->take();
 }
+
+Result<> UnixOpener::fill(const std::function<int(model::FileId)>& opened) {
+    const std::unique_ptr<Work> work = std::move(work_);
+    if (!work) return {};
+    const os::UserScope as_user = TRY(os::UserScope::enter(user_));
+    const os::RootScope there = TRY(os::RootScope::enter(root_));
+    return work->fill_all(opened);
+}
+
+UnixOpener::UnixOpener() = default;
 
 void UnixOpener::settle() {
     if (displaced_.empty()) return;

@@ -183,7 +183,10 @@ Result<> read_queue(int fd, const Holder& holder, UnixReading& reading) {
             reading.busy = fmt::format("{} is a unix socket with an unread datagram of {}",
                                        holder.text(), shown(name_of(message.sender)));
         }
-        socket.receive_queue.push_back(std::move(message.content));
+        for (os::UniqueFd& sent : message.rights) {
+            reading.in_flight.emplace_back(socket.receive_queue.size(), std::move(sent));
+        }
+        socket.receive_queue.push_back({.content = std::move(message.content), .rights = {}});
     }
     const bool told = socket.options.pass_credentials || socket.options.timestamp ||
                       !arrival_option(socket.options.plain).empty();
@@ -240,6 +243,7 @@ Result<UnixReading> UnixReader::read(int fd, const Holder& holder, const SocketK
     if (const auto peer = os::getpeername(fd); peer && socket.peer_inode != 0) {
         socket.peer_name = name_of(*peer);
     }
+    reading.has_unread = socket.state != TCP_LISTEN && answer.receive_queue > 0;
     if (with_queue && may_have_data(answer, socket)) TRY(read_queue(fd, holder, reading));
     return reading;
 }

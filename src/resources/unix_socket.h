@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -24,6 +27,9 @@ struct UnixReading {
     std::string busy;  // see CollectedFiles::busy
     // Of a listening socket: the inodes of the clients whose connections were not accepted yet.
     std::vector<std::uint32_t> pending = {};
+    bool has_unread = false;  // messages, with which descriptors may be in flight
+    // Duplicates of the descriptors in flight to it, by message of its queue, in their order.
+    std::vector<std::pair<std::size_t, os::UniqueFd>> in_flight = {};
 };
 
 // Reads sockets through sock_diag (NETLINK_SOCK_DIAG) and duplicates.
@@ -31,8 +37,7 @@ class UnixReader {
   public:
     // Of the caller's network namespace. `root` is put before bound paths (regular_file.h).
     static Result<UnixReader> open(const std::string& root);
-    // Refused by name: a bound path that is gone, descriptors in flight. Queued data is read
-    // without being consumed.
+    // Refused by name: a bound path that is gone. Queued data is read without being consumed.
     Result<UnixReading> read(int fd, const Holder& holder, const SocketKind& kind,
                              std::uint32_t inode, bool with_queue, PlainOptionReader& plain);
 
@@ -54,14 +59,13 @@ struct HeldUnixSocket {
 // Unsupported: the peer of this one is outside the tree.
 [[nodiscard]] std::unexpected<Error> refuse_stranger(const HeldUnixSocket& held);
 
-// Opens all unix sockets of a checkpoint together, because they refer to each other. A socket file
+// Opens all unix sockets of a checkpoint together, because they refer to each other; they get what
+// was in their queues when everything else is open, since that may be in flight. A socket file
 // that stands at a bound path is moved aside; settle() removes it, the destructor without settle()
 // puts it back.
 class UnixOpener {
   public:
-    UnixOpener() = default;
-    UnixOpener(UnixOpener&& other) noexcept
-        : displaced_(std::exchange(other.displaced_, {})), root_(other.root_), user_(other.user_) {}
+    UnixOpener();
     UnixOpener& operator=(UnixOpener&&) = delete;
     UnixOpener(const UnixOpener&) = delete;
     UnixOpener& operator=(const UnixOpener&) = delete;
@@ -69,9 +73,13 @@ class UnixOpener {
 
     // By inode. Paths are those of `root`, a directory descriptor that outlives this; -1: ours.
     // `user`: who has to touch what is there (os::UserScope).
+    // The sockets, and their descriptors under these numbers, outlive fill().
     Result<std::map<std::uint32_t, os::UniqueFd>> open(
         const std::vector<const model::UnixSocket*>& sockets, int root,
         const std::optional<os::UserIds>& user);
+    // Their queues and options. `opened` knows our descriptor of each open file; -1: it is not
+    // open.
+    Result<> fill(const std::function<int(model::FileId)>& opened);
     void settle();
 
   private:
@@ -81,6 +89,7 @@ class UnixOpener {
     class Work;
     static void put_back(std::vector<Displaced>& displaced);
     std::vector<Displaced> displaced_;
+    std::unique_ptr<Work> work_;  // between open() and fill()
     int root_ = -1;
     std::optional<os::UserIds> user_;
 };
