@@ -386,7 +386,8 @@ Result<> body_from_wire(const wire::FileEntry& entry, const wire::FerryFile& ext
             if (!entry.has_fifo() || entry.fifo().id() != entry.id()) {
                 return fail(Error::corrupt("a FIFO without its record"));
             }
-            into.body = model::PipeEnd{.pipe_id = entry.fifo().pipe_id(), .path = {}, .mode = 0};
+            into.body = model::PipeEnd{
+                .pipe_id = entry.fifo().pipe_id(), .path = {}, .mode = 0, .ghost = 0};
             return {};
         case FileType::Terminal:
             TRY(common_from_wire(entry, entry.has_tty(), entry.tty(), into));
@@ -478,6 +479,7 @@ void join_twin(const model::OpenFile& twin, const model::RegularFile& regular,
         into.owner = twin.owner;
         end->path = regular.path;
         end->mode = regular.mode;
+        end->ghost = regular.ghost;
     } else if (auto* terminal = std::get_if<model::TerminalFile>(&into.body)) {
         terminal->path = regular.path;
         if (!terminal->is_master) terminals.note_slave(terminal->index, regular.mode);
@@ -652,11 +654,13 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
     MemfdInodes memfds;
     model::FileId unused_id = checkpoint.files.empty() ? 0 : checkpoint.files.back().id;
     std::set<std::uint32_t> fifos;
+    std::map<model::FileId, model::FileId> fifo_twins;
     for (const model::OpenFile& file : checkpoint.files) {
         const auto* end = std::get_if<model::PipeEnd>(&file.body);
         if (end != nullptr && !end->path.empty()) {
             fifos.insert(end->pipe_id);
-            TRY(put_fifo(file, *end, ++unused_id, writer));
+            fifo_twins[file.id] = ++unused_id;
+            TRY(put_fifo(file, *end, unused_id, writer));
             continue;
         }
         const std::string what = fmt::format("file {}", file.id);
@@ -683,7 +687,7 @@ Result<> put_files(const model::Checkpoint& checkpoint, ImageStore& into,
     TRY(into.put(kFilesName, writer.bytes()));
     TRY(memfds.put(into));
     TRY(put_pipes(checkpoint, fifos, into));
-    TRY(put_ghosts(checkpoint, into));
+    TRY(put_ghosts(checkpoint, fifo_twins, into));
     return put_queues(checkpoint, into);
 }
 
@@ -717,11 +721,11 @@ Result<> get_files(const ImageStore& from, const FerryFiles& extra, TerminalReco
     }
     std::sort(into.files.begin(), into.files.end(),
               [](const model::OpenFile& a, const model::OpenFile& b) { return a.id < b.id; });
+    TRY(get_ghosts(from, into));
     TRY(join_twins(twins, terminals, into.files));
     TRY(get_pipes(from, kPipesDataName, Magic::PipesData, into));
     TRY(get_pipes(from, kFifoDataName, Magic::FifoData, into));
     add_missing_pipes(into);
-    TRY(get_ghosts(from, into));
     return get_queues(from, into);
 }
 

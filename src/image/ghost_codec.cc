@@ -46,8 +46,10 @@ Result<> put_ghost(const model::GhostFile& ghost, ImageStore& into) {
     header.set_ino(ghost.inode);
     time_to_wire(ghost.access_us, *header.mutable_atim());
     time_to_wire(ghost.modify_us, *header.mutable_mtim());
-    header.set_chunks(true);
-    header.set_size(ghost.size);
+    if (S_ISREG(ghost.mode)) {
+        header.set_chunks(true);
+        header.set_size(ghost.size);
+    }
     RecordWriter writer(Magic::GhostFile);
     TRY(writer.add(header));
     for (const model::GhostFile::Extent& extent : ghost.extents) {
@@ -84,8 +86,9 @@ Result<model::GhostFile> get_ghost(const ImageStore& from, std::uint32_t id) {
     RecordReader reader = TRY(RecordReader::open(name, *bytes, Magic::GhostFile));
     wire::GhostFile header;
     TRY(reader.next(header));
-    if (!S_ISREG(header.mode())) {
-        return fail(Error::unsupported("a deleted file that is no regular one"));
+    if (!S_ISREG(header.mode()) && !S_ISDIR(header.mode()) && !S_ISFIFO(header.mode())) {
+        return fail(Error::unsupported(
+            "a deleted file of another kind than regular ones, directories and FIFOs"));
     }
     model::GhostFile ghost = {.id = id,
                               .mode = header.mode(),
@@ -99,6 +102,10 @@ Result<model::GhostFile> get_ghost(const ImageStore& from, std::uint32_t id) {
         TRY(join_time(header.atim().tv_sec(), header.atim().tv_usec(), kMicrosPerSecond));
     ghost.modify_us =
         TRY(join_time(header.mtim().tv_sec(), header.mtim().tv_usec(), kMicrosPerSecond));
+    if (!S_ISREG(header.mode())) {
+        ghost.size = 0;
+        return ghost;
+    }
     if (header.chunks()) {
         TRY(get_chunks(reader, ghost));
         return ghost;
@@ -123,17 +130,23 @@ Result<model::RegularFile*> regular_of(std::uint32_t id, model::Checkpoint& chec
 
 }  // namespace
 
-Result<> put_ghosts(const model::Checkpoint& checkpoint, ImageStore& into) {
+Result<> put_ghosts(const model::Checkpoint& checkpoint,
+                    const std::map<model::FileId, model::FileId>& fifos, ImageStore& into) {
     if (checkpoint.ghosts.empty()) return {};
     RecordWriter remaps(Magic::RemapFpath);
+    const auto add = [&](model::FileId file, std::uint32_t ghost) -> Result<> {
+        if (ghost == 0) return {};
+        wire::RemapFilePath remap;
+        remap.set_orig_id(file);
+        remap.set_remap_id(ghost);
+        remap.set_remap_type(wire::REMAP_GHOST);
+        return remaps.add(remap);
+    };
     for (const model::OpenFile& file : checkpoint.files) {
         const auto* regular = std::get_if<model::RegularFile>(&file.body);
-        if (regular == nullptr || regular->ghost == 0) continue;
-        wire::RemapFilePath remap;
-        remap.set_orig_id(file.id);
-        remap.set_remap_id(regular->ghost);
-        remap.set_remap_type(wire::REMAP_GHOST);
-        TRY(remaps.add(remap));
+        if (regular != nullptr) TRY(add(file.id, regular->ghost));
+        const auto* end = std::get_if<model::PipeEnd>(&file.body);
+        if (end != nullptr && end->ghost != 0) TRY(add(fifos.at(file.id), end->ghost));
     }
     TRY(into.put(kRemapsName, remaps.bytes()));
     for (const model::GhostFile& ghost : checkpoint.ghosts) TRY(put_ghost(ghost, into));

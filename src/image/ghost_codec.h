@@ -2,13 +2,17 @@
 // remap-fpath.img. Private to image/.
 #pragma once
 
+#include <map>
+
 #include "base/error.h"
 #include "image/store.h"
 #include "model/checkpoint.h"
 
 namespace ferry::image {
 
-Result<> put_ghosts(const model::Checkpoint& checkpoint, ImageStore& into);
+// `fifos`: under which number each FIFO's path is in files.img.
+Result<> put_ghosts(const model::Checkpoint& checkpoint,
+                    const std::map<model::FileId, model::FileId>& fifos, ImageStore& into);
 // Needs the files of the checkpoint, and fills in which of them are ghosts. Unsupported: files that
 // CRIU has given another name (--link-remap), or that are of a process that has ended.
 Result<> get_ghosts(const ImageStore& from, model::Checkpoint& into);

@@ -209,6 +209,16 @@ void add_files_with_content(model::Checkpoint& c) {
                         .size = 123456,
                         .extents = {{.offset = 0, .content = bytes_of("front")},
                                     {.offset = 4096, .content = bytes_of("middle")}}});
+    c.ghosts.push_back({.id = 2,
+                        .mode = S_IFIFO | 0600,
+                        .uid = 35,
+                        .gid = 36,
+                        .device = 0xfe00,
+                        .inode = 4712,
+                        .access_us = 1'700'000'000'000'003,
+                        .modify_us = 1'700'000'000'000'004,
+                        .size = 0,
+                        .extents = {}});
     c.files.push_back({.id = 19, .flags = O_RDWR, .owner = {}, .body = udp_socket()});
     const model::MemoryFile memory = {.inode = 77,
                                       .name = "cache",
@@ -283,11 +293,11 @@ void add_files(model::Checkpoint& c) {
     c.files.push_back(regular(3, "/", O_RDONLY | O_DIRECTORY, S_IFDIR | 0755));
     c.files.push_back(regular(4, "/dev/null", O_RDWR, S_IFCHR | 0666));
     c.files.push_back(
-        {.id = 5, .flags = O_RDONLY, .owner = {}, .body = model::PipeEnd{7001, "", 0}});
+        {.id = 5, .flags = O_RDONLY, .owner = {}, .body = model::PipeEnd{7001, "", 0, 0}});
     c.files.push_back({.id = 6,
                        .flags = O_WRONLY | O_NONBLOCK,
                        .owner = {.signal = 29, .pid_type = 1, .pid = 100, .uid = 3, .euid = 4},
-                       .body = model::PipeEnd{7001, "", 0}});
+                       .body = model::PipeEnd{7001, "", 0, 0}});
     c.files.push_back({.id = 8, .flags = O_RDWR, .owner = {}, .body = model::EventFd{5, true}});
     model::EventPoll poll;
     poll.targets.push_back({.fd = 6,
@@ -309,7 +319,7 @@ void add_files(model::Checkpoint& c) {
     c.files.push_back({.id = 14,
                        .flags = O_RDWR,
                        .owner = {},
-                       .body = model::PipeEnd{7002, "/run/fifo", S_IFIFO | 0600}});
+                       .body = model::PipeEnd{7002, "/run/fifo", S_IFIFO | 0600, 2}});
     c.files.push_back({.id = 15, .flags = O_RDWR, .owner = {}, .body = model::SignalFd{0x10200}});
     c.files.push_back({.id = 16,
                        .flags = O_RDWR | O_NONBLOCK,

@@ -113,6 +113,9 @@ Result<> Validator::check_file(const model::OpenFile& file) {
         }
     } else if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
         if (!pipes_.contains(end->pipe_id)) return bad("file {} is of no pipe", file.id);
+        if (end->ghost != 0 && !ghosts_.contains(end->ghost)) {
+            return bad("file {} is of no ghost", file.id);
+        }
     } else if (const auto* inet = std::get_if<model::InetSocket>(&file.body)) {
         if (!inodes_.insert(inet->inode).second) return bad("socket {} twice", inet->inode);
         // TCP_ESTABLISHED..TCP_CLOSING but for TCP_CLOSE and TCP_LISTEN: somebody is at the other

@@ -286,10 +286,10 @@ TEST_P(EveryVictim, FindsEverythingAsItWas) {
 
 INSTANTIATE_TEST_SUITE_P(
     Crosses, EveryVictim,
-    testing::Values("blocked_calls", "aio", "aio_reads", "clocks", "credentials", "direct_reads",
-                    "epoll", "eventfd", "family", "file_locks", "floating_point", "fork_storm",
-                    "ghost_files", "ghost_mappings", "growing_memory", "inotify", "in_flight",
-                    "many_descriptors", "many_mappings", "many_threads", "pidfds",
+    testing::Values("blocked_calls", "aio", "aio_reads", "clocks", "credentials", "deleted_nodes",
+                    "direct_reads", "epoll", "eventfd", "family", "file_locks", "floating_point",
+                    "fork_storm", "ghost_files", "ghost_mappings", "growing_memory", "inotify",
+                    "in_flight", "many_descriptors", "many_mappings", "many_threads", "pidfds",
                     "pidfds_of_threads", "pipe_content", "pty_pair", "process_state", "pty_session",
                     "rseq", "seccomp", "shared_anonymous", "shared_pages", "shared_large",
                     "shared_writers", "raw_sockets", "multicast", "unix_names", "small_stacks",

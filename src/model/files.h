@@ -29,8 +29,9 @@ struct FileOwner {
     bool operator==(const FileOwner&) const = default;
 };
 
-// A regular file that has no name left: it exists only as long as somebody holds it open, so its
-// content is carried. Every open file description and mapping of it refers to its id.
+// A regular file, directory or FIFO that has no name left: it exists only as long as somebody holds
+// it open, so its content is carried (a directory has none, a FIFO's is in Checkpoint::pipes).
+// Every open file description and mapping of it refers to its id.
 struct GhostFile {
     struct Extent {
         std::uint64_t offset = 0;
@@ -63,8 +64,9 @@ struct RegularFile {
 // Checkpoint::pipes.
 struct PipeEnd {
     std::uint32_t pipe_id = 0;
-    std::string path;        // FIFOs: absolute, as RegularFile::path; empty for pipe(2)
-    std::uint32_t mode = 0;  // FIFOs: st_mode
+    std::string path;         // FIFOs: absolute, as RegularFile::path; empty for pipe(2)
+    std::uint32_t mode = 0;   // FIFOs: st_mode
+    std::uint32_t ghost = 0;  // FIFOs: as RegularFile::ghost
     bool operator==(const PipeEnd&) const = default;
 };
 

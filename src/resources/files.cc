@@ -465,7 +465,10 @@ Result<model::FileBody> FileCollector::Impl::read_path(const Slot& slot, std::si
                         .first->second;
     for (const std::size_t index : pass.groups[group]) pass.pipes[id].add(pass.slots[index]);
     if (is_readable(slot.info.flags) || !pass.pipe_group.contains(id)) pass.pipe_group[id] = group;
-    return model::PipeEnd{.pipe_id = id, .path = file.path, .mode = file.status.st_mode};
+    const std::uint32_t ghost = paths.ghost_of(file);
+    if (ghost != 0) pass.ghosts.try_emplace(ghost, link_of(slot.holder));
+    return model::PipeEnd{
+        .pipe_id = id, .path = file.path, .mode = file.status.st_mode, .ghost = ghost};
 }
 
 std::vector<Pid> FileCollector::Impl::holders_of(const Pass& pass,
@@ -526,7 +529,7 @@ Result<model::FileBody> FileCollector::Impl::read_body(const Slot& slot, std::si
             if (is_readable(slot.info.flags) || !pass.pipe_group.contains(id)) {
                 pass.pipe_group[id] = group;
             }
-            return model::PipeEnd{.pipe_id = id, .path = {}, .mode = 0};
+            return model::PipeEnd{.pipe_id = id, .path = {}, .mode = 0, .ghost = 0};
         }
         case FileKind::EventFd:
             return TRY(read_eventfd(slot));

@@ -55,6 +55,8 @@ Result<std::string> path_of(const model::Checkpoint& checkpoint, std::uint32_t g
     for (const model::OpenFile& file : checkpoint.files) {
         const auto* regular = std::get_if<model::RegularFile>(&file.body);
         if (regular != nullptr && regular->ghost == ghost) return regular->path;
+        const auto* end = std::get_if<model::PipeEnd>(&file.body);
+        if (end != nullptr && end->ghost == ghost) return end->path;
     }
     return fail(Error::corrupt(fmt::format("nobody has the unlinked file {} open", ghost)));
 }
@@ -74,7 +76,24 @@ Result<os::UniqueFd> open_by_name(int nameless, const std::string& path) {
     return opened;
 }
 
+// By its old name, or beside it where that is taken. It is empty: whoever finds it meanwhile finds
+// nothing.
+Result<os::UniqueFd> make_named(const model::GhostFile& ghost, std::string path, int root) {
+    const os::RootScope there = TRY(os::RootScope::enter(root));
+    const bool is_directory = S_ISDIR(ghost.mode);
+    if (os::fstatat(os::kCwd, path, AT_SYMLINK_NOFOLLOW)) {
+        path += fmt::format(".ferry-ghost-{}", ghost.id);
+    }
+    TRY(is_directory ? os::mkdirat(os::kCwd, path, S_IRWXU) : os::mkfifo(path, S_IRUSR | S_IWUSR));
+    // Both ways, so that no open waits for the other end.
+    auto opened =
+        os::open(path, (is_directory ? O_RDONLY | O_DIRECTORY : O_RDWR | O_NONBLOCK) | O_NOFOLLOW);
+    TRY(os::unlinkat(os::kCwd, path, is_directory ? AT_REMOVEDIR : 0));
+    return opened;
+}
+
 Result<os::UniqueFd> make(const model::GhostFile& ghost, const std::string& path, int root) {
+    if (!S_ISREG(ghost.mode)) return make_named(ghost, path, root);
     const std::string directory = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
     os::UniqueFd nameless;
     {
@@ -88,15 +107,17 @@ Result<os::UniqueFd> make(const model::GhostFile& ghost, const std::string& path
 }
 
 Result<> fill(int file, const model::GhostFile& ghost) {
-    const os::UniqueFd writer = TRY(os::open(open_link(file), O_WRONLY));
-    TRY(os::ftruncate(writer.get(), ghost.size));
-    for (const model::GhostFile::Extent& extent : ghost.extents) {
-        TRY(os::pwrite_all(writer.get(), extent.content, extent.offset));
+    if (S_ISREG(ghost.mode)) {
+        const os::UniqueFd writer = TRY(os::open(open_link(file), O_WRONLY));
+        TRY(os::ftruncate(writer.get(), ghost.size));
+        for (const model::GhostFile::Extent& extent : ghost.extents) {
+            TRY(os::pwrite_all(writer.get(), extent.content, extent.offset));
+        }
     }
-    TRY(os::fchown(writer.get(), ghost.uid, ghost.gid));
+    TRY(os::fchown(file, ghost.uid, ghost.gid));
     // After a change of owner, which takes away set-user-id.
-    TRY(os::fchmod(writer.get(), ghost.mode & kPermissions));
-    return os::futimens(writer.get(), to_time(ghost.access_us), to_time(ghost.modify_us));
+    TRY(os::fchmod(file, ghost.mode & kPermissions));
+    return os::futimens(file, to_time(ghost.access_us), to_time(ghost.modify_us));
 }
 
 std::string describe(const std::string& path) {
@@ -124,13 +145,16 @@ model::GhostFile outline_ghost(const struct stat& status, std::uint32_t id) {
             .inode = status.st_ino,
             .access_us = to_micros(status.st_atim),
             .modify_us = to_micros(status.st_mtim),
-            .size = static_cast<std::uint64_t>(status.st_size),
+            .size = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0,
             .extents = {}};
 }
 
 Result<model::GhostFile> read_ghost(const std::string& link, std::uint32_t id,
                                     std::uint64_t bytes_max, const std::string& what) {
-    const auto opened = os::open(link, O_RDONLY | O_NOATIME);
+    // To open a FIFO would be to be its reader.
+    const auto there = os::fstatat(os::kCwd, link);
+    if (there && !S_ISREG(there->st_mode)) return outline_ghost(*there, id);
+    const auto opened = there ? os::open(link, O_RDONLY | O_NOATIME) : fail(there.error());
     if (!opened && (opened.error().code() == ENOENT || opened.error().code() == ESRCH)) {
         return fail(Error::gone(fmt::format("{} is gone", what)));
     }
@@ -161,13 +185,24 @@ Result<> GhostFiles::finish(const model::Checkpoint& checkpoint) {
     return {};
 }
 
-Result<os::UniqueFd> GhostFiles::open(std::uint32_t id, std::uint32_t flags) const {
+Result<std::string> GhostFiles::path_to(std::uint32_t id) const {
     const auto file = files_.find(id);
     if (file == files_.end()) {
         return fail(Error::corrupt(fmt::format("there is no unlinked file {}", id)));
     }
+    return open_link(file->second.get());
+}
+
+Result<os::UniqueFd> GhostFiles::open(std::uint32_t id, std::uint32_t flags) const {
     // Our own way to it is a link; to whoever has it open the flag means nothing any more.
-    return os::open(open_link(file->second.get()), static_cast<int>(flags) & ~O_NOFOLLOW);
+    return os::open(TRY(path_to(id)), static_cast<int>(flags) & ~O_NOFOLLOW);
+}
+
+void GhostFiles::close_fifos() {
+    std::erase_if(files_, [](const auto& entry) {
+        const auto status = os::fstat(entry.second.get());
+        return status && S_ISFIFO(status->st_mode);
+    });
 }
 
 }  // namespace ferry::resources

@@ -1,7 +1,9 @@
-// Unlinked regular files ("ghosts"): content, owner, mode and times are carried, holes stay holes.
-// At the destination such a file is made in the directory that its name was in, without a name
-// (O_TMPFILE), so that nothing is left behind whatever happens; it gets its old name for a moment
-// where that is free, so that /proc goes on showing it. Not carried: extended attributes.
+// Unlinked regular files, directories and FIFOs ("ghosts"): content, owner, mode and times are
+// carried, holes stay holes. At the destination such a file is made in the directory that its name
+// was in, without a name (O_TMPFILE), so that nothing is left behind whatever happens; it gets its
+// old name for a moment where that is free, so that /proc goes on showing it. Directories and FIFOs
+// can only be made with a name: their old one, or another for that moment. Not carried: extended
+// attributes.
 #pragma once
 
 #include <sys/stat.h>
@@ -43,9 +45,14 @@ class GhostFiles {
     Result<> finish(const model::Checkpoint& checkpoint);
     // A new description of one, opened as `flags` (F_GETFL) say. Corrupt: there is no such ghost.
     [[nodiscard]] Result<os::UniqueFd> open(std::uint32_t id, std::uint32_t flags) const;
+    // A path of ours that leads to one, as long as this has it. Corrupt: as of open().
+    [[nodiscard]] Result<std::string> path_to(std::uint32_t id) const;
+    // When the tree has its own descriptors of all FIFOs: ours are ends as well.
+    void close_fifos();
 
   private:
-    // Read-only: the kernel lets nobody execute a file that is open for writing (ETXTBSY).
+    // Read-only, but for FIFOs: the kernel lets nobody execute a file that is open for writing
+    // (ETXTBSY).
     std::map<std::uint32_t, os::UniqueFd> files_;
 };
 

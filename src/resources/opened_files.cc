@@ -248,10 +248,11 @@ Result<> OpenedFiles::Impl::open_one(const model::Checkpoint& checkpoint,
     if (const auto* path = std::get_if<model::RegularFile>(&file.body))
         return open_path(checkpoint, file, *path);
     if (const auto* end = std::get_if<model::PipeEnd>(&file.body)) {
-        const bool has_path = !end->path.empty();
+        const bool has_path = !end->path.empty() && end->ghost == 0;
         const os::RootScope there =
             TRY(os::RootScope::enter(has_path ? surroundings.root.get() : -1));
-        keep(file, TRY(pipes.open(*end, file.flags)));
+        const std::string path = end->ghost == 0 ? end->path : TRY(ghosts.path_to(end->ghost));
+        keep(file, TRY(pipes.open(*end, path, file.flags)));
     } else if (const auto* event = std::get_if<model::EventFd>(&file.body)) {
         keep(file, TRY(open_eventfd(*event)));
     } else if (std::holds_alternative<model::EventPoll>(file.body)) {
@@ -330,6 +331,7 @@ Result<> OpenedFiles::finish(const model::Checkpoint& checkpoint) {
             TRY(with_context(impl_->settle(file), what));
         }
     }
+    impl_->ghosts.close_fifos();
     return impl_->inet.settle();
 }
 

@@ -117,11 +117,14 @@ Result<> PathTable::collect(std::vector<model::OpenFile>& files,
 
 model::RegularFile PathTable::to_model(const PathFile& file, std::int64_t position) {
     model::RegularFile regular = to_regular_file(file, position);
-    if (!file.unlinked) return regular;
-    const auto next = static_cast<std::uint32_t>(ghost_ids_.size() + 1);
-    regular.ghost =
-        ghost_ids_.try_emplace({file.status.st_dev, file.status.st_ino}, next).first->second;
+    regular.ghost = ghost_of(file);
     return regular;
+}
+
+std::uint32_t PathTable::ghost_of(const PathFile& file) {
+    if (!file.unlinked) return 0;
+    const auto next = static_cast<std::uint32_t>(ghost_ids_.size() + 1);
+    return ghost_ids_.try_emplace({file.status.st_dev, file.status.st_ino}, next).first->second;
 }
 
 }  // namespace ferry::resources

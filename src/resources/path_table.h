@@ -45,7 +45,9 @@ class PathTable {
     Result<> collect(std::vector<model::OpenFile>& files,
                      std::map<std::uint32_t, std::string>& ghosts);
 
-    // With the number of the ghost, if it is one.
+    // The number of the ghost that it is; 0: it has its name.
+    std::uint32_t ghost_of(const PathFile& file);
+    // With that.
     model::RegularFile to_model(const PathFile& file, std::int64_t position);
     MemfdTable& memfds() { return memfds_; }
 

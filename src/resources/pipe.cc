@@ -50,7 +50,7 @@ void PipeOpener::announce(const model::Pipe& content) {
     content_[content.id] = &content;
 }
 
-Result<PipeOpener::Made*> PipeOpener::make(const model::PipeEnd& end) {
+Result<PipeOpener::Made*> PipeOpener::make(const model::PipeEnd& end, const std::string& path) {
     const auto known = made_.find(end.pipe_id);
     if (known != made_.end()) return &known->second;
     const auto content = content_.find(end.pipe_id);
@@ -58,10 +58,10 @@ Result<PipeOpener::Made*> PipeOpener::make(const model::PipeEnd& end) {
         return fail(Error::corrupt(fmt::format("pipe {} has no data record", end.pipe_id)));
     }
     Made made;
-    made.is_fifo = !end.path.empty();
+    made.is_fifo = !path.empty();
     if (made.is_fifo) {
         // Both ways, so that neither this open nor a later one waits for its other end (fifo(7)).
-        made.writer = TRY(os::open(end.path, O_RDWR | O_NONBLOCK));
+        made.writer = TRY(os::open(path, O_RDWR | O_NONBLOCK));
         const struct stat status = TRY(os::fstat(made.writer.get()));
         if (!S_ISFIFO(status.st_mode)) {
             return fail(Error::invalid(fmt::format("{} is no FIFO here", end.path)));
@@ -77,11 +77,12 @@ Result<PipeOpener::Made*> PipeOpener::make(const model::PipeEnd& end) {
     return &made_.emplace(end.pipe_id, std::move(made)).first->second;
 }
 
-Result<os::UniqueFd> PipeOpener::open(const model::PipeEnd& end, std::uint32_t flags) {
-    Made& made = *TRY(make(end));
+Result<os::UniqueFd> PipeOpener::open(const model::PipeEnd& end, const std::string& path,
+                                      std::uint32_t flags) {
+    Made& made = *TRY(make(end, path));
     // O_DIRECT (packet mode) follows by F_SETFL with the other status flags.
     const int how = static_cast<int>(flags & (O_ACCMODE | O_NONBLOCK));
-    if (made.is_fifo) return os::open(end.path, how);
+    if (made.is_fifo) return os::open(path, how);
     const bool reads = (flags & O_ACCMODE) == O_RDONLY;
     const int own = reads ? made.reader.get() : made.writer.get();
     // What pipe(2) made itself, as opposed to what was opened through /proc later.

@@ -19,15 +19,17 @@ class PipeOpener {
   public:
     // `content` stays referred to until open() was called for the last end.
     void announce(const model::Pipe& content);
-    // flags as of F_GETFL. Corrupt: the pipe was not announced.
-    Result<os::UniqueFd> open(const model::PipeEnd& end, std::uint32_t flags);
+    // flags as of F_GETFL. `path` leads to it, if it is a FIFO. Corrupt: the pipe was not
+    // announced.
+    Result<os::UniqueFd> open(const model::PipeEnd& end, const std::string& path,
+                              std::uint32_t flags);
 
   private:
     struct Made {
         os::UniqueFd reader, writer;
         bool is_fifo = false;
     };
-    Result<Made*> make(const model::PipeEnd& end);
+    Result<Made*> make(const model::PipeEnd& end, const std::string& path);
     std::map<std::uint32_t, const model::Pipe*> content_;
     std::map<std::uint32_t, Made> made_;
 };

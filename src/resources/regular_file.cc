@@ -52,10 +52,13 @@ Result<> check_deleted(const PathFile& file, const std::string& name, const Path
                         "which is not carried: close or reopen it",
                         name, file.path)));
     }
-    if (!S_ISREG(file.status.st_mode)) {
-        return fail(Error::unsupported(
-            fmt::format("{} is {}, a deleted file that is no regular one: close or reopen it", name,
-                        file.path)));
+    const mode_t mode = file.status.st_mode;
+    if (S_ISDIR(mode) || S_ISFIFO(mode)) return {};
+    if (!S_ISREG(mode)) {
+        return fail(Error::unsupported(fmt::format(
+            "{} is {}, a deleted file of another kind than regular ones, directories and FIFOs: "
+            "close it",
+            name, file.path)));
     }
     return check_ghost_size(file.status, rules.ghost_bytes_max,
                             fmt::format("{} is {}", name, file.path));
