@@ -10,7 +10,7 @@
 namespace ferry::abi {
 
 inline constexpr std::uint32_t kBlobMagic = 0x31424246;  // "FBB1" in memory order
-inline constexpr std::uint32_t kBlobVersion = 1;
+inline constexpr std::uint32_t kBlobVersion = 2;
 
 // At offset 0 of the flat image; written by blob.lds. Offsets count from the image's start.
 struct BlobHeader {
@@ -70,7 +70,9 @@ struct Slot {
     std::int32_t socket;
     std::int32_t next_socket;  // becomes `socket` when the program has run, before the answer
     std::uint32_t op_count;
-    std::uint32_t reserved;
+    // Descriptors below this one the task keeps when it begins; others but `socket`, which is not
+    // below it, are closed.
+    std::uint32_t first_closed;
     std::uint64_t program;   // address of Op[op_count]; its data follows
     std::uint32_t failed;    // index of the operation that failed, or kNoFailure
     std::uint32_t executed;  // operations run, the failed one included

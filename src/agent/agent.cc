@@ -265,6 +265,7 @@ Result<Agent::Planned> Agent::prepare_peer(const MigrateOrder& order, WorkerSetu
                                   .control_port = control_port_,
                                   .bridge = order.bridge,
                                   .output = order.output,
+                                  .console_socket = order.console_socket,
                                   .group = setup.info.group,
                                   .decided_here = setup.info.decided_at_peer})));
     setup.source.address =
@@ -319,8 +320,9 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
         return fail(Error::invalid("this is no group"));
     }
     TRY(check_service_name(order.service));
-    if (!order.output.empty() && !order.output.starts_with('/')) {
-        return fail(Error::invalid(fmt::format("{} is no absolute path", order.output)));
+    for (const std::string& path : {order.output, order.console_socket}) {
+        if (path.empty() || path.starts_with('/')) continue;
+        return fail(Error::invalid(fmt::format("{} is no absolute path", path)));
     }
     TRY(check_room());
     if (order.source == config_.name) {
@@ -341,6 +343,7 @@ Result<Prepared> Agent::prepare(const PrepareOrder& order) {
     setup.destination.placement = {.uplink = config_.uplink, .bridge = order.bridge};
     setup.destination.runtime_root = config_.runtime_root;
     setup.destination.output = order.output;
+    setup.destination.console_socket = order.console_socket;
     const auto session = TRY(Session::start(setup, store_, *history_));
     TRY(add(session));
     const std::uint16_t port = TRY(session->wait_port(kListenTimeout));

@@ -342,6 +342,7 @@ Result<Prepared> PeerClient::prepare(const PrepareOrder& order) {
     request.set_control_port(order.control_port);
     request.set_bridge(order.bridge);
     request.set_output(order.output);
+    request.set_console_socket(order.console_socket);
     request.set_group(order.group);
     request.set_decided_here(order.decided_here);
     v1::PrepareReply reply;

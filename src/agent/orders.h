@@ -41,6 +41,8 @@ struct MigrateOrder {
     // Of the destination, for what a container writes into a pipe to its logger; empty: the
     // default.
     std::string output = {};
+    // Of the destination: who gets the master of a container's terminal; empty: the same file.
+    std::string console_socket = {};
     std::uint64_t ghost_bytes_max = migrate::kGhostBytesDefault;
     migrate::Method method = migrate::Method::Live;
     std::string images_directory = {};  // of the source; empty: in memory
@@ -56,6 +58,7 @@ struct PrepareOrder {
     std::uint16_t control_port = 0;
     std::string bridge = {};
     std::string output = {};
+    std::string console_socket = {};
     std::string group = {};     // empty: none
     bool decided_here = false;  // the destination's agent keeps its decision
 };

@@ -316,6 +316,7 @@ class PeerService final : public v1::Peer::Service {
              .control_port = static_cast<std::uint16_t>(request->control_port()),
              .bridge = request->bridge(),
              .output = request->output(),
+             .console_socket = request->console_socket(),
              .group = request->group(),
              .decided_here = request->decided_here()});
         if (!prepared) return status_of(prepared.error());

@@ -72,6 +72,7 @@ v1::MigrateRequest to_wire(const MigrateOrder& order) {
     wire.set_any_cpu(!order.check_cpu);
     wire.set_bridge(order.bridge);
     wire.set_output(order.output);
+    wire.set_console_socket(order.console_socket);
     wire.set_ghost_bytes_max(order.ghost_bytes_max);
     wire.set_method(migrate::name_of(order.method));
     wire.set_images_directory(order.images_directory);
@@ -103,6 +104,7 @@ Result<MigrateOrder> from_wire(const v1::MigrateRequest& wire) {
                         .check_cpu = !wire.any_cpu(),
                         .bridge = wire.bridge(),
                         .output = wire.output(),
+                        .console_socket = wire.console_socket(),
                         .ghost_bytes_max = wire.ghost_bytes_max(),
                         .method = *method,
                         .images_directory = wire.images_directory(),

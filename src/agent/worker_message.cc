@@ -47,7 +47,8 @@ Json json_of(const migrate::DestinationRequest& request) {
             {"uplink", request.placement.uplink},
             {"bridge", request.placement.bridge},
             {"runtime_root", request.runtime_root},
-            {"output", request.output}};
+            {"output", request.output},
+            {"console_socket", request.console_socket}};
 }
 
 migrate::SourceRequest source_of(const Json& json, const SessionInfo& info) {
@@ -89,6 +90,7 @@ migrate::DestinationRequest destination_of(const Json& json, const SessionInfo& 
     request.placement = {.uplink = json.at("uplink"), .bridge = json.at("bridge")};
     request.runtime_root = json.at("runtime_root");
     request.output = json.at("output");
+    request.console_socket = json.at("console_socket");
     return request;
 }
 

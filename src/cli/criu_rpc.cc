@@ -138,6 +138,19 @@ Result<> RpcSocket::notify(std::string_view script, Pid pid) {
     answer.mutable_notify()->set_script(std::string(script));
     if (pid.value != 0) answer.mutable_notify()->set_pid(pid.value);
     TRY(send(fd_, answer));
+    return await_confirmation(script);
+}
+
+Result<> RpcSocket::give_master(int master) {
+    constexpr std::string_view kScript = "orphan-pts-master";
+    wire::Answer answer = answer_of(RpcKind::Notify, true);
+    answer.mutable_notify()->set_script(std::string(kScript));
+    const std::string bytes = answer.SerializeAsString();
+    TRY(os::send_with_fds(fd_, os::as_bytes(bytes), std::span(&master, 1)));
+    return await_confirmation(kScript);
+}
+
+Result<> RpcSocket::await_confirmation(std::string_view script) {
     const auto done = TRY(receive_request(fd_));
     const bool is_done = done && done->type() == static_cast<std::uint32_t>(RpcKind::Notify) &&
                          done->notify_success();

@@ -64,8 +64,11 @@ class RpcSocket {
     Result<> answer_error(RpcKind kind, const Error& error);
     // Waits until the peer has done what it wants to do at that point. Peer: it could not.
     Result<> notify(std::string_view script, Pid pid = {});
+    // With the master of a container's terminal that nobody in it has.
+    Result<> give_master(int master);
 
   private:
+    Result<> await_confirmation(std::string_view script);
     RpcSocket(int fd, Pid peer) : fd_(fd), peer_(peer) {}
     int fd_;
     Pid peer_;

@@ -424,7 +424,10 @@ void add_migrate(CLI::App& app, Invocation& invocation) {
                       "them is sent or compared (default: found out for each directory)");
     command->add_option("--output", options->order.output,
                         "File of the destination for what a container writes into a pipe to its "
-                        "logger (default: /var/log/ferry/NAME.log)");
+                        "logger, or to its terminal (default: /var/log/ferry/NAME.log)");
+    command->add_option("--console-socket", options->order.console_socket,
+                        "Unix socket of the destination that takes the master of a container's "
+                        "terminal, as runc's option of that name (default: none; Ferry holds it)");
     command->add_flag("--shell-job", options->order.shell_job, "The service may have a terminal");
     command
         ->add_option_function<std::string>(

@@ -22,7 +22,7 @@ struct RestoreOptions {
     bool detached = false;
     bool sibling = false;
     // Of a container; empty: as when it was dumped.
-    std::string container, runtime_root, bridge, output;
+    std::string container, runtime_root, bridge, output, console_socket;
 };
 
 // The tree runs and is ours no more, so nothing from here on is an error of the restore.
@@ -72,7 +72,8 @@ Result<restore::RestoreReport> restore_container(const RestoreOptions& options,
                                       {.engine = engine,
                                        .runtime_root = options.runtime_root,
                                        .placement = {.uplink = {}, .bridge = options.bridge},
-                                       .output = options.output});
+                                       .output = options.output,
+                                       .console_socket = options.console_socket});
 }
 
 Result<int> run_restore(const RestoreOptions& options) {
@@ -117,8 +118,11 @@ void add_restore(CLI::App& app, Invocation& invocation) {
                      "Bridge for the container's network device (default: of the same name as "
                      "before)");
     verb->add_option("--output", options->output,
-                     "The file that takes what the container wrote into a pipe (default: "
-                     "/var/log/ferry/NAME.log)");
+                     "The file that takes what the container wrote into a pipe or to its "
+                     "terminal (default: /var/log/ferry/NAME.log)");
+    verb->add_option("--console-socket", options->console_socket,
+                     "Unix socket that takes the master of the container's terminal (default: "
+                     "none; Ferry holds it)");
     add_engine_options(*verb, options->engine);
     verb->callback([options, &invocation] {
         invocation.run = [options]() -> Result<int> {

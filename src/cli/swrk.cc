@@ -189,6 +189,9 @@ Result<Pid> serve_restore(RpcSocket& socket, RpcOptions options) {
     restore.engine.file_locks = options.file_locks;
     restore.runtime_root = root.path();
     restore.streams = {0, 1, 2};
+    restore.take_console = [&](const os::UniqueFd& master) {
+        return socket.give_master(master.get());
+    };
     if (options.wants_notices) {
         restore.on_made = [&](Pid pid) { return socket.notify("setup-namespaces", pid); };
         restore.on_complete = [&](Pid pid) { return socket.notify("post-restore", pid); };

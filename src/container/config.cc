@@ -114,7 +114,6 @@ Result<std::string> config_for_creation(std::string_view text, const FirstProgra
                             "consoleSize", "ioPriority", "scheduler"}) {
         process.erase(key);
     }
-    process["terminal"] = false;
     process["user"] = {{"uid", 0}, {"gid", 0}};
     process["args"] = program.arguments;
     process["env"] = Json::array();

@@ -66,8 +66,7 @@ struct FirstProgram {
     std::string rootfs;                     // absolute
 };
 // The same container with another first program: run by root with these capabilities, without
-// limits, without what confines a program (seccomp, AppArmor, SELinux, no_new_privs), without a
-// terminal.
+// limits, without what confines a program (seccomp, AppArmor, SELinux, no_new_privs).
 Result<std::string> config_for_creation(std::string_view text, const FirstProgram& program);
 
 }  // namespace ferry::container

@@ -151,7 +151,6 @@ std::vector<std::string> obstacles(const Config& config, const State& state) {
         return mount.destination == "/proc" && mount.type == "proc";
     });
     refuse_if(!has_proc, "no proc file system is mounted on its /proc");
-    refuse_if(config.terminal, "it has a terminal (process.terminal)");
     refuse_if(!config.hooks.empty(),
               fmt::format("it has hooks ({})", fmt::join(config.hooks, ", ")));
     refuse_if(config.seccomp_listener, "its seccomp filter asks a supervisor (listenerPath)");

@@ -43,7 +43,7 @@ Result<Container> find_anywhere(const std::string& name, const Runtime& runtime)
 std::vector<std::string> obstacles(const Config& config, const State& state);
 
 // Unsupported, with the name of everything that cannot be carried: it is not running, it has no pid
-// or mount namespace of its own, a user namespace, a terminal, hooks, a cgroup of systemd's, ...
+// or mount namespace of its own, hooks, a cgroup of systemd's, ...
 Result<> check_movable(const Container& container);
 
 // Processes in the container that do not descend from its first one (`runc exec`), ascending. They

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "container/console.h"
 #include "container/limits.h"
 
 namespace ferry::container {
@@ -211,6 +212,24 @@ TEST(Limits, AreThoseThatWereChangedSince) {
     EXPECT_FALSE(changed_limits(kState, with(kState, "/config/cgroups", "7")));
 }
 
+TEST(Terminal, IsWhatIsOnItsConsole) {
+    Config config = *parse_config(kConfig);
+    const auto index = [&config](const char* console) {
+        return index_of_terminal(
+            config, *proc::parse_mounts(fmt::format("1 0 0:9 / / rw - overlay o rw\n"
+                                                    "2 1 0:7 {} rw,nosuid - devpts d rw\n",
+                                                    console)));
+    };
+    EXPECT_EQ(index("/7 /dev/console").value(), std::nullopt);
+    config.terminal = true;
+    EXPECT_EQ(index("/7 /dev/console").value(), 7u);
+    for (const char* other : {"/7 /dev/other", "/ptmx /dev/console", "/7//deleted /dev/console"}) {
+        const auto refused = index(other);
+        ASSERT_FALSE(refused) << other;
+        EXPECT_THAT(refused.error().message(), HasSubstr("not on its /dev/console any more"));
+    }
+}
+
 TEST(Refusals, AreByName) {
     const auto refusal = [](const std::string& config) {
         Container container = running();
@@ -219,7 +238,6 @@ TEST(Refusals, AreByName) {
         EXPECT_FALSE(checked) << config;
         return checked ? std::string() : checked.error().message();
     };
-    EXPECT_THAT(refusal(with(kConfig, "/process/terminal", "true")), HasSubstr("terminal"));
     EXPECT_THAT(
         refusal(with(kConfig, "/hooks", R"({"prestart": [{"path": "/x"}], "poststop": []})")),
         HasSubstr("hooks (prestart)"));

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "container/file_trees.h"
 #include "container/runtime.h"
 #include "container/streams.h"
+#include "os/fd.h"
 
 namespace ferry::container {
 
@@ -28,11 +30,15 @@ struct CreationOptions {
     // Empty: the source's. Podman's containers have their own.
     std::string runtime_root = {};
     std::string bundle = {};  // empty: the source's path
-    // The file that takes what the container wrote into a pipe at its source; empty:
-    // kOutputDirectory/ID.log. Podman's containers have a log.
+    // The file that takes what the container wrote into a pipe, or to its terminal, at its source;
+    // empty: kOutputDirectory/ID.log. Podman's containers have a log.
     std::string output = {};
     // Our descriptors of its standard streams, instead; -1: they are opened as above.
     std::array<int, 3> streams = {-1, -1, -1};
+    // Who gets the master of its terminal instead (console.h): whoever listens at this path, or
+    // this function; neither: a process that writes to `output`. Podman's monitors have it.
+    std::string console_socket = {};
+    std::function<Result<>(const os::UniqueFd& master)> take_console = {};
     // The runtime's version, for which it has to be run, is compared by start() and not by
     // prepare(): where other work lies between the two.
     bool version_later = false;

@@ -5,8 +5,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/ioctl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
@@ -18,6 +19,7 @@
 #include "base/limits.h"
 #include "container/program.h"
 #include "os/fd.h"
+#include "os/inet.h"
 #include "os/process.h"
 #include "os/sweeper.h"
 #include "proc/ancestry.h"
@@ -27,6 +29,7 @@ namespace ferry::container {
 namespace {
 
 constexpr std::chrono::milliseconds kLogTimeout{200};
+constexpr unsigned kMasterMajor = 5, kMasterMinor = 2;  // devices.txt: /dev/ptmx
 // Podman may still be writing there.
 constexpr const char* kRemoval = R"(while ! rm -rf "$1"; do sleep 0.1; done)";
 
@@ -130,6 +133,21 @@ bool is_idle(const proc::ProcessDirectory& monitor) {
     return !stat || stat->state == 'S';
 }
 
+// Of a monitor's descriptor: what the container writes to comes out there.
+bool has_output(const std::string& path, const StreamLinks& streams) {
+    const auto link = os::readlinkat(os::kCwd, path);
+    if (!link) return false;
+    if (*link == streams[1] || *link == streams[2]) return link->starts_with("pipe:[");
+    const auto status = os::fstatat(os::kCwd, path);
+    return status && S_ISCHR(status->st_mode) &&
+           status->st_rdev == makedev(kMasterMajor, kMasterMinor);
+}
+
+bool is_read(const os::UniqueFd& end) {
+    std::array polled = {pollfd{.fd = end.get(), .events = POLLIN, .revents = 0}};
+    return !os::poll(polled, 0) || (polled[0].revents & POLLIN) == 0;
+}
+
 }  // namespace
 
 Result<PodmanRecord> export_from_podman(const Monitor& monitor, const Config& config,
@@ -160,19 +178,14 @@ Result<PodmanRecord> export_from_podman(const Monitor& monitor, const Config& co
 Result<> await_log(const Monitor& monitor, const StreamLinks& streams) {
     const auto directory = TRY(proc::ProcessDirectory::open(monitor.pid));
     const os::PidFd process = TRY(os::PidFd::open(monitor.pid));
-    std::vector<os::UniqueFd> pipes;
+    std::vector<os::UniqueFd> ends;
     const std::string fds = fmt::format("/proc/{}/fd", monitor.pid);
     for (const std::string& number : TRY(os::list_directory(os::kCwd, fds))) {
-        const auto link = os::readlinkat(os::kCwd, fmt::format("{}/{}", fds, number));
-        if (!link || (*link != streams[1] && *link != streams[2])) continue;
-        if (link->starts_with("pipe:[")) pipes.push_back(TRY(process.getfd(std::stoi(number))));
+        if (!has_output(fmt::format("{}/{}", fds, number), streams)) continue;
+        ends.push_back(TRY(process.getfd(std::stoi(number))));
     }
     const auto deadline = std::chrono::steady_clock::now() + kLogTimeout;
-    const auto is_read = [](const os::UniqueFd& pipe) {
-        int waiting = 0;
-        return !os::ioctl(pipe.get(), FIONREAD, &waiting) || waiting == 0;
-    };
-    while (!std::ranges::all_of(pipes, is_read) || !is_idle(directory)) {
+    while (!std::ranges::all_of(ends, is_read) || !is_idle(directory)) {
         if (std::chrono::steady_clock::now() > deadline) {
             return fail(Error::limit("conmon does not read what the container has written"));
         }

@@ -243,6 +243,11 @@ Result<> PodmanImport::take_stand_in(os::UniqueFd connection) {
     return {};
 }
 
+Result<Streams> PodmanImport::take_streams() {
+    if (!TRY(parse_config(spec_)).terminal) return Streams::given(std::move(streams_));
+    return Streams::terminal({});
+}
+
 std::unexpected<Error> PodmanImport::failure() {
     const Result<std::string> said = os::read_file(fmt::format("/proc/self/fd/{}", said_.get()));
     return fail(Error::peer("Podman: " + last_line(said.value_or("it has failed"))));

@@ -34,7 +34,7 @@ class PodmanImport final : public Maker {
     [[nodiscard]] const std::string& bundle() const override { return bundle_; }
     [[nodiscard]] const std::string& config() const override { return spec_; }
     // The monitor's ends.
-    Result<Streams> take_streams() override { return Streams::given(std::move(streams_)); }
+    Result<Streams> take_streams() override;
     [[nodiscard]] Result<std::vector<files::TreePlace>> places(const std::vector<FileTree>& trees,
                                                                const Config& config) const override;
     Result<std::string> altered_bundle() override { return stand_ins_.path("bundle"); }

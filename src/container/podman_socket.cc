@@ -24,17 +24,21 @@ Result<os::SocketAddress> address_of(const std::string& path) {
     return os::make_address(address);
 }
 
-Result<os::UniqueFd> new_socket() {
-    return os::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+Result<os::UniqueFd> new_socket(int type = SOCK_SEQPACKET) {
+    return os::socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 }
 
 }  // namespace
 
-Result<os::UniqueFd> listen_for_stand_in(const std::string& path) {
-    os::UniqueFd socket = TRY(new_socket());
+Result<os::UniqueFd> listen_at(const std::string& path, int type) {
+    os::UniqueFd socket = TRY(new_socket(type));
     TRY(os::bind(socket.get(), TRY(address_of(path))));
     TRY(os::listen(socket.get(), 1));
     return socket;
+}
+
+Result<os::UniqueFd> listen_for_stand_in(const std::string& path) {
+    return listen_at(path, SOCK_SEQPACKET);
 }
 
 Result<os::UniqueFd> connect_stand_in(const std::string& path) {

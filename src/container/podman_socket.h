@@ -1,5 +1,6 @@
-// The connection between a worker and its stand-in for Podman's runtime (podman_stand_in.h). For
-// this module's .cc files.
+// Unix sockets over which texts and descriptors come: between a worker and its stand-in for
+// Podman's runtime (podman_stand_in.h), and from a runtime (console.h). For this module's .cc
+// files.
 #pragma once
 
 #include <chrono>
@@ -17,6 +18,7 @@ struct SocketMessage {
     std::vector<os::UniqueFd> fds;
 };
 
+Result<os::UniqueFd> listen_at(const std::string& path, int type);
 Result<os::UniqueFd> listen_for_stand_in(const std::string& path);
 Result<os::UniqueFd> connect_stand_in(const std::string& path);
 Result<> send_message(int socket, const std::string& text, std::span<const int> fds);

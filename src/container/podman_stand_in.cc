@@ -82,11 +82,19 @@ Result<Finished> create(const std::string& directory, const Words& words, const 
                       .stderr_fd = 2,
                       .dies_with_parent = false};
     launch.arguments.insert(launch.arguments.begin(), directory + "/" + kRealRuntime);
-    for (const std::string& word :
-         Words{"create", "--bundle", bundle, "--pid-file", value_of(words, "--pid-file"),
-               "--preserve-fds", std::to_string(fds.size()), words.back()}) {
-        launch.arguments.push_back(word);
+    Words arguments = {"create",
+                       "--bundle",
+                       bundle,
+                       "--pid-file",
+                       value_of(words, "--pid-file"),
+                       "--preserve-fds",
+                       std::to_string(fds.size())};
+    constexpr const char* kConsole = "--console-socket";  // where it has a terminal
+    if (const std::string socket = value_of(words, kConsole); !socket.empty()) {
+        arguments.insert(arguments.end(), {kConsole, socket});
     }
+    arguments.push_back(words.back());
+    std::ranges::move(arguments, std::back_inserter(launch.arguments));
     for (const os::UniqueFd& fd : fds) launch.passed.push_back(fd.get());
     os::ChildProcess child = TRY(os::ChildProcess::start(launch));
     const auto status = TRY(child.wait(kNoHurry));

@@ -29,7 +29,7 @@ Result<std::unique_ptr<RuncMaker>> RuncMaker::make(const Description& descriptio
                                                    const CreationOptions& options) {
     std::unique_ptr<RuncMaker> maker(
         new RuncMaker(description, std::move(runtime),
-                      options.bundle.empty() ? description.bundle : options.bundle));
+                      options.bundle.empty() ? description.bundle : options.bundle, options));
     TRY(maker->check_bundle());
     TRY(maker->open_streams(description, options));
     return maker;
@@ -66,16 +66,29 @@ Result<> RuncMaker::check_bundle() const {
 }
 
 Result<> RuncMaker::open_streams(const Description& description, const CreationOptions& options) {
-    if (options.streams[0] >= 0) {
+    has_terminal_ = TRY(parse_config(config_)).terminal;
+    if (!console_socket_.empty()) {
+        if (!has_terminal_) return fail(Error::invalid("it has no terminal for a console socket"));
+        TRY(check_console_socket(console_socket_));
+    }
+    if (options.streams[0] >= 0 && !has_terminal_) {
         std::vector<os::UniqueFd> fds;
         for (const int fd : options.streams) fds.push_back(TRY(os::dup(fd)));
         streams_ = TRY(Streams::given(std::move(fds)));
         return {};
     }
     const State state = TRY(parse_state(description.state));
-    streams_ = TRY(Streams::open(
-        state.streams,
-        options.output.empty() ? fmt::format("{}/{}.log", kOutputDirectory, id_) : options.output));
+    const std::string output =
+        options.output.empty() ? fmt::format("{}/{}.log", kOutputDirectory, id_) : options.output;
+    if (has_terminal_) return open_terminal(output);
+    streams_ = TRY(Streams::open(state.streams, output));
+    return {};
+}
+
+Result<> RuncMaker::open_terminal(const std::string& output) {
+    const bool is_ours = console_socket_.empty() && !give_console_;
+    streams_ = TRY(Streams::terminal(is_ours ? output : std::string()));
+    if (is_ours) output_ = TRY(os::dup(streams_.fd(1)));
     return {};
 }
 
@@ -90,7 +103,7 @@ Result<std::string> RuncMaker::altered_bundle() {
     held_ = TRY(hold_aside(aside_));
     guardian_ = TRY(os::undo_after_death({.command = runtime_.remove_command(id_),
                                           .until_gone = runtime_.directory_of(id_),
-                                          .files = {aside_ + "/config.json"},
+                                          .files = {aside_ + "/config.json", own_console_socket()},
                                           .directories = {aside_},
                                           .held = held_.get()}));
     return aside_;
@@ -98,7 +111,22 @@ Result<std::string> RuncMaker::altered_bundle() {
 
 Result<> RuncMaker::create(const Runtime::Creation& creation) {
     made_ = true;
-    return runtime_.create_and_start(creation);
+    Runtime::Creation with_console = creation;
+    if (has_terminal_) with_console.console_socket = console_socket_;
+    if (has_terminal_ && console_socket_.empty()) {
+        with_console.console_socket = own_console_socket();
+        console_ = TRY(ConsoleSocket::listen(own_console_socket()));
+    }
+    TRY(runtime_.create_and_start(with_console));
+    return console_ ? take_console() : Result<>();
+}
+
+Result<> RuncMaker::take_console() {
+    const os::UniqueFd master = TRY(console_->take_master());
+    console_.reset();
+    if (give_console_) return give_console_(master);
+    const Container made = TRY(find(id_, runtime_));
+    return hold_master(master, made.state.init, output_);
 }
 
 bool RuncMaker::commit() {
@@ -110,6 +138,7 @@ bool RuncMaker::commit() {
 void RuncMaker::remove_aside() {
     if (aside_.empty()) return;
     static_cast<void>(os::unlinkat(os::kCwd, aside_ + "/config.json"));
+    if (has_terminal_) static_cast<void>(os::unlinkat(os::kCwd, own_console_socket()));
     const auto removed = os::unlinkat(os::kCwd, aside_, AT_REMOVEDIR);
     if (!removed) log_warn("{}", removed.error().message());
     aside_.clear();

@@ -1,9 +1,12 @@
 // A container that its runtime makes of a bundle of the host's.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "container/console.h"
 #include "container/container.h"
 #include "container/maker.h"
 #include "os/fd.h"
@@ -36,15 +39,29 @@ class RuncMaker final : public Maker {
     bool commit() override;
 
   private:
-    RuncMaker(const Description& description, Runtime runtime, std::string bundle)
-        : id_(description.id),
+    RuncMaker(const Description& description, Runtime runtime, std::string bundle,
+              const CreationOptions& options)
+        : console_socket_(options.console_socket),
+          give_console_(options.take_console),
+          id_(description.id),
           config_(description.config),
           bundle_(std::move(bundle)),
           runtime_(std::move(runtime)) {}
     [[nodiscard]] Result<> check_bundle() const;
     Result<> open_streams(const Description& description, const CreationOptions& options);
+    Result<> open_terminal(const std::string& output);
+    Result<> take_console();
     void remove_aside();
 
+    [[nodiscard]] std::string own_console_socket() const { return aside_ + "/console"; }
+
+    // Of a container with a terminal: who gets its master; where neither is, we do.
+    std::string console_socket_;
+    std::function<Result<>(const os::UniqueFd&)> give_console_;
+    os::UniqueFd output_;                   // then takes what is written to it
+    std::optional<ConsoleSocket> console_;  // until the master has come
+
+    bool has_terminal_ = false;
     std::string id_, config_, bundle_;
     Runtime runtime_;
     Streams streams_;

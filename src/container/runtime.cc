@@ -66,11 +66,16 @@ Result<std::string> Runtime::answer(VersionQuestion question) const {
 
 // Not killed with us in the middle of its work: what it makes could then not be deleted by name.
 Result<> Runtime::create_and_start(const Creation& creation) const {
-    return run_quietly(
-        {.arguments = command({"run", "--detach", "--bundle", creation.bundle, "--preserve-fds",
-                               std::to_string(creation.passed.size()), creation.id}),
-         .passed = creation.passed,
-         .dies_with_parent = false});
+    std::vector<std::string> arguments = {
+        "run",           "--detach",       "--bundle",
+        creation.bundle, "--preserve-fds", std::to_string(creation.passed.size())};
+    if (!creation.console_socket.empty()) {
+        arguments.insert(arguments.end(), {"--console-socket", creation.console_socket});
+    }
+    arguments.push_back(creation.id);
+    return run_quietly({.arguments = command(std::move(arguments)),
+                        .passed = creation.passed,
+                        .dies_with_parent = false});
 }
 
 Result<> Runtime::start(const std::string& id) const {

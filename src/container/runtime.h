@@ -34,8 +34,9 @@ struct Runtime {
 
     struct Creation {
         std::string id;
-        std::string bundle;       // a directory with a config.json
-        std::vector<int> passed;  // become 3, 4, ... in the container's first process
+        std::string bundle;               // a directory with a config.json
+        std::vector<int> passed;          // become 3, 4, ... in the container's first process
+        std::string console_socket = {};  // takes the master of its terminal; empty: it has none
     };
     // `runc run --detach`: returns when the first process is about to execute its program.
     Result<> create_and_start(const Creation& creation) const;

@@ -107,7 +107,7 @@ Result<std::string> with_original_process(std::string_view created, std::string_
     const Json& source_config = *TRY(object_in(source, "config"));
     Json& config = json["config"];
     for (const char* key : kProcessKeys) put_back(config, source_config, key);
-    json[kStreams] = streams;
+    if (streams != StreamLinks()) json[kStreams] = streams;
     put_back(json, source, "created");
     Json labels = Json::array();
     for (const std::string& label : TRY(texts_in(config, "labels"))) {

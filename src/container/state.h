@@ -36,7 +36,8 @@ Result<State> parse_state(std::string_view text);
 
 // The state of a container that was made by config_for_creation(), with what was altered for it put
 // right: as in the original what confines its programs, limits, the bundle's path, the time of
-// creation; and where its standard streams lead here. Everything else stays `created`'s.
+// creation; and where its standard streams lead here, if anywhere. Everything else stays
+// `created`'s.
 Result<std::string> with_original_process(std::string_view created, std::string_view original,
                                           const std::string& bundle, const StreamLinks& streams);
 

@@ -73,6 +73,13 @@ Result<Streams> Streams::open(const StreamLinks& originals, const std::string& o
     return streams;
 }
 
+Result<Streams> Streams::terminal(const std::string& output) {
+    Streams streams;
+    if (!output.empty()) TRY(streams.open_one(1, std::string(kPipe), output));
+    streams.links_ = {};
+    return streams;
+}
+
 Result<Streams> Streams::given(std::vector<os::UniqueFd> fds) {
     Streams streams;
     for (std::size_t number = 0; number < streams.fds_.size(); ++number) {

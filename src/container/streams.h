@@ -27,6 +27,10 @@ class Streams {
     // directory is made. Invalid, with the path: one cannot be opened here.
     static Result<Streams> open(const StreamLinks& originals, const std::string& output);
 
+    // Of a container whose streams are its terminal, and lead nowhere. `output`, if there is one,
+    // is number 1, for what it writes there.
+    static Result<Streams> terminal(const std::string& output);
+
     // Those of somebody who takes what the container writes.
     static Result<Streams> given(std::vector<os::UniqueFd> fds);
 

@@ -41,7 +41,7 @@ class StubImage {
                   .socket = kSocketNumber,
                   .next_socket = kSocketNumber,
                   .op_count = 0,
-                  .reserved = 0,
+                  .first_closed = 0,
                   .program = kBase + code_bytes_ + kPageSize,
                   .failed = abi::kNoFailure,
                   .executed = 0,

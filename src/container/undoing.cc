@@ -22,7 +22,7 @@ constexpr std::size_t kSuffix = 6;  // what mkdtemp(3) appends
 constexpr std::chrono::seconds kTimeout{60};
 // A sign is held a moment after it has been made.
 constexpr std::chrono::seconds kAbandoned{1};
-constexpr const char* kConfig = "/config.json";  // what may lie in one
+constexpr const char* kContents[] = {"/config.json", "/console"};  // what may lie in one
 
 std::string prefix_of(std::string_view what, const std::string& id) {
     return fmt::format("ferry-{}-{}-", what, id);
@@ -58,7 +58,7 @@ Result<> await_undoing(std::string_view what, const std::string& id,
         if (std::chrono::steady_clock::now() - held_at > kAbandoned) {
             log_info("{} has been left by who made it", path);
             TRY(take_over());
-            std::ignore = os::unlinkat(os::kCwd, path + kConfig);
+            for (const char* file : kContents) std::ignore = os::unlinkat(os::kCwd, path + file);
             TRY(os::unlinkat(os::kCwd, path, AT_REMOVEDIR));
             continue;
         }

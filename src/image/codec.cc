@@ -286,7 +286,7 @@ Result<model::Checkpoint> Decoder::run() {
         TRY(with_context(get_process(process, threads_[i]),
                          fmt::format("process {}", process.pid)));
     }
-    TerminalRecords terminals = TRY(TerminalRecords::get(from_));
+    TerminalRecords terminals = TRY(TerminalRecords::get(from_, extra));
     TRY(get_files(from_, extra_files, terminals, checkpoint_));
     TRY(terminals.finish(extra, checkpoint_));
     TRY(get_locks(from_, checkpoint_));

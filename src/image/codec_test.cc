@@ -268,6 +268,31 @@ TEST(Codec, ATerminalOfCriuIsADevice) {
     EXPECT_EQ(std::get<model::RegularFile>(body).path, "/dev/pts/3");
 }
 
+TEST(Codec, ATerminalThatARuntimeMadeIsCarriedWithoutItsMaster) {
+    model::Checkpoint checkpoint = sample_checkpoint();
+    std::erase_if(checkpoint.files, [](const model::OpenFile& file) { return file.id == 25; });
+    for (model::Process& process : checkpoint.processes) {
+        std::erase_if(process.descriptors, [](const auto& one) { return one.file == 25; });
+    }
+    model::Terminal& given = checkpoint.terminals.front();
+    given.master_path.clear();
+    given.locked = given.packets = false;
+    MemoryStore store;
+    ASSERT_TRUE(encode(checkpoint, store));
+    const Result<model::Checkpoint> decoded = decode(store);
+    ASSERT_TRUE(decoded) << decoded.error().describe();
+    EXPECT_EQ(decoded->terminals, checkpoint.terminals);
+    EXPECT_EQ(decoded->files, checkpoint.files);
+    // Also where nobody has it open.
+    std::erase_if(checkpoint.files, [](const model::OpenFile& file) { return file.id == 26; });
+    for (model::Process& process : checkpoint.processes) {
+        std::erase_if(process.descriptors, [](const auto& one) { return one.file == 26; });
+    }
+    MemoryStore without;
+    ASSERT_TRUE(encode(checkpoint, without));
+    EXPECT_EQ(decode(without).value().terminals, checkpoint.terminals);
+}
+
 TEST(Codec, WhatRefersToNoTerminalIsCorrupt) {
     const auto refused = [](const auto& change) {
         model::Checkpoint checkpoint = sample_checkpoint();
@@ -279,6 +304,8 @@ TEST(Codec, WhatRefersToNoTerminalIsCorrupt) {
     EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.front().index = 8; }));
     EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.front().session = 102; }));
     EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.front().master_path = "/etc"; }));
+    // There is a master of it.
+    EXPECT_TRUE(refused([](model::Checkpoint& c) { c.terminals.front().master_path.clear(); }));
     EXPECT_TRUE(refused([](model::Checkpoint& c) { c.processes[1].terminal = 9; }));
     EXPECT_TRUE(refused([](model::Checkpoint& c) {
         model::OpenFile second = *c.find_file(25);  // the master

@@ -122,7 +122,11 @@ Result<> put_terminals(const model::Checkpoint& checkpoint, ImageStore& into,
     RecordWriter writer(Magic::TtyInfo);
     for (const model::Terminal& terminal : checkpoint.terminals) {
         for (const bool is_master : {true, false}) {
-            if (!is_master && !has_slave(checkpoint, terminal.index)) continue;
+            // One of a pair there is always.
+            const bool is_there = terminal.is_given()
+                                      ? !is_master
+                                      : is_master || has_slave(checkpoint, terminal.index);
+            if (!is_there) continue;
             wire::TtyInfo entry;
             end_to_wire(terminal, is_master, entry);
             TRY(writer.add(entry));
@@ -141,13 +145,14 @@ Result<> put_terminals(const model::Checkpoint& checkpoint, ImageStore& into,
     return into.put(kName, writer.bytes());
 }
 
-Result<TerminalRecords> TerminalRecords::get(const ImageStore& from) {
+Result<TerminalRecords> TerminalRecords::get(const ImageStore& from,
+                                             const wire::FerryCheckpoint& extra) {
     TerminalRecords records;
     const std::optional<model::Bytes> bytes = TRY(from.get(kName));
     if (!bytes) return records;
     RecordReader reader = TRY(RecordReader::open(kName, *bytes, Magic::TtyInfo));
     std::map<std::uint32_t, model::Terminal> terminals;
-    std::vector<std::uint32_t> with_master;
+    std::vector<std::uint32_t> carried;
     while (!reader.at_end()) {
         wire::TtyInfo entry;
         TRY(reader.next(entry));
@@ -156,10 +161,13 @@ Result<TerminalRecords> TerminalRecords::get(const ImageStore& from) {
         if (index >= kIndexMax) return fail(Error::corrupt("a terminal's index"));
         const bool is_master = entry.rdev() == device_of(kMasterMajor, kMasterMinor);
         TRY(end_from_wire(entry, is_master, terminals[index]));
-        if (is_master) with_master.push_back(index);
+        if (is_master) carried.push_back(index);
         records.ends_[entry.id()] = {.index = index, .is_master = is_master, .path = {}};
     }
-    for (const std::uint32_t index : with_master) records.terminals_[index] = terminals[index];
+    for (const wire::FerryTerminal& more : extra.terminals()) {
+        if (more.master_path().empty()) carried.push_back(more.index());
+    }
+    for (const std::uint32_t index : carried) records.terminals_[index] = terminals[index];
     return records;
 }
 

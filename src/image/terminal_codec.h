@@ -24,8 +24,8 @@ Result<> put_terminals(const model::Checkpoint& checkpoint, ImageStore& into,
 class TerminalRecords {
   public:
     // Empty where there is no tty-info.img.
-    static Result<TerminalRecords> get(const ImageStore& from);
-    // Nothing: no end of a pair whose master the image has.
+    static Result<TerminalRecords> get(const ImageStore& from, const wire::FerryCheckpoint& extra);
+    // Nothing: no end of a pair whose master the image has, nor of the one that a runtime made.
     [[nodiscard]] std::optional<model::TerminalFile> find(std::uint32_t number) const;
     // The mode of a slave's device, which is in its regular file's record.
     void note_slave(std::uint32_t index, std::uint32_t mode) { slave_modes_[index] = mode & 07777; }
@@ -35,7 +35,7 @@ class TerminalRecords {
 
   private:
     std::map<std::uint32_t, model::TerminalFile> ends_;   // by number, without paths
-    std::map<std::uint32_t, model::Terminal> terminals_;  // by index, of those with a master
+    std::map<std::uint32_t, model::Terminal> terminals_;  // by index, of those that are carried
     std::map<std::uint32_t, std::uint32_t> slave_modes_;  // by index
 };
 

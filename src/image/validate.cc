@@ -256,7 +256,8 @@ Result<> Validator::check_notifications() const {
     return {};
 }
 
-// Each has its master open once at most, and controls processes of one session, with its leader.
+// Each has its master open once at most, one that is given has none, and controls processes of one
+// session, with its leader.
 Result<> Validator::check_terminals() const {
     std::unordered_map<std::uint32_t, const model::Terminal*> terminals;
     for (const model::Terminal& terminal : checkpoint_.terminals) {
@@ -264,7 +265,7 @@ Result<> Validator::check_terminals() const {
             return bad("terminal {} is there twice", terminal.index);
         }
         const std::string& path = terminal.master_path;
-        if (path != "/dev/ptmx" && path != "/dev/pts/ptmx") {
+        if (!terminal.is_given() && path != "/dev/ptmx" && path != "/dev/pts/ptmx") {
             return bad("terminal {} of \"{}\"", terminal.index, path);
         }
     }
@@ -272,8 +273,11 @@ Result<> Validator::check_terminals() const {
     for (const auto& [id, file] : files_) {
         const auto* end = std::get_if<model::TerminalFile>(&file->body);
         if (end == nullptr) continue;
-        const bool is_known = terminals.contains(end->index);
-        if (!is_known || (end->is_master && !masters.insert(end->index).second)) {
+        const auto pair = terminals.find(end->index);
+        const bool is_good =
+            pair != terminals.end() &&
+            (!end->is_master || (!pair->second->is_given() && masters.insert(end->index).second));
+        if (!is_good) {
             return bad("file {} is of no terminal, or of the master of one again", id);
         }
     }

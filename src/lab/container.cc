@@ -202,6 +202,9 @@ Result<> Container::create() {
     const std::string log = plan_.directory + "/runc.log";
     std::vector<std::string> command = {"runc",   "--root",   host_->runtime_root(), "--log",   log,
                                         "create", "--bundle", plan_.directory,       plan_.name};
+    if (!plan_.console_socket.empty()) {
+        command.insert(std::prev(command.end()), {"--console-socket", plan_.console_socket});
+    }
     // What ssh gives a program as streams ends with ssh.
     if (host_->is_remote()) {
         command.insert(command.begin(),

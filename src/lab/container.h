@@ -27,6 +27,7 @@ struct ContainerPlan {
     std::uint64_t memory_bytes = 0;  // limits; 0: none
     std::uint64_t processes = 0;
     int stdout_fd = -1, stderr_fd = -1;  // where its programs write to; -1: /dev/null
+    std::string console_socket = {};     // where it has a terminal: who gets its master
 };
 
 // Makes `bridge` on the host and puts eth0 into it; eth0's addresses go over to the bridge. The

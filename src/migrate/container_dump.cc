@@ -28,9 +28,9 @@ Result<DepartingContainer> find(const ContainerDumpOptions& options) {
 
 Result<dump::SourceTree> open_tree(const DepartingContainer& container,
                                    const ContainerDumpOptions& options) {
-    resources::FileOptions files = options.files;
-    files.given = container.container().state.streams;
-    return dump::SourceTree::open(container.root(), {.files = files, .is_container = true});
+    return dump::SourceTree::open(
+        container.root(),
+        {.files = TRY(container.with_given(options.files)), .is_container = true});
 }
 
 // A namespace that the container has joined is for whoever made it to move.

@@ -24,11 +24,13 @@ Result<ContainerRestoreReport> restore_container(const ContainerImages& images,
     // First: Podman's network backend would make a bridge that is missing.
     const std::unique_ptr<ComingNetwork> network =
         TRY(ComingNetwork::of(images, original, options.placement));
-    creation =
-        TRY(container::Creation::prepare(images.description, {.runtime_root = options.runtime_root,
-                                                              .output = options.output,
-                                                              .streams = options.streams,
-                                                              .version_later = true}));
+    creation = TRY(
+        container::Creation::prepare(images.description, {.runtime_root = options.runtime_root,
+                                                          .output = options.output,
+                                                          .streams = options.streams,
+                                                          .console_socket = options.console_socket,
+                                                          .take_console = options.take_console,
+                                                          .version_later = true}));
     const container::Config config = TRY(container::parse_config(creation->config()));
     TRY(files.apply(*creation));
 

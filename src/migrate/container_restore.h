@@ -20,6 +20,8 @@ struct ContainerRestoreOptions {
     // As of container::CreationOptions.
     std::string output;
     std::array<int, 3> streams = {-1, -1, -1};
+    std::string console_socket = {};
+    std::function<Result<>(const os::UniqueFd& master)> take_console = {};
     // Any may be empty; an error ends the restore. The container is made, and nothing is in it;
     // everything is in it, and nothing of it runs. `root` is its first process.
     std::function<Result<>(Pid root)> on_made = {}, on_complete = {};

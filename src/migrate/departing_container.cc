@@ -5,7 +5,9 @@
 
 #include <vector>
 
+#include "container/console.h"
 #include "container/podman_export.h"
+#include "proc/mounts.h"
 #include "proc/process_directory.h"
 
 namespace ferry::migrate {
@@ -25,6 +27,14 @@ Result<DepartingContainer> DepartingContainer::of(container::Container container
         departing.monitor_.emplace(TRY(os::PidFd::open(monitor->pid)));
     }
     return departing;
+}
+
+Result<resources::FileOptions> DepartingContainer::with_given(resources::FileOptions files) const {
+    const auto mounts = TRY(proc::parse_mounts(description_.mounts));
+    files.given_terminal = TRY(with_context(container::index_of_terminal(container_.config, mounts),
+                                            fmt::format("container \"{}\"", container_.state.id)));
+    if (!files.given_terminal) files.given = container_.state.streams;
+    return files;
 }
 
 Result<> DepartingContainer::check_storage(bool shared_storage) const {

@@ -9,6 +9,7 @@
 #include "container/container.h"
 #include "container/tmpfs_source.h"
 #include "os/process.h"
+#include "resources/files.h"
 
 namespace ferry::migrate {
 
@@ -24,6 +25,8 @@ class DepartingContainer {
     [[nodiscard]] const container::Description& description() const { return description_; }
     [[nodiscard]] const container::Container& container() const { return container_; }
     [[nodiscard]] Pid root() const { return container_.state.init; }
+    // With what its runtime has given it. Unsupported: of that, something is not there any more.
+    [[nodiscard]] Result<resources::FileOptions> with_given(resources::FileOptions files) const;
 
     // Unsupported: hosts cannot share the storage of such a container.
     [[nodiscard]] Result<> check_storage(bool shared_storage) const;

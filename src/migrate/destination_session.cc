@@ -116,8 +116,10 @@ Result<> DestinationSession::prepare_container(const container::Description& des
         trees = TRY(container::file_trees_from_json(files, description));
         TRY(make_room(description, trees));
     }
-    creation_ = TRY(container::Creation::prepare(
-        description, {.runtime_root = request_.runtime_root, .output = request_.output}));
+    creation_ =
+        TRY(container::Creation::prepare(description, {.runtime_root = request_.runtime_root,
+                                                       .output = request_.output,
+                                                       .console_socket = request_.console_socket}));
     config_ = TRY(container::parse_config(creation_->config()));
     return files.empty() ? Result<>() : want_files(trees);
 }

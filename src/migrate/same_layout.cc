@@ -14,7 +14,7 @@ bool same_objects(const model::Checkpoint& a, const model::Checkpoint& b) {
 
 bool same_terminals(const model::Checkpoint& a, const model::Checkpoint& b) {
     const auto same = [](const model::Terminal& x, const model::Terminal& y) {
-        return x.index == y.index && x.session == y.session;
+        return x.index == y.index && x.session == y.session && x.is_given() == y.is_given();
     };
     return std::ranges::equal(a.terminals, b.terminals, same);
 }

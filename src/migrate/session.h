@@ -143,7 +143,8 @@ struct DestinationRequest {
     std::chrono::seconds accept_timeout{30};
     handover::Placement placement;  // of the service's network devices at this host
     std::string runtime_root = {};  // where the runtime of containers keeps states here
-    std::string output = {};        // container::CreationOptions::output
+    // As of container::CreationOptions.
+    std::string output = {}, console_socket = {};
 };
 
 // Moves the tree. On success the service runs at the destination and is gone here; on failure it

@@ -116,15 +116,14 @@ Result<> SourceSession::prepare() {
         images_.emplace(TRY(ImagesDirectory::create(
             request_.images_directory.empty() ? kImagesParent : request_.images_directory)));
     }
-    tree_ = TRY(dump::SourceTree::open(
-        root_, {.files = {.tcp_established = true,
-                          .shell_job = request_.shell_job,
-                          .external_unix = false,
-                          .file_locks = true,
-                          .ghost_bytes_max = request_.ghost_bytes_max,
-                          .given = container_ ? container_->container().state.streams
-                                              : resources::StreamLinks()},
-                .is_container = container_.has_value()}));
+    resources::FileOptions files = {.tcp_established = true,
+                                    .shell_job = request_.shell_job,
+                                    .external_unix = false,
+                                    .file_locks = true,
+                                    .ghost_bytes_max = request_.ghost_bytes_max};
+    if (container_) files = TRY(container_->with_given(files));
+    tree_ = TRY(
+        dump::SourceTree::open(root_, {.files = files, .is_container = container_.has_value()}));
     throttle_.emplace(*tree_);
     const model::Checkpoint skeleton = TRY(tree_->skeleton());
     const std::vector<Pid> pids = pids_of(skeleton);

@@ -18,10 +18,11 @@ struct TerminalModes {
     bool operator==(const TerminalModes&) const = default;
 };
 
-// A pair whose master some process of the tree has open.
+// A pair whose master some process of the tree has open, or, of a container, the one that its
+// runtime made for it, whose master somebody outside holds.
 struct Terminal {
     std::uint32_t index = 0;                 // the slave is /dev/pts/INDEX
-    std::string master_path;                 // with which the master was opened
+    std::string master_path;                 // with which the master was opened; empty: outside
     std::uint32_t mode = 0;                  // of the slave: permissions
     std::uint32_t uid = 0, gid = 0;          // of the slave
     bool locked = false;                     // TIOCSPTLCK
@@ -33,6 +34,9 @@ struct Terminal {
     // Whose controlling terminal it is, and which group is in the foreground; 0: nobody.
     pid_t session = 0, foreground = 0;
     bool operator==(const Terminal&) const = default;
+
+    // By the container's runtime.
+    [[nodiscard]] bool is_given() const { return master_path.empty(); }
 };
 
 }  // namespace ferry::model

@@ -61,6 +61,7 @@ Result<Stat> parse_stat(std::string_view text) {
     fields.read(5, stat.group.value);
     fields.read(6, stat.session.value);
     fields.read(7, stat.tty);
+    fields.read(8, stat.foreground.value);
     fields.read(9, stat.flags);
     fields.read(11, stat.child_minor_faults);
     fields.read(18, stat.priority);

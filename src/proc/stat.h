@@ -19,6 +19,7 @@ struct Stat {
     Pid group;
     Pid session;
     int tty = 0;
+    Pid foreground;                        // the group that its terminal has there; -1: none
     unsigned flags = 0;                    // PF_*
     std::uint64_t child_minor_faults = 0;  // of descendants that were waited for (cminflt)
     long priority = 0;

@@ -339,7 +339,8 @@ Result<> FileCollector::Impl::prepare_all(Preparation& seen) {
 }
 
 Result<> FileCollector::Impl::prepare_terminals(const std::vector<Slot>& slots) {
-    const TerminalTable table = TRY(TerminalTable::of(slots, scanner, root));
+    const TerminalTable table =
+        TRY(TerminalTable::of(slots, scanner, root, options.given_terminal));
     std::string unread;  // only matters in the freeze
     terminals = TRY(table.read(unread));
     for (const Slot& slot : slots) {
@@ -435,7 +436,7 @@ Result<> FileCollector::Impl::scan(Pass& pass) {
         for (Slot& slot : TRY(scanner.scan(pid))) pass.slots.push_back(std::move(slot));
     }
     pass.groups = TRY(group_descriptions(pass.slots));
-    pass.terminals = TRY(TerminalTable::of(pass.slots, scanner, root));
+    pass.terminals = TRY(TerminalTable::of(pass.slots, scanner, root, options.given_terminal));
     pass.result.terminals = TRY(pass.terminals->read(pass.result.busy));
     pass.copies.resize(pass.groups.size());
     for (const Pid pid : pass.pids)

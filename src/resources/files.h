@@ -48,6 +48,8 @@ struct FileOptions {
     Pid container = {};
     // What the container's runtime gave to that process as standard streams.
     StreamLinks given = {};
+    // The terminal that it gave instead, by its index.
+    std::optional<std::uint32_t> given_terminal = {};
 };
 
 // Told of each connection that a frozen tree has, before it enters TCP_REPAIR for the first time,

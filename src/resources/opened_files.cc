@@ -224,7 +224,7 @@ Result<os::UniqueFd> OpenedFiles::Impl::open_terminal(const model::TerminalFile&
                                                       std::uint32_t flags) {
     if (!file.is_master) {
         const os::RootScope there = TRY(os::RootScope::enter(surroundings.root.get()));
-        return open_slave(file.index, opening_flags(flags));
+        return open_slave(file, opening_flags(flags));
     }
     const int master = options.terminal_master ? options.terminal_master(file.index) : -1;
     if (master >= 0) return os::dup(master);

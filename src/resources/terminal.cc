@@ -13,12 +13,14 @@
 #include <array>
 
 #include "os/inet.h"
+#include "proc/process_directory.h"
 
 namespace ferry::resources {
 namespace {
 
 constexpr unsigned kSlaveMajor = 136;  // UNIX98_PTY_SLAVE_MAJOR
 constexpr std::uint32_t kPermissions = 07777;
+constexpr std::string_view kConsole = "/dev/console";  // of a container: its terminal
 
 std::string slave_path(std::uint32_t index) {
     return fmt::format("/dev/pts/{}", index);
@@ -77,7 +79,8 @@ Result<short> poll_now(int fd) {
 }  // namespace
 
 bool is_terminal_link(std::string_view link) {
-    return link == "/dev/ptmx" || link == "/dev/tty" || link.starts_with("/dev/pts/");
+    return link == "/dev/ptmx" || link == "/dev/tty" || link == kConsole ||
+           link.starts_with("/dev/pts/");
 }
 
 std::optional<std::uint32_t> terminal_of_device(std::uint32_t tty) {
@@ -88,8 +91,9 @@ std::optional<std::uint32_t> terminal_of_device(std::uint32_t tty) {
 }
 
 Result<TerminalTable> TerminalTable::of(std::span<const Slot> slots, TableScanner& scanner,
-                                        const std::string& root) {
-    TerminalTable table(root);
+                                        const std::string& root,
+                                        std::optional<std::uint32_t> given) {
+    TerminalTable table(root, given);
     for (const Slot& slot : slots) {
         if (slot.kind != FileKind::Path || !is_terminal_link(slot.link)) continue;
         auto copy = scanner.duplicate(slot.holder);
@@ -110,7 +114,7 @@ Result<> TerminalTable::add(const Slot& slot, os::UniqueFd copy) {
         const auto of_slave = device ? terminal_of_device(*device) : std::nullopt;
         if (!of_slave) return {};
         end.index = *of_slave;
-        end.path = slave_path(end.index);
+        if (end.path != kConsole) end.path = slave_path(end.index);
         // There may be other file systems of terminals.
         const struct stat own = TRY(os::fstat(end.copy.get()));
         const auto by_path = os::fstatat(os::kCwd, root_ + end.path);
@@ -132,22 +136,43 @@ std::optional<model::TerminalFile> TerminalTable::find(const Holder& holder) con
     const auto end = std::ranges::find_if(ends_, [&](const End& one) {
         return one.holder.pid == holder.pid && one.holder.fd == holder.fd;
     });
-    if (end == ends_.end() || find_end(end->index, true) == nullptr) return std::nullopt;
+    if (end == ends_.end()) return std::nullopt;
+    if (end->index != given_ && find_end(end->index, true) == nullptr) return std::nullopt;
     return model::TerminalFile{.index = end->index, .is_master = end->is_master, .path = end->path};
 }
 
-Result<model::Terminal> TerminalTable::read_one(const End& master, std::string& busy) const {
-    const int fd = master.copy.get();
-    const End* slave = find_end(master.index, false);
+// The kernel tells a slave's session only to those in it.
+Result<> TerminalTable::read_session(model::Terminal& terminal) const {
+    for (const End& end : ends_) {
+        const auto directory = proc::ProcessDirectory::open(end.holder.pid);
+        const auto stat = directory ? directory->stat() : fail(directory.error());
+        if (!stat) continue;  // it has ended
+        if (terminal_of_device(static_cast<std::uint32_t>(stat->tty)) != terminal.index) continue;
+        terminal.session = stat->session.value;
+        terminal.foreground = std::max(stat->foreground.value, 0);
+        return {};
+    }
+    return {};
+}
+
+Result<model::Terminal> TerminalTable::read_one(const End& end, std::string& busy) const {
+    const int fd = end.copy.get();
+    const End* slave = end.is_master ? find_end(end.index, false) : &end;
     model::Terminal terminal;
-    terminal.index = master.index;
-    terminal.master_path = master.path;
-    const struct stat status = TRY(os::fstatat(os::kCwd, root_ + slave_path(master.index)));
+    terminal.index = end.index;
+    const struct stat status = TRY(os::fstatat(os::kCwd, root_ + slave_path(end.index)));
     terminal.mode = status.st_mode & kPermissions;
     terminal.uid = status.st_uid;
     terminal.gid = status.st_gid;
-    terminal.locked = TRY(ask<int>(fd, TIOCGPTLCK)) != 0;
-    terminal.packets = TRY(ask<int>(fd, TIOCGPKT)) != 0;
+    if (end.is_master) {
+        terminal.master_path = end.path;
+        terminal.locked = TRY(ask<int>(fd, TIOCGPTLCK)) != 0;
+        terminal.packets = TRY(ask<int>(fd, TIOCGPKT)) != 0;
+        terminal.session = TRY(ask_pid(fd, TIOCGSID));
+        if (terminal.session != 0) terminal.foreground = TRY(ask_pid(fd, TIOCGPGRP));
+    } else {
+        TRY(read_session(terminal));
+    }
     if (slave != nullptr) terminal.exclusive = TRY(ask<int>(slave->copy.get(), TIOCGEXCL)) != 0;
     const auto modes = TRY(ask<struct termios2>(fd, TCGETS2));
     terminal.modes = to_model(modes);
@@ -155,19 +180,17 @@ Result<model::Terminal> TerminalTable::read_one(const End& master, std::string& 
     terminal.modes.output_speed = modes.c_ospeed;
     terminal.locked_modes = to_model(TRY(ask<struct termios>(fd, TIOCGLCKTRMIOS)));
     terminal.size = TRY((ask<std::array<std::uint16_t, 4>>(fd, TIOCGWINSZ)));
-    terminal.session = TRY(ask_pid(fd, TIOCGSID));
-    if (terminal.session != 0) terminal.foreground = TRY(ask_pid(fd, TIOCGPGRP));
     if (terminal.modes.line != N_TTY) {
-        return refuse(master.holder, fmt::format("the terminal {} with line discipline {}",
-                                                 slave_path(master.index), terminal.modes.line));
+        return refuse(end.holder, fmt::format("the terminal {} with line discipline {}",
+                                              slave_path(end.index), terminal.modes.line));
     }
     const short events = TRY(poll_now(fd));
     terminal.hung_up = (events & POLLHUP) != 0;
     const bool is_unread = (events & POLLIN) != 0 ||
                            (slave != nullptr && (TRY(poll_now(slave->copy.get())) & POLLIN) != 0);
     if (is_unread) {
-        busy = fmt::format("{}: the terminal {} holds unread input or output", master.holder.text(),
-                           slave_path(master.index));
+        busy = fmt::format("{}: the terminal {} holds unread input or output", end.holder.text(),
+                           slave_path(end.index));
     }
     return terminal;
 }
@@ -175,7 +198,8 @@ Result<model::Terminal> TerminalTable::read_one(const End& master, std::string& 
 Result<std::vector<model::Terminal>> TerminalTable::read(std::string& busy) const {
     std::map<std::uint32_t, model::Terminal> terminals;
     for (const End& end : ends_) {
-        if (!end.is_master || terminals.contains(end.index)) continue;
+        const bool is_asked = end.is_master || end.index == given_;
+        if (!is_asked || terminals.contains(end.index)) continue;
         terminals.emplace(end.index, TRY(read_one(end, busy)));
     }
     std::vector<model::Terminal> result;
@@ -205,21 +229,28 @@ Result<os::UniqueFd> open_slave(std::uint32_t index, std::uint32_t flags) {
     return os::open(slave_path(index), static_cast<int>(flags) | O_NOCTTY);
 }
 
+Result<os::UniqueFd> open_slave(const model::TerminalFile& file, std::uint32_t flags) {
+    if (file.path != kConsole) return open_slave(file.index, flags);
+    return os::open(file.path, static_cast<int>(flags) | O_NOCTTY);
+}
+
 Result<> settle_terminal(int master, int slave, const model::Terminal& terminal) {
+    const int either = master >= 0 ? master : slave;  // what both have is set by both
     auto size = terminal.size;
-    if (TRY((ask<std::array<std::uint16_t, 4>>(master, TIOCGWINSZ))) != size) {
-        TRY(os::ioctl(master, TIOCSWINSZ, &size));
+    if (TRY((ask<std::array<std::uint16_t, 4>>(either, TIOCGWINSZ))) != size) {
+        TRY(os::ioctl(either, TIOCSWINSZ, &size));
     }
     // Off meanwhile, so that the master is not told of what is set here.
-    TRY(tell(master, TIOCPKT, 0));
+    if (master >= 0) TRY(tell(master, TIOCPKT, 0));
     auto modes = to_kernel<struct termios2>(terminal.modes);
     modes.c_ispeed = terminal.modes.input_speed;
     modes.c_ospeed = terminal.modes.output_speed;
-    TRY(os::ioctl(master, TCSETS2, &modes));
+    TRY(os::ioctl(either, TCSETS2, &modes));
     auto locked = to_kernel<struct termios>(terminal.locked_modes);
-    TRY(os::ioctl(master, TIOCSLCKTRMIOS, &locked));
-    TRY(tell(master, TIOCPKT, terminal.packets ? 1 : 0));
+    TRY(os::ioctl(either, TIOCSLCKTRMIOS, &locked));
+    if (master >= 0) TRY(tell(master, TIOCPKT, terminal.packets ? 1 : 0));
     if (slave >= 0 && terminal.exclusive) TRY(os::ioctl(slave, TIOCEXCL, nullptr));
+    if (master < 0) return {};
     return tell(master, TIOCSPTLCK, terminal.locked ? 1 : 0);
 }
 

@@ -56,7 +56,7 @@ Result<SlotRun> Arena::allocate(std::uint32_t count) {
                               .socket = -1,
                               .next_socket = -1,
                               .op_count = 0,
-                              .reserved = 0,
+                              .first_closed = 0,
                               .program = 0,
                               .failed = abi::kNoFailure,
                               .executed = 0,

@@ -163,6 +163,14 @@ Result<> set_posix_timers(StubProcess& process, const model::Process& wanted) {
     return process.leader().run_rest(program);
 }
 
+// If it is pending; every signal is blocked.
+void discard(Program& program, int signal) {
+    const std::uint64_t one = 1ULL << (signal - 1);
+    const timespec at_once = {};
+    program.call("rt_sigtimedwait", SYS_rt_sigtimedwait,
+                 {program.add_value(one), 0, program.add_value(at_once), sizeof(one)}, kAnything);
+}
+
 // From outside where we may: a process in a user namespace cannot raise its limits whatever it may
 // there, nor can one that has given up its capabilities by now.
 Result<> set_limits(Program& program, StubProcess& process, const model::Process& wanted) {
@@ -206,6 +214,8 @@ Result<> set_process_state(StubProcess& process, const model::Process& wanted) {
         program.call("rt_sigaction", SYS_rt_sigaction,
                      {signal, program.add_value(action), 0, sizeof(std::uint64_t)});
     }
+    // A terminal that has got its size is one whose foreground was told of it.
+    if (process.terminal) discard(program, SIGWINCH);
     program.call("umask", SYS_umask, {wanted.umask});
     for (std::uint32_t command = 1; command != 0 && command <= wanted.membarrier; command <<= 1) {
         if ((wanted.membarrier & command) == 0) continue;
@@ -272,13 +282,7 @@ Result<> finish_process(StubProcess& process, const model::Process& wanted) {
     StubThread& leader = process.leader();
     TRY(set_posix_timers(process, wanted));
     Program program;
-    // Children that were ended while staging left one behind.
-    const std::uint64_t child_ended = 1ULL << (SIGCHLD - 1);
-    const timespec at_once = {};
-    program.call(
-        "rt_sigtimedwait", SYS_rt_sigtimedwait,
-        {program.add_value(child_ended), 0, program.add_value(at_once), sizeof(child_ended)},
-        kAnything);
+    discard(program, SIGCHLD);  // children that were ended while staging left one behind
     for (const SignalInfo& info : wanted.pending) {
         program.call("rt_sigqueueinfo", SYS_rt_sigqueueinfo,
                      {process.pid.value, signal_number(info), program.add_value(info)});

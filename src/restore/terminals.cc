@@ -15,7 +15,7 @@ namespace ferry::restore {
 namespace {
 
 bool is_opened(const model::Checkpoint& checkpoint, const model::Terminal& terminal) {
-    if (terminal.session != 0 || terminal.hung_up) return true;
+    if (terminal.is_given() || terminal.session != 0 || terminal.hung_up) return true;
     return std::ranges::any_of(checkpoint.files, [&](const model::OpenFile& file) {
         const auto* end = std::get_if<model::TerminalFile>(&file.body);
         return end != nullptr && !end->is_master && end->index == terminal.index;
@@ -49,17 +49,28 @@ Result<> Terminals::follow(const model::Checkpoint& skeleton, int root,
     const os::RootScope there = TRY(os::RootScope::enter(root));
     for (const model::Terminal& terminal : skeleton.terminals) {
         Pair& pair = pairs_[terminal.index];
-        if (!pair.master) {
-            pair.master = TRY(resources::open_master(terminal));
-            // Now, while nobody would be told of it.
-            model::Terminal unlocked = terminal;
-            unlocked.locked = false;
-            TRY(resources::settle_terminal(pair.master.get(), -1, unlocked));
-        }
+        if (terminal.is_given()) TRY(check_given(terminal));
+        if (!terminal.is_given() && !pair.master) TRY(make_master(pair, terminal));
         if (pair.slave || !is_opened(skeleton, terminal)) continue;
         pair.slave = TRY(resources::open_slave(terminal.index, O_RDWR));
     }
     return {};
+}
+
+Result<> Terminals::make_master(Pair& pair, const model::Terminal& terminal) {
+    pair.master = TRY(resources::open_master(terminal));
+    // Now, while nobody would be told of it.
+    model::Terminal unlocked = terminal;
+    unlocked.locked = false;
+    return resources::settle_terminal(pair.master.get(), -1, unlocked);
+}
+
+// What is at its path is somebody else's otherwise.
+Result<> Terminals::check_given(const model::Terminal& terminal) const {
+    if (given_ == terminal.index) return {};
+    return fail(Error::invalid(
+        fmt::format("the container's terminal was /dev/pts/{}, and is {} here", terminal.index,
+                    given_ ? fmt::format("/dev/pts/{}", *given_) : "none")));
 }
 
 int Terminals::master(std::uint32_t index) const {
@@ -82,7 +93,7 @@ Result<> Terminals::control(StubProcess& process, const model::Process& wanted) 
         TRY(ioctl_by(process, terminal, "TIOCSCTTY", TIOCSCTTY, std::nullopt));
     } else {
         return fail(Error::unsupported(fmt::format(
-            "process {} has changed its controlling terminal while it was sent", wanted.pid)));
+            "process {} has given up or changed its controlling terminal", wanted.pid)));
     }
     process.terminal = wanted.terminal;
     return {};

@@ -16,9 +16,11 @@ namespace ferry::restore {
 
 class Terminals {
   public:
+    // The one that the container's runtime has made, if it has.
+    void give(std::optional<std::uint32_t> index) { given_ = index; }
     // Makes those of the skeleton that are not there, and gives up those that are not in it.
     // `root`: where paths lead from (os::RootScope); `user`: whose they are (os::UserScope).
-    // Invalid: an index is taken.
+    // Invalid: an index is taken, or is not that of the given one.
     Result<> follow(const model::Checkpoint& skeleton, int root,
                     const std::optional<os::UserIds>& user);
     // The stub, which is in its session and has `process.terminal` from whom it was forked, gets
@@ -37,12 +39,15 @@ class Terminals {
     [[nodiscard]] int master(std::uint32_t index) const;
 
   private:
-    [[nodiscard]] int slave(std::uint32_t index) const;
-
     struct Pair {
-        os::UniqueFd master, slave;  // the latter: -1 if nobody has ever opened it
+        // The former: -1 if it is outside; the latter: -1 if nobody has ever opened it.
+        os::UniqueFd master, slave;
     };
+    [[nodiscard]] int slave(std::uint32_t index) const;
+    static Result<> make_master(Pair& pair, const model::Terminal& terminal);
+    [[nodiscard]] Result<> check_given(const model::Terminal& terminal) const;
     std::map<std::uint32_t, Pair> pairs_;
+    std::optional<std::uint32_t> given_;
 };
 
 }  // namespace ferry::restore

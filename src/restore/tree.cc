@@ -18,6 +18,7 @@
 #include <set>
 #include <thread>
 #include <tuple>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -27,6 +28,7 @@
 #include "proc/process_directory.h"
 #include "proc/user_namespace.h"
 #include "proc/vdso.h"
+#include "resources/terminal.h"
 #include "trace/ends.h"
 
 namespace ferry::restore {
@@ -38,6 +40,8 @@ constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 100'000};
 
 // The number that a started root finds its socket under: out of the way of whatever else it got.
 constexpr int kStartedSocket = 9;
+// Of a started root: its standard streams, which may be a terminal that somebody reads from.
+constexpr int kStreams = 3;
 
 Result<proc::ProcessDirectory> look_up(const os::PidNamespace& pids, Pid pid) {
     return proc::ProcessDirectory::open(TRY(pids.ours(pid)));
@@ -171,6 +175,12 @@ Result<> Tree::make_root(const model::Process& root) {
     const pid_t session = ::getsid(made->value);
     process.session = session == made->value ? root.pid : Pid{session};
     process.group = ::getpgid(made->value) == made->value ? root.pid : Pid{};
+    if (options_.start_root) {
+        const auto directory = TRY(proc::ProcessDirectory::open(*made));
+        const proc::Stat stat = TRY(directory.stat());
+        process.terminal = resources::terminal_of_device(static_cast<std::uint32_t>(stat.tty));
+        terminals_.give(process.terminal);
+    }
     TRY(adopt(std::move(process), slots, std::move(ours)));
     return empty_address_space(*processes_.front());
 }
@@ -187,6 +197,7 @@ Result<Pid> Tree::fork_root(const model::Process& root, SlotRun slots, int socke
 Result<Pid> Tree::start_root(const model::Process& root, SlotRun slots, int socket) {
     arena_.slot(slots).socket = kStartedSocket;
     arena_.slot(slots).next_socket = kStartedSocket;
+    arena_.slot(slots).first_closed = kStreams;
     const Pid here = TRY(options_.start_root(
         {.flat = arena_.image(slots), .socket = socket, .socket_number = kStartedSocket}));
     pids_ = TRY(os::PidNamespace::of(here));
@@ -275,6 +286,7 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
     }
     std::erase_if(processes_, [](const auto& process) { return process->threads.empty(); });
     TRY(terminals_.follow(skeleton, root_directory_.get(), root_user_));
+    TRY(close_streams());
 
     for (const model::Process& wanted : skeleton.processes) {
         if (wanted.is_zombie) continue;
@@ -292,6 +304,14 @@ Result<> Tree::follow(const model::Checkpoint& skeleton) {
         if (!wanted.is_zombie) TRY(match_threads(*find(wanted.pid), wanted));
     }
     return {};
+}
+
+// Ours are open by now.
+Result<> Tree::close_streams() {
+    if (!options_.start_root || std::exchange(has_closed_streams_, true)) return {};
+    Program program;
+    program.call("close_range", SYS_close_range, {0, kStreams - 1, 0});
+    return processes_.front()->leader().run(program);
 }
 
 // A session or group that has living members keeps its id, so its leader must have been there.

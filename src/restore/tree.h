@@ -83,6 +83,8 @@ class Tree {
     Result<Pid> fork_root(const model::Process& root, SlotRun slots, int socket);
     Result<Pid> start_root(const model::Process& root, SlotRun slots, int socket);
     Result<> empty_address_space(StubProcess& process);
+    // Those that a started root has kept.
+    Result<> close_streams();
     Result<> start_session(const model::Checkpoint& skeleton, const model::Process& wanted);
     Result<> fork_process(const model::Process& wanted);
     Result<StubProcess*> origin_of(const model::Process& wanted);
@@ -110,6 +112,7 @@ class Tree {
     std::vector<Pid> zombies_;                             // as we see them
     const model::Checkpoint* skeleton_ = nullptr;          // that follow() works on
     bool has_pages_ = false;
+    bool has_closed_streams_ = false;
 };
 
 }  // namespace ferry::restore

@@ -65,7 +65,8 @@ class ContainerCrossingTest : public TwoPlatformsTest {
                                      .address = "10.77.1.100/24",
                                      .mac = "02:fe:77:00:01:64",
                                      .stdout_fd = stdout_fd,
-                                     .stderr_fd = stderr_fd},
+                                     .stderr_fd = stderr_fd,
+                                     .console_socket = console_socket_},
                                     arguments);
         ASSERT_NE(container_, nullptr);
     }
@@ -87,7 +88,7 @@ class ContainerCrossingTest : public TwoPlatformsTest {
         }
         EXPECT_OK(platform(0).host().run_checked({"runc", "spec", "--bundle", bundle}, 10s));
         auto config = nlohmann::json::parse(std::ifstream(bundle + "/config.json"));
-        config["process"]["terminal"] = false;
+        config["process"]["terminal"] = !plan.console_socket.empty();
         config["process"]["args"] = arguments;
         config["process"]["cwd"] = "/data";
         config["process"]["user"]["uid"] = user_;
@@ -163,8 +164,9 @@ class ContainerCrossingTest : public TwoPlatformsTest {
     std::string directory_;
     std::vector<nlohmann::json> more_mounts_;
     bool own_users_ = false;
-    unsigned user_ = 0;        // who its first program is
-    bool on_overlay_ = false;  // its root file system
+    unsigned user_ = 0;           // who its first program is
+    bool on_overlay_ = false;     // its root file system
+    std::string console_socket_;  // of a container with a terminal
     std::unique_ptr<Container> container_;
 };
 

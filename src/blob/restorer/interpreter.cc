@@ -128,7 +128,8 @@ void serve(abi::Slot* slot) noexcept {
         // A fork has its parent's descriptors, among them the parent's socket, which must end when
         // the parent does and not when this task does.
         const auto own = static_cast<std::uint64_t>(slot->socket);
-        if (own > 0) system_call(kSysCloseRange, 0, own - 1, 0);
+        const std::uint64_t first = slot->first_closed;
+        if (own > first) system_call(kSysCloseRange, first, own - 1, 0);
         system_call(kSysCloseRange, own + 1, 0xffffffff, 0);
     }
     for (;;) {
