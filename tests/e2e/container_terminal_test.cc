@@ -88,6 +88,24 @@ TEST_F(ContainerTerminalTest, ItsTerminalIsAsItWasInEveryWay) {
     expect_pass(0);
 }
 
+TEST_F(ContainerTerminalTest, ItsTerminalIsItsUsersInItsUserNamespace) {
+    own_users_ = true;
+    user_ = 1000;
+    shell("chmod 777 " + directory_ + "/log");
+    start_console();
+    Console second(directory_ + "/second");
+    cross(0, 1, {"--console-socket", second.path()});
+    second.connect();
+    second.type("two\n");
+    EXPECT_TRUE(second.shows("got two")) << second.shown();
+    cross_through_files(1, 0);
+    const auto owner = runc_checked(platform(0).host(),
+                                    {"exec", "web", "stat", "-c", "%u", "/dev/pts/0"}, 10s);
+    ASSERT_OK(owner);
+    EXPECT_EQ(*owner, "1000\n");
+    expect_pass(0);
+}
+
 // What it writes there is kept, and it is not hung up.
 TEST_F(ContainerTerminalTest, FerryHoldsItsTerminalAndKeepsItsOutput) {
     Console first(directory_ + "/console");
@@ -132,6 +150,30 @@ TEST_F(ContainerTerminalTest, AWrongConsoleSocketIsRefusedBeforeTheFreeze) {
     first_->type("two\n");
     EXPECT_TRUE(first_->shows("got two")) << first_->shown();
     expect_pass(0);
+}
+
+// Reading it would take it from its program.
+TEST_F(ContainerTerminalTest, WhatIsTypedAndNotReadStaysWithItsProgram) {
+    first_.emplace(directory_ + "/console");
+    console_socket_ = first_->path();
+    start_container({"sh", "-c",
+                     "echo begun; until [ -e /log/go ]; do sleep 0.1; done; "
+                     "while read line; do echo \"got $line\"; done"});
+    first_->connect();
+    ASSERT_TRUE(first_->shows("begun")) << first_->shown();
+    first_->type("one\n");
+    const auto refused =
+        platform(0).run_ferry({"migrate", "web", "--to", platform(1).address()}, 120s);
+    ASSERT_OK(refused);
+    EXPECT_NE(refused->status, 0);
+    EXPECT_THAT(refused->err, HasSubstr("the terminal /dev/pts/0 holds unread input"));
+    std::ofstream(directory_ + "/log/go") << "now\n";
+    EXPECT_TRUE(first_->shows("got one")) << first_->shown();
+    Console second(directory_ + "/second");
+    cross(0, 1, {"--console-socket", second.path()});
+    second.connect();
+    second.type("two\n");
+    EXPECT_TRUE(second.shows("got two")) << second.shown();
 }
 
 // `runc restore` gives the new master to who listens at its console socket.
