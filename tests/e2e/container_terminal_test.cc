@@ -99,8 +99,8 @@ TEST_F(ContainerTerminalTest, ItsTerminalIsItsUsersInItsUserNamespace) {
     second.type("two\n");
     EXPECT_TRUE(second.shows("got two")) << second.shown();
     cross_through_files(1, 0);
-    const auto owner = runc_checked(platform(0).host(),
-                                    {"exec", "web", "stat", "-c", "%u", "/dev/pts/0"}, 10s);
+    const auto owner =
+        runc_checked(platform(0).host(), {"exec", "web", "stat", "-c", "%u", "/dev/pts/0"}, 10s);
     ASSERT_OK(owner);
     EXPECT_EQ(*owner, "1000\n");
     expect_pass(0);
