@@ -28,10 +28,12 @@
 #include "resources/inotify.h"
 #include "resources/memfd.h"
 #include "resources/netlink_socket.h"
+#include "resources/network_device.h"
 #include "resources/packet_socket.h"
 #include "resources/path_table.h"
 #include "resources/pidfd.h"
 #include "resources/pipe.h"
+#include "resources/pipe_ends.h"
 #include "resources/regular_file.h"
 #include "resources/signalfd.h"
 #include "resources/table_scan.h"
@@ -51,37 +53,6 @@ std::string link_of(const Holder& holder) {
     return fmt::format("/proc/{}/fd/{}", holder.pid, holder.fd);
 }
 
-bool is_readable(std::uint32_t flags) {
-    return (flags & O_ACCMODE) != O_WRONLY;
-}
-bool is_writable(std::uint32_t flags) {
-    return (flags & O_ACCMODE) != O_RDONLY;
-}
-
-// Which ends of one pipe the tree has.
-struct PipeEnds {
-    Holder any;
-    Holder reader, writer;
-    void add(const Slot& slot) {
-        any = slot.holder;
-        if (is_readable(slot.info.flags)) reader = slot.holder;
-        if (is_writable(slot.info.flags)) writer = slot.holder;
-    }
-};
-using PipeTable = std::map<std::uint32_t, PipeEnds>;
-
-// A pipe that leads out of the tree cannot go on. One whose other end is closed can.
-Result<> check_pipe_ends(const PipeEnds& ends, int copy) {
-    if (ends.reader.fd >= 0 && ends.writer.fd >= 0) return {};
-    std::array<pollfd, 1> polled = {{{.fd = copy, .events = 0, .revents = 0}}};
-    TRY(os::poll(polled, 0));
-    const bool reader_only = ends.writer.fd < 0;
-    if ((polled[0].revents & (reader_only ? POLLHUP : POLLERR)) != 0) return {};
-    return refuse(ends.any, fmt::format("a pipe whose {} end is outside the tree: redirect it to a "
-                                        "file or to /dev/null",
-                                        reader_only ? "write" : "read"));
-}
-
 Result<model::FileOwner> read_owner(int copy, std::uint32_t flags) {
     model::FileOwner owner;
     if ((flags & O_PATH) != 0) return owner;
@@ -92,15 +63,6 @@ Result<model::FileOwner> read_owner(int copy, std::uint32_t flags) {
     owner.signal = TRY(os::fcntl(copy, F_GETSIG));
     std::tie(owner.uid, owner.euid) = TRY(os::owner_users(copy));
     return owner;
-}
-
-void add_devices(const model::InetSocket& socket, std::set<std::string>& into) {
-    const auto add = [&into](const std::string& name) {
-        if (!name.empty()) into.insert(name);
-    };
-    add(socket.options.bound_device);
-    for (const model::GroupMembership& group : socket.groups) add(group.device);
-    for (const model::DeviceOption& option : socket.device_options) add(option.device);
 }
 
 }  // namespace

@@ -46,6 +46,15 @@ Result<std::uint32_t> scope_of(int fd, const model::InetSocket& socket) {
     return static_cast<std::uint32_t>(TRY(device_index(fd, socket.options.bound_device)));
 }
 
+void add_devices(const model::InetSocket& socket, std::set<std::string>& into) {
+    const auto add = [&into](const std::string& name) {
+        if (!name.empty()) into.insert(name);
+    };
+    add(socket.options.bound_device);
+    for (const model::GroupMembership& group : socket.groups) add(group.device);
+    for (const model::DeviceOption& option : socket.device_options) add(option.device);
+}
+
 Result<std::vector<DeviceAddress>> device_addresses(int socket) {
     std::vector<ifreq> entries(16);
     ifconf request = {};

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ Result<int> device_index(int socket, const std::string& name);
 // The scope of an IPv6 socket's addresses: the number of the device that it is bound to here, which
 // the kernel has done for whoever bound or connected it to an address of one link. 0: to none.
 Result<std::uint32_t> scope_of(int fd, const model::InetSocket& socket);
+
+// The names of those that it needs.
+void add_devices(const model::InetSocket& socket, std::set<std::string>& into);
 
 struct DeviceAddress {
     std::string device;
