@@ -49,6 +49,7 @@ model::SocketOptions socket_options() {
     options.keep_alive = true;
     options.oob_inline = true;
     options.linger = {true, 7};
+    options.user = 33;
     options.filter = {0xffff'0000'0000'0006, 0x16};
     options.plain = {{.level = IPPROTO_TCP, .option = 25, .value = 16384},
                      {.level = IPPROTO_IP, .option = IP_TOS, .value = 0x10},

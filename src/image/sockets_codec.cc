@@ -84,6 +84,7 @@ bool options_to_extra(const model::SocketOptions& o, wire::FerrySocket& extra) {
     }
     extra.set_congestion_control(o.congestion_control);
     extra.set_timestamp(o.timestamp);
+    extra.set_user(o.user);
     for (const model::PlainOption& option : o.plain) {
         wire::FerrySocketOption& record = *extra.add_options();
         record.set_level(option.level);
@@ -91,7 +92,7 @@ bool options_to_extra(const model::SocketOptions& o, wire::FerrySocket& extra) {
         record.set_value(option.value);
     }
     return o.defer_accept || o.user_timeout_ms || !o.congestion_control.empty() || o.timestamp ||
-           !o.plain.empty();
+           o.user != 0 || !o.plain.empty();
 }
 
 namespace {
@@ -151,6 +152,7 @@ Result<model::SocketOptions> options_from_wire(const wire::SkOpts& w,
             {.level = record.level(), .option = record.option(), .value = record.value()});
     }
     o.timestamp = extra.timestamp();
+    o.user = extra.user();
     return o;
 }
 

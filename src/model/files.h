@@ -165,6 +165,8 @@ struct SocketOptions {
     bool no_delay = false, cork = false;
     std::optional<std::uint32_t> defer_accept, user_timeout_ms;
     std::string congestion_control;
+    // Whose it is: only sockets of one user share a port by SO_REUSEPORT, and packet filters ask.
+    uid_t user = 0;
     std::vector<PlainOption> plain;     // what differs from a fresh socket's
     std::vector<std::uint64_t> filter;  // SO_ATTACH_FILTER: struct sock_filter, one a word
     bool operator==(const SocketOptions&) const = default;

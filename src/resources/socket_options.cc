@@ -146,6 +146,7 @@ bool needs_size(std::uint32_t wanted, std::uint32_t current, bool locked) {
 
 Result<SocketOptions> read_socket_options(int fd, const SocketKind& kind) {
     SocketOptions options;
+    options.user = TRY(os::fstat(fd)).st_uid;
     options.send_buffer =
         static_cast<std::uint32_t>(TRY(os::getsockopt<int>(fd, SOL_SOCKET, SO_SNDBUF)));
     options.receive_buffer =
@@ -217,6 +218,8 @@ Result<> apply_socket_options(int fd, const SocketKind& kind, const SocketOption
     if (kind.protocol == IPPROTO_TCP && kind.family != AF_UNIX) {
         TRY(apply_tcp_options(fd, wanted, current));
     }
+    constexpr gid_t kSame = static_cast<gid_t>(-1);
+    if (wanted.user != current.user) TRY(os::fchown(fd, wanted.user, kSame));
     TRY(attach_socket_filter(fd, wanted.filter));
     return apply_plain_options(fd, kind, wanted.plain);
 }

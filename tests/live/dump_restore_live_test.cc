@@ -87,8 +87,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "unix_names", "small_stacks", "shared_writers", "memfd", "memfd_state",
                     "memfd_program", "membarrier", "droppable", "guard_pages", "private_of_shared",
                     "signalfd", "task_attributes", "socket_options", "timerfd", "spinning_vectors",
-                    "tcp_listen", "tcp_loopback", "tcp_talk", "shared_ports", "thread_storm",
-                    "timers", "udp_queue", "unix_pair", "writer"),
+                    "tcp_listen", "tcp_loopback", "tcp_talk", "shared_ports", "socket_owners",
+                    "thread_storm", "timers", "udp_queue", "unix_pair", "writer"),
     [](const auto& instance) { return std::string(instance.param); });
 
 TEST(Restore, FindsAioRingsAmongThePagesWhereTheImageIsCrius) {
