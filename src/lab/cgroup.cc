@@ -1,10 +1,10 @@
 #include "lab/cgroup.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <charconv>
+#include <filesystem>
 #include <sstream>
 
 namespace ferry::lab {
@@ -58,6 +58,18 @@ Result<> inherit_cpuset(const std::string& directory) {
     return {};
 }
 
+// With the groups that a runtime has left below; what is still busy stays.
+void remove_group(const std::string& directory) {
+    std::error_code ignored;
+    std::filesystem::directory_iterator below(directory, ignored);
+    std::vector<std::string> groups;
+    for (const auto& entry : below) {
+        if (entry.is_directory(ignored)) groups.push_back(entry.path());
+    }
+    for (const std::string& group : groups) remove_group(group);
+    ::rmdir(directory.c_str());
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> Cgroup::directories_for(const std::string& name) {
@@ -77,6 +89,8 @@ Result<std::vector<std::string>> Cgroup::directories_for(const std::string& name
 Result<Cgroup> Cgroup::create(const std::string& name) {
     Cgroup cgroup;
     for (const std::string& directory : TRY(directories_for(name))) {
+        // A process that was killed and had our pid may have left it.
+        remove_group(directory);
         TRY(os::mkdirat(os::kCwd, directory, 0755));
         cgroup.directories_.push_back(directory);
         TRY(inherit_cpuset(directory));
@@ -91,7 +105,7 @@ Cgroup::~Cgroup() {
 }
 
 void Cgroup::remove() const {
-    for (const std::string& directory : directories_) ::rmdir(directory.c_str());
+    for (const std::string& directory : directories_) remove_group(directory);
 }
 
 std::vector<int> Cgroup::procs() const {

@@ -17,6 +17,7 @@ class Cgroup {
   public:
     // Where create() would make directories; for whoever must remove them after our death.
     static Result<std::vector<std::string>> directories_for(const std::string& name);
+    // `name` has our pid: an empty group of that name is a dead process's, and goes first.
     static Result<Cgroup> create(const std::string& name);
 
     Cgroup() = default;
@@ -24,7 +25,8 @@ class Cgroup {
     Cgroup& operator=(Cgroup&&) noexcept = default;
     ~Cgroup();
 
-    // Removes the directories now; what is still busy stays. The destructor does the same.
+    // Removes the directories now, with those below; what is still busy stays. The destructor does
+    // the same.
     void remove() const;
     // One in each hierarchy.
     [[nodiscard]] const std::vector<std::string>& directories() const { return directories_; }
