@@ -58,6 +58,8 @@ constexpr Limit kLimits[] = {
     {"raw_sockets", Way::FerryToCriu, "CRIU connects only those whose peer has a port"},
     {"socket_options", Way::CriuToFerry, "CRIU's format has no TCP_MAXSEG"},
     {"socket_options", Way::FerryToCriu, "CRIU's format has no TCP_MAXSEG"},
+    {"socket_owners", Way::CriuToFerry, "CRIU's format has no owners of sockets"},
+    {"socket_owners", Way::FerryToCriu, "CRIU's format has no owners of sockets"},
     {"stopped", Way::CriuToFerry, "CRIU's format does not say whether a stop was waited for"},
     {"stopped", Way::FerryToCriu, "CRIU's stops raise SIGCHLD"},
     {"task_attributes", Way::CriuToFerry, "CRIU's format has no I/O priority"},
@@ -74,8 +76,9 @@ bool has_sys_resource() {
 }
 
 // Of the IPC namespace of a container (container_ipc_test.cc): nobody carries what is the host's.
-constexpr const char* kOfContainers[] = {"message_queues", "posix_queues", "queue_thread",
-                                         "segments", "semaphores"};
+// Of its terminal (container_terminal_test.cc).
+constexpr const char* kOfContainers[] = {"console",      "message_queues", "posix_queues",
+                                         "queue_thread", "segments",       "semaphores"};
 
 std::vector<std::string> victims() {
     std::vector<std::string> names;
