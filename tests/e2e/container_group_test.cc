@@ -22,13 +22,7 @@ class ContainerGroupTest : public ContainerCrossingTest {
         auto load = start_redis(kib);
         ASSERT_OK(load);
         load_ = std::move(*load);
-        talker_ = make_container({.name = "talker",
-                                  .bundle = {},
-                                  .directory = {},
-                                  .bridge = {},
-                                  .address = "10.77.1.101/24",
-                                  .mac = "02:fe:77:00:01:65"},
-                                 talker("10.77.1.101", "/data/said"));
+        talker_ = make_container(talker_plan(), talker("10.77.1.101", "/data/said"));
         ASSERT_NE(talker_, nullptr);
         expect_talk_goes_on();
     }

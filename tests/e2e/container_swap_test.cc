@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "container_fixture.h"
+#include "eventually.h"
 #include "talker.h"
 #include "traced_worker.h"
 
@@ -19,13 +20,7 @@ class ContainerSwapTest : public ContainerCrossingTest {
         auto load = start_redis(8 * 1024);
         ASSERT_OK(load);
         load_ = std::move(*load);
-        talker_ = make_container({.name = "talker",
-                                  .bundle = {},
-                                  .directory = {},
-                                  .bridge = {},
-                                  .address = "10.77.1.101/24",
-                                  .mac = "02:fe:77:00:01:65"},
-                                 talker("10.77.1.101", "/data/said"));
+        talker_ = make_container(talker_plan(), talker("10.77.1.101", "/data/said"));
         ASSERT_NE(talker_, nullptr);
         const auto away =
             platform(0).run_ferry({"migrate", "talker", "--to", platform(1).address()}, 60s);
@@ -48,12 +43,7 @@ class ContainerSwapTest : public ContainerCrossingTest {
     }
     template <class F>
     static bool eventually(F what) {
-        const auto limit = std::chrono::steady_clock::now() + 90s;
-        while (!what()) {
-            if (std::chrono::steady_clock::now() > limit) return false;
-            std::this_thread::sleep_for(5ms);
-        }
-        return true;
+        return ferry::lab::eventually(what, 90s);
     }
     bool runs_at(std::size_t where, const std::string& name) {
         const auto listed = runc(platform(where).host(), {"list"}, 10s);

@@ -1,6 +1,7 @@
 // The link between two agents is cut, silently, while a container crosses. It goes on where it was,
 // its clients notice nothing but a pause, and the other side has nothing of it.
 #include "container_fixture.h"
+#include "silent_cut.h"
 
 namespace ferry::lab {
 namespace {
@@ -15,12 +16,7 @@ class CutLinkTest : public ContainerCrossingTest {
             platform(0).host().run_checked({"tc", "qdisc", "add", "dev", "eth0", "root", "tbf",
                                             "rate", "200mbit", "burst", "128k", "latency", "100ms"},
                                            5s));
-        std::ofstream(directory_ + "/cut") << fmt::format(
-            "table ip cut {{\n"
-            "  chain out {{ type filter hook output priority 0; ip daddr {0} drop; }}\n"
-            "  chain in {{ type filter hook input priority 0; ip saddr {0} drop; }}\n"
-            "}}\n",
-            platform(1).address());
+        std::ofstream(directory_ + "/cut") << silent_cut(platform(1).address());
     }
 
     // Migrates while `when`, a shell script on the source's host, ends by cutting the link.

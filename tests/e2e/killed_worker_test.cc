@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "container_fixture.h"
+#include "eventually.h"
 #include "traced_worker.h"
 
 namespace ferry::lab {
@@ -125,12 +126,7 @@ class KilledWorkerTest : public ContainerCrossingTest,
     }
     template <class F>
     static bool eventually(F what) {
-        const auto limit = std::chrono::steady_clock::now() + 60s;
-        while (!what()) {
-            if (std::chrono::steady_clock::now() > limit) return false;
-            std::this_thread::sleep_for(5ms);
-        }
-        return true;
+        return ferry::lab::eventually(what, 60s);
     }
     static long beat(const Beating& service, int number) {
         const auto text = os::read_file(fmt::format("{}/beat.{}", service.directory, number));

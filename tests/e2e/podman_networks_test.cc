@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "podman_network_fixture.h"
+#include "silent_cut.h"
 #include "talker.h"
 #include "traced_worker.h"
 
@@ -70,14 +71,7 @@ class PodmanNetworksTest : public PodmanNetworkTest {
     }
 
     // Cuts the link between the agents, silently.
-    void write_cut() {
-        std::ofstream(directory_ + "/cut") << fmt::format(
-            "table ip cut {{\n"
-            "  chain out {{ type filter hook output priority 0; ip daddr {0} drop; }}\n"
-            "  chain in {{ type filter hook input priority 0; ip saddr {0} drop; }}\n"
-            "}}\n",
-            platform(1).address());
-    }
+    void write_cut() { std::ofstream(directory_ + "/cut") << silent_cut(platform(1).address()); }
     // After a migration that failed for it, and then one that does not.
     void expect_it_cost_nothing(Load& load, const std::string& before) {
         ASSERT_OK(platform(0).host().run_checked({"nft", "delete", "table", "ip", "cut"}, kLimit));

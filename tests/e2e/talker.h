@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "lab/container.h"
+
 namespace ferry::lab {
 
 inline constexpr const char* kTalker = R"(
@@ -58,6 +60,16 @@ inline void expect_talking(const std::string& file) {
     }
     EXPECT_THAT(said_in(file), testing::Not(testing::HasSubstr("BROKEN")));
     EXPECT_GE(now(), wanted);
+}
+
+// A container of its own for it.
+inline ContainerPlan talker_plan() {
+    return {.name = "talker",
+            .bundle = {},
+            .directory = {},
+            .bridge = {},
+            .address = "10.77.1.101/24",
+            .mac = "02:fe:77:00:01:65"};
 }
 
 }  // namespace ferry::lab
